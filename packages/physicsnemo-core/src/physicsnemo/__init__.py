@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Physics machine learning as a family of small packages that share this namespace.
+
+This package is light: importing it, or listing the installed models, does not import PyTorch.
+"""
+
+from pkgutil import extend_path
+from typing import TYPE_CHECKING, Any
+
+__path__ = extend_path(
+    __path__, __name__
+)  # families are installed beside core, or elsewhere on the path
+
+from physicsnemo.core.lazy import lazy_exports
+from physicsnemo.core.strangers import warn_about_strangers
+
+if TYPE_CHECKING:
+    from physicsnemo.models.meta import ModelMetaData as ModelMetaData
+    from physicsnemo.models.module import Module as Module
+
+__all__ = ["ModelMetaData", "Module", "__version__"]
+
+_lazy_getattr, __dir__ = lazy_exports(
+    __name__,
+    {"Module": "physicsnemo.models.module", "ModelMetaData": "physicsnemo.models.meta"},
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        import importlib_metadata
+
+        return importlib_metadata.version("physicsnemo-core")
+    return _lazy_getattr(name)
+
+
+warn_about_strangers()

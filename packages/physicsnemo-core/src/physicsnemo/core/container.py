@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``.mdlus`` file: a container of weights, constructor arguments and metadata.
+
+Version 0.1.0 is an uncompressed tar with the members ``model.pt`` (a state dict as ``torch.save``
+writes it), ``args.json`` and ``metadata.json``; newer releases of the reference implementation
+write a zip without compression with the same members. Both are read, the tar is written. This
+module knows no model, and nothing in a file is ever executed or imported.
+"""
+
+import io
+import json
+import os
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+from uuid import uuid4
+
+import fsspec
+import torch
+
+from physicsnemo.core.arguments import check_records
+from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.window import Window
+
+EXTENSION = ".mdlus"
+WEIGHTS, ARGUMENTS, METADATA = MEMBERS = ("model.pt", "args.json", "metadata.json")
+_MAX_JSON_BYTES = 64 * 2**20
+_BLOCK = tarfile.BLOCKSIZE
+
+Url = str | os.PathLike[str]
+
+
+class Checkpoint:
+    """An open ``.mdlus`` file, read piece by piece.
+
+    Attributes
+    ----------
+    name
+        What the file is called in error texts.
+    arguments
+        Content of ``args.json``: at least ``__name__``, ``__module__`` and ``__args__``.
+    metadata
+        Content of ``metadata.json``.
+    """
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file, self.name = file, name
+        self._members = _find_members(file, name)
+        for member in MEMBERS:
+            if member not in self._members:
+                raise CheckpointError(f"File '{member}' not found in checkpoint {name}")
+        self.arguments = self._read_json(ARGUMENTS)
+        self.metadata = self._read_json(METADATA)
+        check_records(self.arguments, f"{ARGUMENTS} in {name}")
+
+    def state_dict(self, map_location: torch.device | str | None = None) -> dict[str, torch.Tensor]:
+        """Read the weights, as data only.
+
+        Raises
+        ------
+        CheckpointError
+            If ``model.pt`` is damaged or holds anything but a dictionary of tensors.
+        """
+        window = io.BufferedReader(self._open(WEIGHTS))
+        try:
+            state = torch.load(window, map_location=map_location, weights_only=True)
+        except Exception as error:  # torch reports damage by many types, KeyError and EOFError too
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise CheckpointError(f"{WEIGHTS} in {self.name} cannot be read: {reason}") from error
+        if not isinstance(state, dict) or not all(
+            isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+        ):
+            raise CheckpointError(f"{WEIGHTS} in {self.name} is not a dictionary of tensors")
+        return state
+
+    def _open(self, member: str) -> Window:
+        return Window(self._file, *self._members[member])
+
+    def _read_json(self, member: str) -> dict[str, Any]:
+        _, size = self._members[member]
+        if size > _MAX_JSON_BYTES:
+            raise CheckpointError(
+                f"{member} in {self.name} claims {size} bytes, at most {_MAX_JSON_BYTES} are read"
+            )
+        try:
+            content = json.loads(self._open(member).readall())
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(f"{member} in {self.name} is not valid JSON: {error}") from error
+        if not isinstance(content, dict):
+            raise CheckpointError(f"{member} in {self.name} is not a JSON object")
+        return content
+
+
+@contextmanager
+def open_checkpoint(url: Url) -> Iterator[Checkpoint]:
+    """Open a ``.mdlus`` file for reading; a remote one is fetched first.
+
+    Parameters
+    ----------
+    url
+        A path, or any URL that fsspec knows.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    CheckpointError
+        If it is not a valid ``.mdlus`` file.
+    """
+    filesystem, path = fsspec.core.url_to_fs(os.fspath(url))
+    if not filesystem.isfile(path):
+        raise FileNotFoundError(f"there is no checkpoint file at {os.fspath(url)}")
+    with _local_copy(filesystem, path) as local, open(local, "rb") as file:
+        yield Checkpoint(file, os.fspath(url))
+
+
+def write_checkpoint(
+    url: Url,
+    state: dict[str, Any],
+    arguments: dict[str, Any],
+    metadata: dict[str, Any],
+) -> None:
+    """Write a ``.mdlus`` file whole or not at all: an older file stays until the new one is ready.
+
+    Weights go straight into the container. A local file is written beside its target, synced and
+    moved into place; a remote one is written locally and uploaded.
+    """
+    filesystem, path = fsspec.core.url_to_fs(os.fspath(url))
+    members = {ARGUMENTS: arguments, METADATA: metadata}
+    encoded = {name: json.dumps(content).encode() for name, content in members.items()}
+    if _is_local(filesystem):
+        with _replacing(Path(path)) as file:
+            _write_tar(file, state, encoded)
+        return
+    with tempfile.TemporaryFile() as spool:
+        _write_tar(spool, state, encoded)
+        spool.seek(0)
+        with filesystem.open(path, "wb") as target:
+            while chunk := spool.read(2**24):
+                target.write(chunk)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    path = Path(os.path.realpath(path))  # a link keeps pointing at the file that is replaced
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    scratch = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    try:
+        with open(scratch, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder, and needs no sync of it
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_tar(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]) -> None:
+    start = file.tell()
+    file.write(bytes(_BLOCK))  # the header's place: the size is known once the weights are written
+    torch.save(state, file)
+    size = file.tell() - start - _BLOCK
+    _pad(file, _BLOCK)
+    end = file.tell()
+    file.seek(start)
+    file.write(_header(WEIGHTS, size))
+    file.seek(end)
+    for name, content in encoded.items():
+        file.write(_header(name, len(content)) + content)
+        _pad(file, _BLOCK)
+    file.write(bytes(2 * _BLOCK))
+    _pad(file, tarfile.RECORDSIZE)
+
+
+def _header(name: str, size: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    return member.tobuf(tarfile.GNU_FORMAT)  # one block whatever the size
+
+
+def _pad(file: IO[bytes], unit: int) -> None:
+    file.write(bytes(-file.tell() % unit))
+
+
+def _find_members(file: BinaryIO, name: str) -> dict[str, tuple[int, int]]:
+    """Return the offset and size of each member, refusing what no writer of this format makes."""
+    file_size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    is_zip = file.read(4) == b"PK\x03\x04"
+    file.seek(0)
+    try:
+        listed = _list_zip(file) if is_zip else _list_tar(file)
+    except (tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        raise CheckpointError(
+            f"{name} is not a {EXTENSION} file, or it is damaged: {error}"
+        ) from error
+    members: dict[str, tuple[int, int]] = {}
+    for member in listed:
+        _check_member(member, members, file_size, name)
+        members[member.name] = member.offset, member.size
+    return members
+
+
+@dataclass(frozen=True)
+class _Member:
+    name: str
+    offset: int
+    size: int
+    is_plain: bool  # a regular file, neither compressed nor sparse nor a link
+
+
+def _list_tar(file: BinaryIO) -> list[_Member]:
+    with tarfile.open(fileobj=file, mode="r:") as archive:
+        return [
+            _Member(
+                m.name.removeprefix("./"), m.offset_data, m.size, m.isreg() and not m.issparse()
+            )
+            for m in archive
+            if not (m.isdir() and m.name == ".")
+        ]
+
+
+def _list_zip(file: BinaryIO) -> list[_Member]:
+    with zipfile.ZipFile(file) as archive:
+        return [
+            _Member(m.filename, _zip_data_offset(file, m), m.file_size, _is_stored(m))
+            for m in archive.infolist()
+        ]
+
+
+def _is_stored(member: zipfile.ZipInfo) -> bool:
+    return member.compress_type == zipfile.ZIP_STORED and member.file_size == member.compress_size
+
+
+def _zip_data_offset(file: BinaryIO, member: zipfile.ZipInfo) -> int:
+    # The lengths of name and extra field in the local header differ from those in the directory.
+    file.seek(member.header_offset)
+    header = file.read(30)
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        raise zipfile.BadZipFile(f"no local header for {member.filename}")
+    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    return member.header_offset + 30 + lengths
+
+
+def _check_member(
+    member: _Member, earlier: dict[str, tuple[int, int]], file_size: int, name: str
+) -> None:
+    problem = None
+    if "/" in member.name or "\\" in member.name or member.name in ("", ".", ".."):
+        problem = "lies in a folder"
+    elif not member.is_plain:
+        problem = "is not a plain, uncompressed file"
+    elif member.name in earlier:
+        problem = "appears twice"
+    elif member.offset + member.size > file_size:
+        problem = f"is cut off: {member.size} bytes from byte {member.offset} of {file_size}"
+    if problem:
+        raise CheckpointError(f"member {member.name!r} of {name} {problem}")
+
+
+def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
+    return isinstance(filesystem, fsspec.get_filesystem_class("file"))
+
+
+@contextmanager
+def _local_copy(filesystem: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
+    if _is_local(filesystem):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        local = os.path.join(folder, f"checkpoint{EXTENSION}")
+        filesystem.get_file(path, local)
+        yield local

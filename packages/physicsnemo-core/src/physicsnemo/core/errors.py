@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exceptions and warnings that physicsnemo-core adds to Python's own."""
+
+
+class CheckpointError(OSError):
+    """A checkpoint cannot be read or written; the text says which part and why."""
+
+
+class ModelNotFoundError(KeyError):
+    """The registry knows no model of that name."""
+
+    def __str__(self) -> str:
+        """Return the plain text, where ``KeyError`` would show it quoted."""
+        return str(self.args[0])
+
+
+class NamespaceWarning(UserWarning):
+    """Another distribution installs files into the ``physicsnemo`` package."""
+
+
+class RegistryWarning(UserWarning):
+    """Two installed distributions register a model under one name."""

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A range of bytes of an open file, as a file of its own."""
+
+import io
+import os
+from typing import BinaryIO
+
+
+class Window(io.RawIOBase):
+    """Read-only view of ``size`` bytes of a file from ``offset`` on.
+
+    It shares the file's position with nobody: every read seeks first.
+    """
+
+    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
+        self._file, self._offset, self._size, self._position = file, offset, size, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move within the window and return the new position."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"cannot seek to {base + offset}, before the start")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        """Fill a buffer as far as the window and the file go, and return how far that was."""
+        self._file.seek(self._offset + self._position)
+        length = max(0, min(len(buffer), self._size - self._position))
+        data = self._file.read(length)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base class of all models."""
+
+import logging
+import os
+import subprocess
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import importlib_metadata
+import torch
+
+from physicsnemo.core.arguments import Record, encode, record
+from physicsnemo.core.container import EXTENSION, Url, open_checkpoint, write_checkpoint
+from physicsnemo.core.rebuilding import construct, rebuild
+from physicsnemo.core.resolution import Trusted, resolve
+from physicsnemo.core.weights import forgive_device_buffer, load_weights
+from physicsnemo.models.meta import ModelMetaData
+
+__all__ = ["Module"]
+
+
+class Module(torch.nn.Module):
+    """A ``torch.nn.Module`` that remembers how it was built, and so can be saved and rebuilt.
+
+    It replaces ``torch.nn.Module`` as a base class without further changes. To be saved, a model
+    must be constructed from what JSON can hold (numbers, text, lists, dictionaries, ``None``) or
+    from other models.
+
+    Parameters
+    ----------
+    meta
+        What the model supports.
+
+    Attributes
+    ----------
+    device_buffer
+        An empty buffer that follows the model from device to device; part of the file format.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Scale(Module):
+    ...     def __init__(self, size, start=1.0):
+    ...         super().__init__()
+    ...         self.weight = torch.nn.Parameter(torch.full((size,), start))
+    ...     def forward(self, x):
+    ...         return self.weight * x
+    >>> Scale(3).num_parameters()
+    3
+    """
+
+    _file_extension: ClassVar[str] = EXTENSION
+    __model_checkpoint_version__: ClassVar[str] = "0.1.0"
+    # Former versions whose files this class still reads, each with the warning to give.
+    __supported_model_checkpoint_version__: ClassVar[dict[str, str]] = {}
+    # Arguments that from_checkpoint(override_args=...) may replace.
+    _overridable_args: ClassVar[set[str]] = set()
+    __jit_unused_properties__: ClassVar[list[str]] = ["device", "logger"]
+
+    _args: Record
+    device_buffer: torch.Tensor
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Record what the model is built from."""
+        self = super().__new__(cls)
+        self._args = record(cls, args, kwargs)
+        return self
+
+    def __init__(self, meta: ModelMetaData | None = None) -> None:
+        super().__init__()
+        self.meta = meta() if isinstance(meta, type) else meta
+        self.register_buffer("device_buffer", torch.empty(0))
+        self.register_load_state_dict_post_hook(forgive_device_buffer)  # type: ignore[no-untyped-call]
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the model is on."""
+        return self.device_buffer.device
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The logger of this class, ``core.module.<class name>``."""
+        return logging.getLogger(f"core.module.{type(self).__name__}")
+
+    def debug(self) -> None:
+        """Show this class's messages of every level, with the model's name and the time."""
+        handler = logging.StreamHandler()
+        handler.setFormatter(
+            logging.Formatter(f"[%(asctime)s - %(levelname)s - {self._name}] %(message)s")
+        )
+        self.logger.handlers = [handler]
+        self.logger.propagate = False
+        self.logger.setLevel(logging.DEBUG)
+
+    def num_parameters(self) -> int:
+        """Return the number of parameter elements, frozen ones included."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def save(self, file_name: Url | None = None, verbose: bool = False) -> None:
+        """Save weights, constructor arguments and versions to a ``.mdlus`` file.
+
+        The file appears whole or not at all; an older file of that name survives a failure.
+
+        Parameters
+        ----------
+        file_name
+            A path or any URL that fsspec knows, by default ``<name>.mdlus`` in the working
+            folder, where name is that of the metadata, else of the class.
+        verbose
+            Also record the git commit of the working folder.
+
+        Raises
+        ------
+        ValueError
+            If the name does not end in ``.mdlus``.
+        TypeError
+            If a constructor argument cannot be stored; the text names it.
+        """
+        file_name = f"{self._name}{EXTENSION}" if file_name is None else file_name
+        if not os.fspath(file_name).endswith(EXTENSION):
+            raise ValueError(
+                f"File name must end with {EXTENSION}, got {os.fspath(file_name)!r}; for weights "
+                f"alone use torch.save(model.state_dict(), ...)"
+            )
+        arguments, nested = encode(self)
+        metadata: dict[str, str | None] = {
+            "physicsnemo_version": importlib_metadata.version("physicsnemo-core"),
+            "mdlus_file_version": self.__model_checkpoint_version__,
+        }
+        for key, model in nested.items():
+            metadata[f"{key}.mdlus_file_version"] = model.__model_checkpoint_version__
+        if verbose:
+            metadata["git_hash"] = _git_commit()
+        write_checkpoint(file_name, self.state_dict(), arguments, metadata)
+        self.logger.debug("saved %s", os.fspath(file_name))
+
+    def load(
+        self,
+        file_name: Url,
+        map_location: torch.device | str | None = None,
+        strict: bool = True,
+    ) -> None:
+        """Load the weights of a ``.mdlus`` file into this model.
+
+        Parameters
+        ----------
+        file_name
+            A path or any URL that fsspec knows.
+        map_location
+            Where the weights are read to, by default the model's device.
+        strict
+            Whether the file must hold exactly this model's weights.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        CheckpointError
+            If it is damaged, or its weights are not this model's.
+        """
+        with open_checkpoint(file_name) as checkpoint:
+            state = checkpoint.state_dict(self.device if map_location is None else map_location)
+        load_weights(self, state, strict, checkpoint.name)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        file_name: Url,
+        override_args: Mapping[str, Any] | None = None,
+        strict: bool = True,
+        *,
+        map_location: torch.device | str = "cpu",
+        trusted: Trusted = (),
+    ) -> Self:
+        """Build the model that a ``.mdlus`` file holds, of this class or a subclass.
+
+        Nothing is executed or imported because the file says so: the class is one that is
+        already imported, a registered one, or one that is passed as trusted.
+
+        Parameters
+        ----------
+        file_name
+            A path or any URL that fsspec knows.
+        override_args
+            Constructor arguments to replace, of those that the class allows; those of a nested
+            model by path, as in ``{"inner.dropout": 0.1}``.
+        strict
+            Whether the file must hold exactly the model's weights.
+        map_location
+            Where the model is put, by default on the CPU.
+        trusted
+            Modules and classes to look the class up in, besides the registry and what is imported.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        CheckpointError
+            If it is damaged, of a version that the class cannot read, or names a class that is
+            not found.
+        ValueError
+            If an argument may not be overridden.
+        """
+        with open_checkpoint(file_name) as checkpoint:
+            model: Self = rebuild(checkpoint, cls, override_args or {}, trusted).to(map_location)
+            state = checkpoint.state_dict(map_location)
+        load_weights(model, state, strict, checkpoint.name)
+        return model
+
+    @classmethod
+    def instantiate(cls, arg_dict: Record) -> "Module":
+        """Build a model from a record of its class and arguments.
+
+        Parameters
+        ----------
+        arg_dict
+            A dictionary with ``__name__``, ``__module__`` and ``__args__``, as in ``args.json``.
+
+        Examples
+        --------
+        >>> from physicsnemo import Module
+        >>> class Tiny(Module):
+        ...     def __init__(self, size):
+        ...         super().__init__()
+        >>> record = {"__name__": "Tiny", "__module__": Tiny.__module__, "__args__": {"size": 2}}
+        >>> type(Module.instantiate(record)) is Tiny
+        True
+        """
+        return construct(resolve(arg_dict, cls), arg_dict["__args__"])
+
+    @staticmethod
+    def from_torch(
+        torch_model_class: type[torch.nn.Module],
+        meta: ModelMetaData | None = None,
+        register: bool = False,
+    ) -> "type[Module]":
+        """Make a model class of a plain PyTorch class.
+
+        Parameters
+        ----------
+        torch_model_class
+            The class; its constructor's and its forward's arguments are kept.
+        meta
+            What the model supports.
+        register
+            Whether to register the new class in the model registry.
+
+        Returns
+        -------
+        A class ``<name>PhysicsNeMoModel``, the same one each time; its weights are named
+        ``inner_model.*``.
+        """
+        from physicsnemo.core.conversion import convert
+        from physicsnemo.registry import ModelRegistry
+
+        model_class = convert(torch_model_class, meta)
+        if register:
+            ModelRegistry().register(model_class)
+        return model_class
+
+    from_pytorch = from_torch
+
+    @classmethod
+    def _backward_compat_arg_mapper(cls, version: str, args: dict[str, Any]) -> dict[str, Any]:
+        """Translate the arguments of a file of a former version; overriding methods call super."""
+        return args
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__ if self.meta is None else self.meta.name
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the working folder's repository, None where there is none."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    except FileNotFoundError:  # git is not installed
+        return None
+    return found.stdout.strip() or None
