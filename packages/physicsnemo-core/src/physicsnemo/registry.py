@@ -117,9 +117,7 @@ class _Entry:
     def load(self) -> "type[Module]":
         from physicsnemo.models.module import Module
 
-        source = (
-            f"{self.distribution} {self.version} registers the model {self.name} as {self.value!r}"
-        )
+        source = f"{self.distribution} {self.version} registers {self.name} as {self.value!r}"
         module_name, _, attribute = self.value.partition(":")
         try:
             loaded: Any = getattr(import_module(module_name), attribute)
@@ -202,9 +200,8 @@ def _not_found_text(name: str) -> str:
         distribution = shipped_models()[name]["distribution"]
         return f"{text}: it is part of {distribution}, run 'pip install {distribution}'"
     known = ModelRegistry().list_models()
-    matches = difflib.get_close_matches(name, known, n=3) or difflib.get_close_matches(
-        name.lower(), {model.lower(): model for model in known}, n=3
-    )
+    by_lower_case = {model.lower(): model for model in known}
+    matches = [by_lower_case[m] for m in difflib.get_close_matches(name.lower(), by_lower_case)]
     if matches:
         return f"{text}; did you mean {' or '.join(matches)}?"
     return f"{text}; there are {', '.join(known) or 'none, since no family is installed'}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proofs of the flags in a model's metadata: each runs the model in the way that a flag promises."""
+"""Proofs of the flags in a model's metadata: each runs the model as the flag promises."""
 
 import io
 import tempfile
@@ -86,13 +86,13 @@ def _prepare(case: Case, device: torch.device) -> tuple[Module, tuple[Any, ...]]
 
 
 def _to(inputs: Any, target: torch.device | torch.dtype) -> Any:
-    return pytree.tree_map_only(
-        torch.Tensor,
-        lambda t: (
-            t if isinstance(target, torch.dtype) and not t.is_floating_point() else t.to(target)
-        ),
-        inputs,
-    )
+    """Move tensors to a device, or those of floating point to a type."""
+
+    def move(tensor: torch.Tensor) -> torch.Tensor:
+        keep = isinstance(target, torch.dtype) and not tensor.is_floating_point()
+        return tensor if keep else tensor.to(target)
+
+    return pytree.tree_map_only(torch.Tensor, move, inputs)
 
 
 def _assert_equal(got: Any, expected: Any, tolerance: float) -> None:
@@ -169,7 +169,7 @@ def _export(model: Module, inputs: tuple[Any, ...]) -> Any:
 
 
 def _prove_func_torch(case: Case, device: torch.device) -> None:
-    """Gradients for each sample by ``vmap`` of ``grad`` equal those of a loop."""
+    """Compare gradients for each sample, by ``vmap`` of ``grad``, with those of one alone."""
     model, inputs = _prepare(case, device)
     weights = {name: p.detach() for name, p in model.named_parameters()}
 
@@ -185,7 +185,7 @@ def _prove_func_torch(case: Case, device: torch.device) -> None:
 
 
 def _prove_auto_grad(case: Case, device: torch.device) -> None:
-    """The second derivative along a direction equals a difference of first derivatives."""
+    """Compare the second derivative along a direction with a difference of first ones."""
     model, inputs = _prepare(case, device)
     model, (x, *rest) = model.double(), _to(inputs, torch.float64)
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
@@ -204,7 +204,7 @@ def _prove_auto_grad(case: Case, device: torch.device) -> None:
 
 
 def _prove_cuda_graphs(case: Case, device: torch.device) -> None:
-    """Steps replayed from a CUDA graph lose what eager steps lose."""
+    """Compare the losses of steps replayed from a CUDA graph with those of eager steps."""
     losses = {}
     for use_graphs in (False, True):
         model, inputs = _prepare(case, device)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models and distributions that the tests of core share."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from physicsnemo import Module
+from physicsnemo.registry import ModelRegistry
+
+
+@pytest.fixture
+def registry() -> Iterator[ModelRegistry]:
+    """A registry that knows what is installed, and forgets afterwards what the test adds."""
+    ModelRegistry().__restore_registry__()
+    yield ModelRegistry()
+    ModelRegistry().__restore_registry__()
+
+
+@pytest.fixture
+def install(
+    registry: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., None]:
+    """Make a distribution with entry points importable, as an installer would."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def install(name: str, entry_points: str, **modules: str) -> None:
+        folder = tmp_path / f"{name.replace('-', '_')}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(entry_points)
+        for module, code in modules.items():
+            (tmp_path / f"{module}.py").write_text(code)
+        registry.__restore_registry__()
+
+    return install
+
+
+class Affine(Module):
+    """A small model with a parameter of each kind: ``scale * x + shift``."""
+
+    _overridable_args = {"power"}
+
+    def __init__(self, size: int, start: float = 1.0, power: int = 1) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.full((size,), start))
+        self.shift = torch.nn.Parameter(torch.zeros(size))
+        self.power = power
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * x**self.power + self.shift
+
+
+@pytest.fixture
+def affine() -> type[Module]:
+    """The class ``Affine``."""
+    return Affine

@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captured steps on a CPU; tools/gpu runs them on CUDA."""
+
+import copy
+import gc
+import logging
+
+import pytest
+import torch
+from physicsnemo import ModelMetaData, Module
+from physicsnemo.utils import StaticCaptureEvaluateNoGrad, StaticCaptureTraining
+from physicsnemo.utils.capture import _StaticCapture
+
+
+class Net(torch.nn.Module):
+    def __init__(self, meta=None):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8), torch.nn.Tanh(), torch.nn.Linear(8, 1)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_state():
+    _StaticCapture.reset_state()
+    yield
+    _StaticCapture.reset_state()
+
+
+def make(**flags):
+    torch.manual_seed(0)
+    return Module.from_torch(Net, ModelMetaData(**flags))()
+
+
+def batches(count=12):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(count):
+        x = torch.randn(5, 3, generator=generator)
+        yield x, x.sum(dim=1, keepdim=True)
+
+
+def optimizer_of(model):
+    return torch.optim.AdamW(model.parameters(), lr=0.01)
+
+
+def train_by_hand(model, clip=None, dtype=None):
+    optimizer, losses = optimizer_of(model), []
+    for x, y in batches():
+        optimizer.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is not None):
+            loss = torch.nn.functional.mse_loss(model(x), y)
+        loss.backward()
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses)
+
+
+def train_captured(model, in_place=False, **options):
+    @StaticCaptureTraining(model=model, optim=optimizer_of(model), **options)
+    def step(x, y):
+        return torch.nn.functional.mse_loss(model(x), y)
+
+    x_buffer, y_buffer = torch.empty(5, 3), torch.empty(5, 1)
+    losses = []
+    for x, y in batches():
+        if in_place:
+            x, y = x_buffer.copy_(x), y_buffer.copy_(y)
+        losses.append(step(x, y))
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("clip", [None, 0.05])
+def test_training_equals_a_loop_by_hand(in_place, clip):
+    model = make()
+    twin = copy.deepcopy(model)
+    expected = train_by_hand(twin, clip)
+    losses = train_captured(model, in_place, use_amp=False, gradient_clip_norm=clip)
+    assert torch.equal(losses, expected)
+    for ours, theirs in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_autocast_is_bfloat16_where_the_metadata_allows_it():
+    model = make(amp=True)
+    twin = copy.deepcopy(model)
+    losses = train_captured(model)
+    assert torch.equal(losses, train_by_hand(twin, dtype=torch.bfloat16))
+    assert not torch.equal(losses, train_by_hand(make()))
+
+
+def test_autocast_is_off_where_the_metadata_does_not_allow_it(caplog):
+    with caplog.at_level(logging.WARNING, "capture"):
+        losses = train_captured(make())
+    assert torch.equal(losses, train_by_hand(make()))
+    assert "does not set amp_cpu" in caplog.text
+
+
+def test_loss_may_be_kept_and_has_no_graph():
+    losses = train_captured(make(), use_amp=False)
+    assert not losses.requires_grad
+    assert len(losses.unique()) == len(losses)
+
+
+@pytest.mark.parametrize("result", [3.0, torch.ones(()), torch.ones(2, requires_grad=True)])
+def test_a_step_must_return_the_loss(result):
+    model = make()
+    step = StaticCaptureTraining(model, optimizer_of(model), use_amp=False)(lambda: result)
+    with pytest.raises(ValueError, match="must return the loss, one number with gradient; got"):
+        step()
+
+
+def test_gradients_of_parameters_outside_the_optimizer_do_not_pile_up():
+    model = make()
+    head = list(model.parameters())[-2:]
+    optimizer = torch.optim.SGD(head, lr=0.0)
+    step = StaticCaptureTraining(model, optimizer, use_amp=False)(lambda x: model(x).sum())
+    x = torch.ones(4, 3)
+    step(x)
+    first = next(model.parameters()).grad.clone()
+    step(x)
+    assert torch.equal(next(model.parameters()).grad, first)
+
+
+def test_evaluation_has_no_gradient_and_any_output():
+    model = make().eval()
+
+    @StaticCaptureEvaluateNoGrad(model=model, use_amp=False)
+    def evaluate(x, scale=1.0):
+        return {"y": [scale * model(x)]}
+
+    x = torch.ones(4, 3)
+    output = evaluate(x, scale=2.0)["y"][0]
+    assert not output.requires_grad
+    assert torch.equal(output, 2 * model(x).detach())
+
+
+def test_evaluation_keeps_gradients_of_training():
+    model = make()
+    model(torch.ones(4, 3)).sum().backward()
+    before = [p.grad.clone() for p in model.parameters()]
+    StaticCaptureEvaluateNoGrad(model, use_amp=False)(model.forward)(torch.ones(4, 3))
+    for parameter, gradient in zip(model.parameters(), before, strict=True):
+        assert torch.equal(parameter.grad, gradient)
+
+
+@pytest.mark.parametrize("decorator", ["training", "evaluation"])
+def test_compiled_function_is_called(decorator, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)
+    model = make()
+    if decorator == "training":
+        capture = StaticCaptureTraining(model, optimizer_of(model), use_amp=False, compile=True)
+    else:
+        capture = StaticCaptureEvaluateNoGrad(model, use_amp=False, compile=True)
+
+    def step(x):
+        return model(x).sum()
+
+    capture(step)(torch.ones(4, 3))
+    assert compiled == [step]
+
+
+def test_compiled_training_equals_eager():
+    losses = train_captured(make(), use_amp=False, compile=True)
+    torch.testing.assert_close(losses, train_by_hand(make()))
+
+
+def test_one_decorator_serves_two_functions():
+    model = make()
+    capture = StaticCaptureEvaluateNoGrad(model, use_amp=False)
+    first, second = capture(lambda x: x + 1), capture(lambda x: x + 2)
+    assert first(torch.zeros(1)).item() == 1
+    assert second(torch.zeros(1)).item() == 2
+
+
+def test_wrapper_around_a_model_is_unwrapped():
+    class Wrapper(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    model = make()
+    assert StaticCaptureEvaluateNoGrad(Wrapper(model), use_amp=False).model is model
+
+
+@pytest.mark.parametrize("model", [torch.nn.Linear(1, 1), torch.nn.Sequential()])
+def test_plain_torch_models_are_refused(model):
+    with pytest.raises(ValueError, match="Model not a PhysicsNeMo Module! Got .*from_torch"):
+        StaticCaptureEvaluateNoGrad(model)
+
+
+def test_unknown_amp_type():
+    with pytest.raises(ValueError, match=r"must be torch.float16 or torch.bfloat16, got torch.f"):
+        StaticCaptureEvaluateNoGrad(make(), amp_type=torch.float64)
+
+
+def test_scaler_states_by_label():
+    model = make()
+    captures = [
+        StaticCaptureTraining(model, optimizer_of(model), use_amp=False, label=label)
+        for label in (None, "mine", None)
+    ]
+    assert list(StaticCaptureTraining.state_dict()) == ["mine", "scaler_0", "scaler_1"]
+    assert [capture.label for capture in captures] == ["scaler_0", "mine", "scaler_1"]
+
+
+def test_scalers_do_not_outlive_their_capture():
+    model = make()
+    StaticCaptureTraining(model, optimizer_of(model), use_amp=False)
+    gc.collect()
+    assert StaticCaptureTraining.state_dict() == {}
+
+
+def test_scaler_state_waits_for_its_capture():
+    state = torch.amp.GradScaler("cpu", init_scale=64.0).state_dict()
+    model = make()
+    first = StaticCaptureTraining(model, optimizer_of(model), use_amp=False, label="first")
+    first.scaler = torch.amp.GradScaler("cpu")
+    StaticCaptureTraining._scalers.add(first.scaler, "first", first.logger)
+    StaticCaptureTraining.load_state_dict({"first": state, "later": state})
+    assert first.scaler.get_scale() == 64.0
+    later = torch.amp.GradScaler("cpu")
+    StaticCaptureTraining._scalers.add(later, "later", first.logger)
+    assert later.get_scale() == 64.0
+
+
+def test_scaler_state_that_does_not_fit():
+    scaler = torch.amp.GradScaler("cpu")
+    StaticCaptureTraining._scalers.add(scaler, "mine", logging.getLogger("capture"))
+    with pytest.raises(ValueError, match="the state of the gradient scaler 'mine' is not valid"):
+        StaticCaptureTraining.load_state_dict({"mine": {"scale": 1.0}})
+
+
+def test_arguments_may_be_any_nesting():
+    model = make()
+
+    @StaticCaptureTraining(model=model, optim=optimizer_of(model), use_amp=False)
+    def step(batch, *, weight=1.0):
+        return weight * torch.nn.functional.mse_loss(model(batch["x"][0]), batch["y"])
+
+    x, y = next(batches())
+    loss = step({"x": [x, None], "y": y}, weight=2.0)
+    expected = train_by_hand(make())[0]
+    torch.testing.assert_close(loss, 2 * expected)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The registry of models."""
+
+import sys
+import threading
+
+import pytest
+import torch
+from physicsnemo import Module
+from physicsnemo.core.errors import RegistryWarning
+from physicsnemo.registry import ModelRegistry
+
+PLUGIN = """
+from physicsnemo import Module
+
+class Waves(Module):
+    pass
+"""
+
+
+def test_all_instances_share_one_state(registry, affine):
+    registry.register(affine)
+    assert ModelRegistry().factory("Affine") is affine
+
+
+def test_names_are_sorted(registry, affine):
+    for name in ("zeta", "Alpha", "beta"):
+        registry.register(affine, name)
+    names = registry.list_models()
+    assert names == sorted(names)
+    assert {"zeta", "Alpha", "beta"} <= set(names)
+
+
+def test_listing_does_not_import(install, registry):
+    install("waves-a", "[physicsnemo.models]\nWaves = waves_a:Waves\n", waves_a=PLUGIN)
+    assert "Waves" in registry.list_models()
+    assert "waves_a" not in sys.modules
+    assert registry.factory("Waves").__module__ == "waves_a"
+
+
+def test_models_by_attribute(install):
+    import physicsnemo.models
+
+    install("waves-b", "[physicsnemo.models]\nWaves = waves_b:Waves\n", waves_b=PLUGIN)
+    assert physicsnemo.models.Waves.__module__ == "waves_b"
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        physicsnemo.models.Nothing  # noqa: B018
+
+
+def test_registering_the_same_class_twice_is_harmless(registry, affine):
+    registry.register(affine)
+    registry.register(affine)
+
+
+def test_name_in_use(registry, affine):
+    class Other(Module):
+        pass
+
+    registry.register(affine, "taken")
+    with pytest.raises(ValueError, match="Name taken already in use by .*Affine"):
+        registry.register(Other, "taken")
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        (3, TypeError, "expected a class to register, got 3"),
+        (torch.nn.ReLU, ValueError, "Only subclasses of physicsnemo.Module.*from_torch"),
+    ],
+)
+def test_what_cannot_be_registered(registry, given, error, text):
+    with pytest.raises(error, match=text):
+        registry.register(given, "name")
+
+
+@pytest.mark.parametrize("asked", ["Affin", "affine", "AFFINE"])
+def test_unknown_name_with_close_matches(registry, affine, asked):
+    registry.register(affine)
+    with pytest.raises(KeyError, match=f"under the name {asked}; did you mean .*Affine") as raised:
+        registry.factory(asked)
+    assert not str(raised.value).startswith('"')
+
+
+def test_unknown_name_lists_what_there_is(registry):
+    registry.__clear_registry__()
+    with pytest.raises(KeyError, match="under the name Waves; there are none"):
+        registry.factory("Waves")
+
+
+def test_missing_family_is_named(registry):
+    registry.__clear_registry__()
+    with pytest.raises(KeyError, match="run 'pip install physicsnemo-fno'"):
+        registry.factory("FNO")
+
+
+def test_broken_plugin_breaks_only_itself(install, registry, affine):
+    entries = ["NoModule = broken_absent:X", "NoName = broken_b:X", "NoModel = broken_b:y"]
+    install("broken", "\n".join(["[physicsnemo.models]", *entries]), broken_b="y = 3")
+    registry.register(affine)
+    with pytest.raises(ImportError, match=r"broken 1\.0 registers NoModule as 'broken_absent:X'"):
+        registry.factory("NoModule")
+    with pytest.raises(ImportError, match="broken 1.0 .*cannot be imported: .*no attribute 'X'"):
+        registry.factory("NoName")
+    with pytest.raises(TypeError, match="is no subclass of physicsnemo.Module: 3"):
+        registry.factory("NoModel")
+    assert registry.factory("Affine") is affine
+
+
+def test_two_distributions_with_one_name(install, registry):
+    install("waves-d", "[physicsnemo.models]\nWaves = waves_d:Waves\n", waves_d=PLUGIN)
+    install("waves-c", "[physicsnemo.models]\nWaves = waves_c:Waves\n", waves_c=PLUGIN)
+    with pytest.warns(RegistryWarning, match=r"waves-c, waves-d; 'Waves' means that of waves-c"):
+        assert registry.list_models().count("Waves") == 1
+    assert registry.factory("Waves").__module__ == "waves_c"
+    assert registry.factory("waves-d:Waves").__module__ == "waves_d"
+    with pytest.raises(KeyError, match="under the name other:Waves"):
+        registry.factory("other:Waves")
+
+
+def test_former_group_is_read_with_a_warning(install, registry):
+    install("old-waves", "[modulus.models]\nWaves = old_waves:Waves\n", old_waves=PLUGIN)
+    with pytest.warns(DeprecationWarning, match="old-waves registers Waves in .*'modulus.models'"):
+        assert registry.factory("Waves").__module__ == "old_waves"
+
+
+def test_concurrent_registration_keeps_one_winner(registry):
+    classes = [type("Racer", (Module,), {}) for _ in range(16)]
+    errors = []
+    barrier = threading.Barrier(len(classes))
+
+    def race(model_class):
+        barrier.wait()
+        try:
+            registry.register(model_class)
+        except ValueError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=race, args=(c,)) for c in classes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == len(classes) - 1
+    assert registry.factory("Racer") in classes
