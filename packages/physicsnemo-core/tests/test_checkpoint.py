@@ -156,7 +156,7 @@ def test_zip_container_of_newer_files_is_read(saved):
 
 
 def test_former_package_name_is_read(saved, affine, monkeypatch):
-    path, model = saved
+    path, _ = saved
     members = members_of(path)
     arguments = json.loads(members["args.json"])
     arguments["__module__"] = "modulus.models.affine"

@@ -65,10 +65,17 @@ def choose_precision(
 
 
 def _supported_type(amp_type: torch.dtype, on_gpu: bool, logger: logging.Logger) -> torch.dtype:
-    if not on_gpu and amp_type is torch.float16:
-        logger.info("autocast uses bfloat16, since float16 is slow on a CPU")
-        return torch.bfloat16
-    if on_gpu and amp_type is torch.bfloat16 and not torch.cuda.is_bf16_supported():
-        logger.warning("autocast uses float16: this GPU has no bfloat16")
-        return torch.float16
-    return amp_type
+    if on_gpu:
+        if amp_type is torch.bfloat16 and not torch.cuda.is_bf16_supported():
+            logger.warning("autocast uses float16: this GPU has no bfloat16")
+            return torch.float16
+        return amp_type
+    if not _cpu_is_fast_in_bfloat16():
+        logger.warning("autocast is slow here: this CPU emulates bfloat16; consider use_amp=False")
+    return torch.bfloat16
+
+
+def _cpu_is_fast_in_bfloat16() -> bool:
+    fast = ("bf16", "avx512_bw")
+    features = torch.cpu.get_capabilities().items()
+    return any(present is True and any(f in name for f in fast) for name, present in features)
