@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The spectral encoder, for grids of one to four dimensions."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from physicsnemo.models.fno._options import (
+    check_padding_type,
+    modes_of_each_axis,
+    padding_of_each_axis,
+)
+from physicsnemo.models.fno._spectral import SpectralConv, field_layout
+from physicsnemo.nn import (
+    Conv1dFCLayer,
+    Conv2dFCLayer,
+    Conv3dFCLayer,
+    ConvFCLayer,
+    ConvNdFCLayer,
+    get_activation,
+)
+from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.convolution import pointwise_convolution
+
+
+class FNOEncoder(nn.Module):
+    """The Fourier neural operator without its decoder: from fields to latent fields.
+
+    This is the common body of :class:`FNO1DEncoder` to :class:`FNO4DEncoder`. It lifts the
+    channels at each point to the latent size, pads the grid, applies Fourier layers (the sum of
+    a :class:`SpectralConv` and a pointwise linear map, then an activation except after the last
+    one) and cuts the padding off again.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the input.
+    num_fno_layers
+        Number of Fourier layers.
+    fno_layer_size
+        Latent channels, at least 2.
+    num_fno_modes
+        Number of modes that :class:`SpectralConv` retains, for all axes or for each.
+    padding
+        Number of points to append to each axis of a field that is not periodic, for all axes or
+        for each. A list that is too short leaves the remaining axes as they are; surplus entries
+        of one that is too long are not used, and a warning says so.
+    padding_type
+        What those points hold: ``constant`` (zeros), ``reflect``, ``replicate`` or ``circular``.
+        Four dimensions take ``constant`` only.
+    activation_fn
+        Name of an activation (:func:`physicsnemo.nn.get_activation`) or a module; all layers
+        share it, with its parameters if it has any.
+    coord_features
+        Append the coordinates of the points, each from 0 to 1, to the input's channels.
+
+    Raises
+    ------
+    KeyError
+        If there is no activation of that name.
+    NotImplementedError
+        If the padding type is not available in four dimensions.
+    ValueError
+        If an option has a value that it cannot have.
+
+    References
+    ----------
+    Li et al. 2020, arXiv:2010.08895.
+    """
+
+    dimension: ClassVar[int]
+    lifting: ClassVar[type[ConvFCLayer]]
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        num_fno_layers: int = 4,
+        fno_layer_size: int = 32,
+        num_fno_modes: int | list[int] = 16,
+        padding: int | list[int] = 8,
+        padding_type: str = "constant",
+        activation_fn: str | nn.Module = "gelu",
+        coord_features: bool = True,
+    ) -> None:
+        super().__init__()
+        if fno_layer_size < 2:
+            raise ValueError(f"expected at least 2 latent channels, got {fno_layer_size}")
+        self.in_channels = in_channels
+        self.coord_features = coord_features
+        self.padding = padding_of_each_axis(padding, self.dimension)
+        self.padding_type = padding_type
+        check_padding_type(padding_type, self.padding)
+        modes = modes_of_each_axis(num_fno_modes, self.dimension)
+        self.activation_fn = (
+            get_activation(activation_fn) if isinstance(activation_fn, str) else activation_fn
+        )
+        half = fno_layer_size // 2
+        self.lift_network = nn.Sequential(
+            self.lifting(in_channels + self.dimension * coord_features, half),
+            self.activation_fn,
+            self.lifting(half, fno_layer_size),
+        )
+        self.spconv_layers = nn.ModuleList(
+            SpectralConv(fno_layer_size, fno_layer_size, modes) for _ in range(num_fno_layers)
+        )
+        self.conv_layers = nn.ModuleList(
+            pointwise_convolution(self.lifting.dimension, fno_layer_size, fno_layer_size)
+            for _ in range(num_fno_layers)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode fields.
+
+        Parameters
+        ----------
+        x
+            Fields of shape (batch, in_channels, *grid).
+
+        Returns
+        -------
+        Latent fields of shape (batch, fno_layer_size, *grid).
+
+        Raises
+        ------
+        TypeError
+            If ``x`` does not hold floating-point numbers.
+        ValueError
+            If it has another shape or device than expected, or the spectrum of its grid, with
+            padding, has fewer modes than asked for.
+        """
+        check_input(x, field_layout(self.in_channels, self.dimension), next(self.parameters()))
+        unpadded = tuple(slice(n) for n in (None, None, *x.shape[2:]))
+        x = self._pad(self.lift_network(self._with_coordinates(x)))
+        for index, (conv, spconv) in enumerate(
+            zip(self.conv_layers, self.spconv_layers, strict=True), start=1
+        ):
+            x = conv(x) + spconv(x)
+            if index < len(self.conv_layers):
+                x = self.activation_fn(x)
+        return x[unpadded]
+
+    def meshgrid(
+        self, shape: list[int], device: torch.device, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """Return the coordinates of the grid points, each from 0 to 1.
+
+        Parameters
+        ----------
+        shape
+            Shape of the field, (batch, channels, *grid).
+        device
+            Where to put them.
+        dtype
+            Their type.
+
+        Returns
+        -------
+        Coordinates of shape (batch, dimension, *grid), in the order of the axes.
+        """
+        batch, _, *grid = shape
+        axes = [torch.linspace(0, 1, n, dtype=dtype, device=device) for n in grid]
+        coordinates = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+        return coordinates.expand(batch, *coordinates.shape)
+
+    def grid_to_points(self, value: Tensor) -> tuple[Tensor, list[int]]:
+        """Return a field as a list of points, and the shape that leads back.
+
+        Parameters
+        ----------
+        value
+            Field of shape (batch, channels, *grid).
+
+        Returns
+        -------
+        Its values, of shape (points of all samples, channels), and its shape.
+        """
+        return value.movedim(1, -1).flatten(end_dim=-2), list(value.shape)
+
+    def points_to_grid(self, value: Tensor, shape: list[int]) -> Tensor:
+        """Return a list of points as a field.
+
+        Parameters
+        ----------
+        value
+            Values of shape (points of all samples, channels), with any number of channels.
+        shape
+            The shape that :meth:`grid_to_points` returned.
+
+        Returns
+        -------
+        Field of shape (batch, channels, *grid).
+        """
+        batch, _, *grid = shape
+        return value.reshape(batch, *grid, value.shape[-1]).movedim(-1, 1)
+
+    def _with_coordinates(self, x: Tensor) -> Tensor:
+        if not self.coord_features:
+            return x
+        # Half precision would merge neighbouring points of fine grids.
+        precision = torch.promote_types(x.dtype, torch.float32)
+        coordinates = self.meshgrid(list(x.shape), x.device, precision)
+        return torch.cat((x, coordinates.to(x.dtype)), dim=1)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        if not any(self.padding):
+            return x
+        widths = [width for points in reversed(self.padding) for width in (0, points)]
+        return functional.pad(x, widths, mode=self.padding_type)
+
+
+class FNO1DEncoder(FNOEncoder):
+    """:class:`FNOEncoder` for fields of shape (batch, in_channels, n1)."""
+
+    dimension, lifting = 1, Conv1dFCLayer
+
+
+class FNO2DEncoder(FNOEncoder):
+    """:class:`FNOEncoder` for fields of shape (batch, in_channels, n1, n2)."""
+
+    dimension, lifting = 2, Conv2dFCLayer
+
+
+class FNO3DEncoder(FNOEncoder):
+    """:class:`FNOEncoder` for fields of shape (batch, in_channels, n1, n2, n3)."""
+
+    dimension, lifting = 3, Conv3dFCLayer
+
+
+class FNO4DEncoder(FNOEncoder):
+    """:class:`FNOEncoder` for fields of shape (batch, in_channels, n1, n2, n3, n4)."""
+
+    dimension, lifting = 4, ConvNdFCLayer

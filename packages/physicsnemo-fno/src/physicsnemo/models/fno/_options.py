@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the encoder that may be given once for all grid axes, or axis by axis."""
+
+import warnings
+
+PADDING_TYPES = ("constant", "reflect", "replicate", "circular")
+
+
+def modes_of_each_axis(num_fno_modes: int | list[int], dimension: int) -> list[int]:
+    """Return the number of modes of each axis.
+
+    Raises
+    ------
+    ValueError
+        If there is a list of another length than the dimension.
+    """
+    if isinstance(num_fno_modes, int):
+        return [num_fno_modes] * dimension
+    if len(num_fno_modes) != dimension:
+        raise ValueError(
+            f"expected num_fno_modes to be one number, or a list of {dimension} for "
+            f"dimension={dimension}, got {num_fno_modes}"
+        )
+    return list(num_fno_modes)
+
+
+def padding_of_each_axis(padding: int | list[int], dimension: int) -> list[int]:
+    """Return the padding of each axis: 0 where a list is too short, the surplus dropped.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative.
+    """
+    widths = [padding] * dimension if isinstance(padding, int) else list(padding)
+    if min(widths, default=0) < 0:
+        raise ValueError(f"expected padding of at least 0 points, got {padding}")
+    if len(widths) > dimension:
+        warnings.warn(
+            f"padding has {len(widths)} entries for dimension={dimension}; "
+            f"not used: {widths[dimension:]}",
+            stacklevel=2,
+        )
+    return (widths + [0] * dimension)[:dimension]
+
+
+def check_padding_type(padding_type: str, widths: list[int]) -> None:
+    """Raise an error if fields cannot be padded that way.
+
+    Raises
+    ------
+    NotImplementedError
+        If PyTorch lacks this type of padding for so many axes.
+    ValueError
+        If there is no such type.
+    """
+    if padding_type not in PADDING_TYPES:
+        raise ValueError(
+            f"expected padding_type to be one of {', '.join(PADDING_TYPES)}, got {padding_type!r}"
+        )
+    if padding_type != "constant" and len(widths) > 3 and any(widths):
+        raise NotImplementedError(
+            f"padding_type={padding_type!r} is not available for dimension={len(widths)}: PyTorch "
+            f"has it for up to three grid axes; use 'constant', or padding=0"
+        )

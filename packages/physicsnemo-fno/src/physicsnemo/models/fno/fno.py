@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Fourier neural operator, for fields on regular grids of one to four dimensions."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from physicsnemo.models.fno._encoder import (
+    FNO1DEncoder,
+    FNO2DEncoder,
+    FNO3DEncoder,
+    FNO4DEncoder,
+    FNOEncoder,
+)
+from physicsnemo.models.meta import ModelMetaData
+from physicsnemo.models.mlp import FullyConnected
+from physicsnemo.models.module import Module
+from physicsnemo.nn import get_activation
+
+__all__ = ["FNO", "FNO1DEncoder", "FNO2DEncoder", "FNO3DEncoder", "FNO4DEncoder", "MetaData"]
+
+_ENCODERS: dict[int, type[FNOEncoder]] = {
+    encoder.dimension: encoder
+    for encoder in (FNO1DEncoder, FNO2DEncoder, FNO3DEncoder, FNO4DEncoder)
+}
+
+
+@dataclass
+class MetaData(ModelMetaData):
+    """What :class:`FNO` supports."""
+
+    name: str = "FourierNeuralOperator"
+    jit: bool = True
+    cuda_graphs: bool = True
+    var_dim: int = 1
+
+
+class FNO(Module):
+    """Fourier neural operator: a map between functions, learned from their values on a grid.
+
+    An encoder lifts the input to latent channels and applies Fourier layers, whose weights belong
+    to the low Fourier modes of the grid, so that one model serves grids of any resolution. A small
+    fully connected network then decodes the latent channels point by point.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the input, coordinates not counted.
+    out_channels
+        Channels of the output.
+    decoder_layers
+        Hidden layers of the decoder.
+    decoder_layer_size
+        Size of each hidden layer of the decoder. Without hidden layers it must equal
+        ``latent_channels``.
+    decoder_activation_fn
+        Name of the decoder's activation (:func:`physicsnemo.nn.get_activation`).
+    dimension
+        Number of grid axes, 1 to 4.
+    latent_channels
+        Channels of the Fourier layers, at least 2.
+    num_fno_layers
+        Number of Fourier layers.
+    num_fno_modes
+        Number of modes that each Fourier layer retains, for all axes or for each: ``m`` modes are
+        the frequencies 0 to m - 1 of the last axis, and -m to m - 1 of any other. A grid must have
+        at least m points (with padding) along an axis, and 2 m - 2 along the last.
+    padding
+        Number of points to append to each axis while the Fourier layers are applied, for all axes
+        or for each; 0 for periodic functions. A list that is too short leaves the remaining axes
+        as they are; surplus entries of one that is too long are not used, and a warning says so.
+    padding_type
+        What those points hold: ``constant`` (zeros), ``reflect``, ``replicate`` or ``circular``.
+        Four dimensions take ``constant`` only.
+    activation_fn
+        Name of the encoder's activation (:func:`physicsnemo.nn.get_activation`); its layers share
+        it, with its parameters if it has any.
+    coord_features
+        Append the coordinates of the points, each from 0 to 1, to the input's channels.
+
+    Raises
+    ------
+    KeyError
+        If there is no activation of that name.
+    NotImplementedError
+        If ``dimension`` is not 1 to 4, or the padding type is not available in four dimensions.
+    ValueError
+        If another option has a value that it cannot have.
+
+    References
+    ----------
+    Li et al. 2020, Fourier neural operator for parametric partial differential equations,
+    arXiv:2010.08895.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.fno import FNO
+    >>> model = FNO(in_channels=4, out_channels=3, decoder_layers=2, num_fno_layers=2, padding=0)
+    >>> model(torch.randn(32, 4, 32, 32)).shape
+    torch.Size([32, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        decoder_layers: int = 1,
+        decoder_layer_size: int = 32,
+        decoder_activation_fn: str = "silu",
+        dimension: int = 2,
+        latent_channels: int = 32,
+        num_fno_layers: int = 4,
+        num_fno_modes: int | list[int] = 16,
+        padding: int | list[int] = 8,
+        padding_type: str = "constant",
+        activation_fn: str = "gelu",
+        coord_features: bool = True,
+    ) -> None:
+        super().__init__(meta=MetaData())
+        if dimension not in _ENCODERS:
+            raise NotImplementedError(f"expected dimension 1, 2, 3 or 4, got {dimension}")
+        self.activation_fn = get_activation(activation_fn)
+        self.decoder_net = FullyConnected(
+            in_features=latent_channels,
+            layer_size=decoder_layer_size,
+            out_features=out_channels,
+            num_layers=decoder_layers,
+            activation_fn=decoder_activation_fn,
+        )
+        self.spec_encoder = _ENCODERS[dimension](
+            in_channels,
+            num_fno_layers=num_fno_layers,
+            fno_layer_size=latent_channels,
+            num_fno_modes=num_fno_modes,
+            padding=padding,
+            padding_type=padding_type,
+            activation_fn=self.activation_fn,
+            coord_features=coord_features,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x
+            Fields of shape (batch, in_channels, *grid).
+
+        Returns
+        -------
+        Fields of shape (batch, out_channels, *grid).
+
+        Raises
+        ------
+        TypeError
+            If ``x`` does not hold floating-point numbers.
+        ValueError
+            If it has another shape or device than expected, or the spectrum of its grid, with
+            padding, has fewer modes than asked for.
+        """
+        points, shape = self.spec_encoder.grid_to_points(self.spec_encoder(x))
+        return self.spec_encoder.points_to_grid(self.decoder_net(points), shape)

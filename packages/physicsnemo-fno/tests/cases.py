@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Examples of FNO, for tests and benchmarks: every dimension, odd and non-square grids."""
+
+import torch
+
+from physicsnemo.testing import Case
+
+
+def field(*shape: int):
+    """Return a function that draws the same input each time."""
+    return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
+
+
+SMALL = {
+    "in_channels": 2,
+    "out_channels": 3,
+    "decoder_layer_size": 8,
+    "latent_channels": 8,
+    "num_fno_layers": 2,
+    "num_fno_modes": 3,
+    "padding": 2,
+}
+CIRCULAR = {"padding_type": "circular"}
+PERIODIC = {"padding": 0, "coord_features": False}
+
+CASES = [
+    Case("1d", "FNO", SMALL | {"dimension": 1}, field(2, 2, 15)),
+    Case("1d_circular", "FNO", SMALL | CIRCULAR | {"dimension": 1}, field(2, 2, 8)),
+    Case("2d", "FNO", SMALL | {"dimension": 2}, field(2, 2, 8, 13)),
+    Case("2d_periodic", "FNO", SMALL | PERIODIC | {"dimension": 2}, field(2, 2, 9, 8)),
+    Case(
+        "2d_reflect_prelu",
+        "FNO",
+        SMALL
+        | {
+            "dimension": 2,
+            "num_fno_modes": [6, 2],  # more than half of the first axis: corners overlap
+            "padding": [3, 0],
+            "padding_type": "reflect",
+            "activation_fn": "prelu",
+            "decoder_layers": 2,
+            "decoder_activation_fn": "tanh",
+        },
+        field(2, 2, 7, 5),
+    ),
+    Case("3d", "FNO", SMALL | {"dimension": 3}, field(2, 2, 5, 6, 4)),
+    Case(
+        "3d_replicate",
+        "FNO",
+        SMALL
+        | {
+            "dimension": 3,
+            "num_fno_modes": [2, 1, 3],
+            "padding": [1, 2],
+            "padding_type": "replicate",
+            "activation_fn": "tanh",
+        },
+        field(1, 2, 3, 4, 5),
+    ),
+    Case("4d", "FNO", SMALL | {"dimension": 4, "num_fno_modes": 2}, field(2, 2, 3, 4, 3, 5)),
+    Case(
+        "4d_periodic",
+        "FNO",
+        SMALL | PERIODIC | {"dimension": 4, "num_fno_modes": [1, 2, 2, 1]},
+        field(1, 2, 3, 4, 4, 3),
+    ),
+]

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Examples of FullyConnected, for tests and benchmarks."""
+
+import torch
+
+from physicsnemo.testing import Case
+
+
+def points(*shape: int):
+    """Return a function that draws the same input each time."""
+    return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
+
+
+SMALL = {"in_features": 5, "layer_size": 16, "out_features": 3, "num_layers": 3}
+
+CASES = [
+    Case("plain", "FullyConnected", SMALL, points(7, 5)),
+    Case("no_hidden_layer", "FullyConnected", SMALL | {"num_layers": 0}, points(7, 16)),
+    Case(
+        "skip_adaptive",
+        "FullyConnected",
+        SMALL
+        | {
+            "num_layers": 6,
+            "activation_fn": ["tanh", "prelu", "silu"],
+            "skip_connections": True,
+            "adaptive_activations": True,
+        },
+        points(2, 3, 5),
+    ),
+    Case("weight_norm", "FullyConnected", SMALL | {"weight_norm": True}, points(7, 5)),
+    Case("weight_fact", "FullyConnected", SMALL | {"weight_fact": True}, points(7, 5)),
+]

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers that two or more model families use; none of them is a registered model."""
+
+from physicsnemo.nn.activations import (
+    CappedGELU,
+    CappedLeakyReLU,
+    SquarePlus,
+    Stan,
+    get_activation,
+)
+from physicsnemo.nn.convolution import (
+    Conv1dFCLayer,
+    Conv2dFCLayer,
+    Conv3dFCLayer,
+    ConvFCLayer,
+    ConvNdFCLayer,
+    ConvNdKernel1Layer,
+)
+from physicsnemo.nn.linear import FCLayer, WeightFactLinear, WeightNormLinear
+
+__all__ = [
+    "CappedGELU",
+    "CappedLeakyReLU",
+    "Conv1dFCLayer",
+    "Conv2dFCLayer",
+    "Conv3dFCLayer",
+    "ConvFCLayer",
+    "ConvNdFCLayer",
+    "ConvNdKernel1Layer",
+    "FCLayer",
+    "SquarePlus",
+    "Stan",
+    "WeightFactLinear",
+    "WeightNormLinear",
+    "get_activation",
+]

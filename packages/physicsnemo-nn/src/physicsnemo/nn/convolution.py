@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fully connected layers that act on the channels of gridded fields: convolutions of width 1."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from physicsnemo.nn.activations import Activation, as_activation
+from physicsnemo.nn.linear import glorot_
+
+
+class ConvFCLayer(nn.Module):
+    """A linear map of the channels at each grid point, followed by an activation.
+
+    This is the common body of :class:`Conv1dFCLayer` to :class:`ConvNdFCLayer`, which differ in
+    the convolution that they hold as ``conv``. Weights start from Glorot's uniform distribution,
+    biases from zero.
+
+    Parameters
+    ----------
+    in_features
+        Channels of the input.
+    out_features
+        Channels of the output.
+    activation_fn
+        Name of an activation (:func:`get_activation`), a module or function, or None for none.
+    activation_par
+        A trainable factor on the activation's input, of shape (1,); several layers may share it.
+    weight_norm
+        Train the length and the direction of the weights of each output channel separately
+        (:func:`torch.nn.utils.parametrizations.weight_norm`).
+    """
+
+    dimension: ClassVar[int | None]
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        activation_fn: Activation = None,
+        activation_par: nn.Parameter | None = None,
+        weight_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        self.activation_fn = as_activation(activation_fn)
+        self.activation_par = activation_par
+        conv = pointwise_convolution(self.dimension, in_features, out_features)
+        self.conv = glorot_(conv)
+        if weight_norm:
+            holder = conv.conv if isinstance(conv, ConvNdKernel1Layer) else conv
+            parametrizations.weight_norm(holder)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map fields of shape (batch, in_features, *grid) to (batch, out_features, *grid)."""
+        x = self.conv(x)
+        return self.activation_fn(x if self.activation_par is None else self.activation_par * x)
+
+
+class Conv1dFCLayer(ConvFCLayer):
+    """:class:`ConvFCLayer` for fields of shape (batch, in_features, n1)."""
+
+    dimension = 1
+
+
+class Conv2dFCLayer(ConvFCLayer):
+    """:class:`ConvFCLayer` for fields of shape (batch, in_features, n1, n2)."""
+
+    dimension = 2
+
+
+class Conv3dFCLayer(ConvFCLayer):
+    """:class:`ConvFCLayer` for fields of shape (batch, in_features, n1, n2, n3)."""
+
+    dimension = 3
+
+
+class ConvNdFCLayer(ConvFCLayer):
+    """:class:`ConvFCLayer` for fields of shape (batch, in_features, *grid), whatever the grid."""
+
+    dimension = None
+
+
+class ConvNdKernel1Layer(nn.Module):
+    """A convolution of width 1 over grids with any number of axes.
+
+    PyTorch has convolutions for up to three axes; this one flattens the grid into one.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the input.
+    out_channels
+        Channels of the output.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map fields of shape (batch, in_channels, *grid) to (batch, out_channels, *grid)."""
+        points: Tensor = self.conv(x.flatten(start_dim=2))
+        return points.reshape(*points.shape[:2], *x.shape[2:])
+
+
+_CONVOLUTIONS: dict[int | None, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {
+    1: nn.Conv1d,
+    2: nn.Conv2d,
+    3: nn.Conv3d,
+}
+
+
+def pointwise_convolution(
+    dimension: int | None, in_channels: int, out_channels: int
+) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | ConvNdKernel1Layer:
+    """Return a convolution of width 1, with the initial weights of PyTorch.
+
+    Parameters
+    ----------
+    dimension
+        Number of grid axes, or None for any number.
+    in_channels
+        Channels of the input.
+    out_channels
+        Channels of the output.
+    """
+    if dimension in _CONVOLUTIONS:
+        return _CONVOLUTIONS[dimension](in_channels, out_channels, kernel_size=1)
+    return ConvNdKernel1Layer(in_channels, out_channels)
