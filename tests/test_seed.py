@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from physicsnemo.registry import ModelRegistry
 
 SEED = (Path(__file__).parent / "data" / "seed.rst").read_text(encoding="utf-8")

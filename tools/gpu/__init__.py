@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only a GPU can show.
+
+``python -m tools.gpu.prove_flags`` proves metadata flags, ``python -m tools.gpu.check_capture``
+compares captured steps with loops by hand.
+"""
