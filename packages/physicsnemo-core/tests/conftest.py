@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from physicsnemo import Module
 from physicsnemo.registry import ModelRegistry
 

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 import torch
+
 from physicsnemo import ModelMetaData, Module
 from physicsnemo.utils import StaticCaptureEvaluateNoGrad, StaticCaptureTraining
 from physicsnemo.utils.capture import _StaticCapture

@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+
 from physicsnemo import ModelMetaData, Module
 
 

@@ -6,9 +6,10 @@ import logging
 import pickle
 from dataclasses import dataclass
 
-import physicsnemo
 import pytest
 import torch
+
+import physicsnemo
 from physicsnemo import ModelMetaData, Module
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from physicsnemo import Module
 from physicsnemo.testing import check_reference_case
-from safetensors.torch import save_file
 
 
 class Mixture(Module):

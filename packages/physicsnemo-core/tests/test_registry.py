@@ -6,6 +6,7 @@ import threading
 
 import pytest
 import torch
+
 from physicsnemo import Module
 from physicsnemo.core.errors import RegistryWarning
 from physicsnemo.registry import ModelRegistry

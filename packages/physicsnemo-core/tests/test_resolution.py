@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 import torch
+
 from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.resolution import resolve

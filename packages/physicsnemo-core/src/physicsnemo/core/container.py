@@ -15,7 +15,6 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 from uuid import uuid4
@@ -23,8 +22,10 @@ from uuid import uuid4
 import fsspec
 import torch
 
+from physicsnemo.core.archive import ZIP_SIGNATURE, Member, list_tar, list_zip
 from physicsnemo.core.arguments import check_records
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.mapping import NotMappableError, map_tensors
 from physicsnemo.core.window import Window
 
 EXTENSION = ".mdlus"
@@ -58,17 +59,16 @@ class Checkpoint:
         self.metadata = self._read_json(METADATA)
         check_records(self.arguments, f"{ARGUMENTS} in {name}")
 
-    def state_dict(self, map_location: torch.device | str | None = None) -> dict[str, torch.Tensor]:
-        """Read the weights, as data only.
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Read the weights as data only, to the CPU; mapped into memory where that is possible.
 
         Raises
         ------
         CheckpointError
             If ``model.pt`` is damaged or holds anything but a dictionary of tensors.
         """
-        window = io.BufferedReader(self._open(WEIGHTS))
         try:
-            state = torch.load(window, map_location=map_location, weights_only=True)
+            state = self._read_weights()
         except Exception as error:  # torch reports damage by many types, KeyError and EOFError too
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise CheckpointError(f"{WEIGHTS} in {self.name} cannot be read: {reason}") from error
@@ -78,11 +78,19 @@ class Checkpoint:
             raise CheckpointError(f"{WEIGHTS} in {self.name} is not a dictionary of tensors")
         return state
 
+    def _read_weights(self) -> Any:
+        window = self._open(WEIGHTS)
+        try:
+            return map_tensors(self._file, window)
+        except NotMappableError:
+            window.seek(0)
+            return torch.load(io.BufferedReader(window), map_location="cpu", weights_only=True)
+
     def _open(self, member: str) -> Window:
-        return Window(self._file, *self._members[member])
+        return Window(self._file, self._members[member].offset, self._members[member].size)
 
     def _read_json(self, member: str) -> dict[str, Any]:
-        _, size = self._members[member]
+        size = self._members[member].size
         if size > _MAX_JSON_BYTES:
             raise CheckpointError(
                 f"{member} in {self.name} claims {size} bytes, at most {_MAX_JSON_BYTES} are read"
@@ -199,69 +207,26 @@ def _pad(file: IO[bytes], unit: int) -> None:
     file.write(bytes(-file.tell() % unit))
 
 
-def _find_members(file: BinaryIO, name: str) -> dict[str, tuple[int, int]]:
-    """Return the offset and size of each member, refusing what no writer of this format makes."""
+def _find_members(file: BinaryIO, name: str) -> dict[str, Member]:
+    """Return the members by name, refusing what no writer of this format makes."""
     file_size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    is_zip = file.read(4) == b"PK\x03\x04"
+    is_zip = file.read(len(ZIP_SIGNATURE)) == ZIP_SIGNATURE
     file.seek(0)
     try:
-        listed = _list_zip(file) if is_zip else _list_tar(file)
+        listed = list_zip(file) if is_zip else list_tar(file)
     except (tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
         raise CheckpointError(
             f"{name} is not a {EXTENSION} file, or it is damaged: {error}"
         ) from error
-    members: dict[str, tuple[int, int]] = {}
+    members: dict[str, Member] = {}
     for member in listed:
         _check_member(member, members, file_size, name)
-        members[member.name] = member.offset, member.size
+        members[member.name] = member
     return members
 
 
-@dataclass(frozen=True)
-class _Member:
-    name: str
-    offset: int
-    size: int
-    is_plain: bool  # a regular file, neither compressed nor sparse nor a link
-
-
-def _list_tar(file: BinaryIO) -> list[_Member]:
-    with tarfile.open(fileobj=file, mode="r:") as archive:
-        return [
-            _Member(
-                m.name.removeprefix("./"), m.offset_data, m.size, m.isreg() and not m.issparse()
-            )
-            for m in archive
-            if not (m.isdir() and m.name == ".")
-        ]
-
-
-def _list_zip(file: BinaryIO) -> list[_Member]:
-    with zipfile.ZipFile(file) as archive:
-        return [
-            _Member(m.filename, _zip_data_offset(file, m), m.file_size, _is_stored(m))
-            for m in archive.infolist()
-        ]
-
-
-def _is_stored(member: zipfile.ZipInfo) -> bool:
-    return member.compress_type == zipfile.ZIP_STORED and member.file_size == member.compress_size
-
-
-def _zip_data_offset(file: BinaryIO, member: zipfile.ZipInfo) -> int:
-    # The lengths of name and extra field in the local header differ from those in the directory.
-    file.seek(member.header_offset)
-    header = file.read(30)
-    if len(header) < 30 or header[:4] != b"PK\x03\x04":
-        raise zipfile.BadZipFile(f"no local header for {member.filename}")
-    lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    return member.header_offset + 30 + lengths
-
-
-def _check_member(
-    member: _Member, earlier: dict[str, tuple[int, int]], file_size: int, name: str
-) -> None:
+def _check_member(member: Member, earlier: dict[str, Member], file_size: int, name: str) -> None:
     problem = None
     if "/" in member.name or "\\" in member.name or member.name in ("", ".", ".."):
         problem = "lies in a folder"

@@ -2,7 +2,7 @@
 """A model built anew from the arguments in a checkpoint, without its weights."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from physicsnemo.core.arguments import NESTED, bind, nested_records
@@ -14,48 +14,83 @@ if TYPE_CHECKING:
     from physicsnemo.models.module import Module
 
 
-def rebuild(
-    checkpoint: Checkpoint, asked: "type[Module]", overrides: Mapping[str, Any], trusted: Trusted
-) -> Any:
-    """Build the model of a checkpoint, and those nested in it where they are needed.
+class Blueprint:
+    """The classes and arguments of a checkpoint's model and of those nested in it.
 
-    Each record is resolved to a class, its arguments are migrated from the file's version,
-    overridden where the caller says so, and passed to the constructor.
+    Each record is resolved to a class, its arguments are migrated from the file's version and
+    overridden where the caller says so; all that once, however often the model is then built.
+
+    Raises
+    ------
+    CheckpointError
+        If a class is not found, or cannot read the version of the file.
+    ValueError
+        If an argument may not be overridden.
     """
-    from physicsnemo.models.module import Module
 
-    records = {**dict(nested_records(checkpoint.arguments)), "": checkpoint.arguments}
-    _check_paths(overrides, {_path(key) for key in records})
-    models: dict[str, Module] = {}
-    unfinished: set[str] = set()
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        asked: "type[Module]",
+        overrides: Mapping[str, Any],
+        trusted: Trusted,
+    ) -> None:
+        from physicsnemo.models.module import Module
 
-    def build(key: str) -> Module:
+        self.source = checkpoint.name
+        records = {**dict(nested_records(checkpoint.arguments)), "": checkpoint.arguments}
+        _check_paths(overrides, {_path(key) for key in records})
+        self._parts: dict[str, tuple[type[Module], dict[str, Any]]] = {}
+        for key, part in records.items():
+            model_class = resolve(part, Module if key else asked, trusted, self.source)
+            version = checkpoint.metadata.get(f"{key}.mdlus_file_version".removeprefix("."))
+            arguments = _migrate(model_class, version, dict(part["__args__"]), self.source)
+            _override(model_class, arguments, _at(overrides, _path(key)))
+            self._parts[key] = model_class, arguments
+
+    @property
+    def model_class(self) -> "type[Module]":
+        """The class of the outermost model."""
+        return self._parts[""][0]
+
+    def build(self) -> "Module":
+        """Construct the model, and those nested in it where they are needed.
+
+        Raises
+        ------
+        CheckpointError
+            If the constructor refuses the arguments, or a model contains itself.
+        """
+        models: dict[str, Module] = {}
+        try:
+            return self._build("", models, set())
+        except CheckpointError:
+            raise
+        except Exception as error:  # whatever a constructor makes of its arguments
+            raise CheckpointError(
+                f"{self.source}: {self.model_class.__name__} cannot be built from the arguments "
+                f"in the file: {type(error).__name__}: {error}"
+            ) from error
+
+    def _build(self, key: str, models: "dict[str, Module]", unfinished: set[str]) -> "Module":
         if key in unfinished:
-            raise CheckpointError(f"{key} in {checkpoint.name} contains itself")
+            raise CheckpointError(f"{key} in {self.source} contains itself")
         if key not in models:
             unfinished.add(key)
-            root = asked if key == "" else Module
-            model_class = resolve(records[key], root, trusted, checkpoint.name)
-            version = checkpoint.metadata.get(f"{key}.mdlus_file_version".removeprefix("."))
-            arguments = dict(records[key]["__args__"])
-            arguments = _migrate(model_class, version, arguments, checkpoint.name)
-            _override(model_class, arguments, _at(overrides, _path(key)))
-            models[key] = construct(model_class, _decode(arguments, records, build))
+            model_class, arguments = self._parts[key]
+            models[key] = construct(model_class, self._decode(arguments, models, unfinished))
             unfinished.remove(key)
         return models[key]
 
-    return build("")
-
-
-def _decode(value: Any, records: Mapping[str, Any], build: "Callable[[str], Module]") -> Any:
-    """Put models where their keys stand, at any depth."""
-    if isinstance(value, str) and value.startswith(NESTED) and value in records:
-        return build(value)
-    if isinstance(value, list):
-        return [_decode(item, records, build) for item in value]
-    if isinstance(value, dict):
-        return {key: _decode(item, records, build) for key, item in value.items()}
-    return value
+    def _decode(self, value: Any, models: "dict[str, Module]", unfinished: set[str]) -> Any:
+        """Put models where their keys stand, at any depth."""
+        if isinstance(value, str) and value.startswith(NESTED) and value in self._parts:
+            return self._build(value, models, unfinished)
+        if isinstance(value, list):
+            return [self._decode(item, models, unfinished) for item in value]
+        if isinstance(value, dict):
+            return {name: self._decode(item, models, unfinished) for name, item in value.items()}
+        return value
 
 
 def construct(model_class: "type[Module]", arguments: Mapping[str, Any]) -> "Module":

@@ -10,17 +10,53 @@ from physicsnemo.core.errors import CheckpointError
 
 _SHOWN = 10
 
+State = dict[str, torch.Tensor]
 
-def load_weights(
-    model: torch.nn.Module, state: dict[str, torch.Tensor], strict: bool, source: str
-) -> None:
-    """Copy a state dict into a model.
+
+def copy_weights(model: torch.nn.Module, state: State, strict: bool, source: str) -> None:
+    """Copy a state dict into a model's own tensors, cast and moved as they need.
 
     Raises
     ------
     CheckpointError
         If a tensor has another shape than the model's or, when ``strict``, if tensors are missing
         or unexpected. Shapes are compared before anything is copied.
+    """
+    check_shapes(model, state, source)
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if strict and (missing or unexpected):
+        problems = {"missing": missing, "unexpected": unexpected}
+        raise CheckpointError(_report(model, source, problems))
+
+
+def adopt_weights(model: torch.nn.Module, state: State, strict: bool, source: str) -> None:
+    """Let a new model's tensors be those of a state dict, without a copy where types agree.
+
+    Modules that read a state dict in ways of their own are given copies instead. Raises what
+    :func:`copy_weights` does.
+    """
+    own = model.state_dict(keep_vars=True)
+    if own.keys() - _marks(own) != state.keys() - _marks(state) or _has_own_ways(model):
+        copy_weights(model, state, strict, source)
+        return
+    check_shapes(model, state, source)
+    taken: dict[int, torch.Tensor] = {}
+    for key in own.keys() & state.keys():
+        target, tensor = own[key], state[key].detach().to(own[key].dtype)
+        # Tensors that share memory in the file but not in the model would train as one.
+        address = tensor.untyped_storage().data_ptr()
+        if tensor.numel() and taken.setdefault(address, target) is not target:
+            tensor = tensor.clone()
+        target.data = tensor
+
+
+def check_shapes(model: torch.nn.Module, state: State, source: str) -> None:
+    """Compare the shapes of a state dict with those of a model.
+
+    Raises
+    ------
+    CheckpointError
+        If one differs.
     """
     own = model.state_dict()
     unequal = [
@@ -30,10 +66,6 @@ def load_weights(
     ]
     if unequal:
         raise CheckpointError(_report(model, source, {"of another shape": sorted(unequal)}))
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    if strict and (missing or unexpected):
-        problems = {"missing": missing, "unexpected": unexpected}
-        raise CheckpointError(_report(model, source, problems))
 
 
 def forgive_device_buffer(module: torch.nn.Module, incompatible: Any) -> None:
@@ -42,7 +74,24 @@ def forgive_device_buffer(module: torch.nn.Module, incompatible: Any) -> None:
     A hook for ``register_load_state_dict_post_hook``.
     """
     for keys in (incompatible.missing_keys, incompatible.unexpected_keys):
-        keys[:] = [key for key in keys if key.rpartition(".")[2] != "device_buffer"]
+        keys[:] = [key for key in keys if not _is_mark(key)]
+
+
+def _is_mark(key: str) -> bool:
+    return key.rpartition(".")[2] == "device_buffer"
+
+
+def _marks(keys: Iterable[str]) -> set[str]:
+    return {key for key in keys if _is_mark(key)}
+
+
+def _has_own_ways(model: torch.nn.Module) -> bool:
+    """Tell whether a module renames or converts what it loads."""
+    plain = torch.nn.Module._load_from_state_dict
+    return any(
+        type(module)._load_from_state_dict is not plain or module._load_state_dict_pre_hooks
+        for module in model.modules()
+    )
 
 
 def _report(model: torch.nn.Module, source: str, problems: dict[str, Iterable[str]]) -> str:

@@ -10,10 +10,19 @@ class Window(io.RawIOBase):
     """Read-only view of ``size`` bytes of a file from ``offset`` on.
 
     It shares the file's position with nobody: every read seeks first.
+
+    Attributes
+    ----------
+    offset, size
+        The bytes of the file that it shows.
     """
 
     def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
-        self._file, self._offset, self._size, self._position = file, offset, size, 0
+        self._file, self.offset, self.size, self._position = file, offset, size, 0
+
+    def part(self, offset: int, size: int) -> "Window":
+        """Return a window within this one."""
+        return Window(self._file, self.offset + offset, size)
 
     def readable(self) -> bool:
         """Return True."""
@@ -25,7 +34,7 @@ class Window(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Move within the window and return the new position."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         if base + offset < 0:
             raise ValueError(f"cannot seek to {base + offset}, before the start")
         self._position = base + offset
@@ -33,8 +42,8 @@ class Window(io.RawIOBase):
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
         """Fill a buffer as far as the window and the file go, and return how far that was."""
-        self._file.seek(self._offset + self._position)
-        length = max(0, min(len(buffer), self._size - self._position))
+        self._file.seek(self.offset + self._position)
+        length = max(0, min(len(buffer), self.size - self._position))
         data = self._file.read(length)
         buffer[: len(data)] = data
         self._position += len(data)

@@ -5,16 +5,17 @@ import logging
 import os
 import subprocess
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import importlib_metadata
 import torch
 
 from physicsnemo.core.arguments import Record, encode, record
 from physicsnemo.core.container import EXTENSION, Url, open_checkpoint, write_checkpoint
-from physicsnemo.core.rebuilding import construct, rebuild
+from physicsnemo.core.loading import load_model
+from physicsnemo.core.rebuilding import Blueprint, construct
 from physicsnemo.core.resolution import Trusted, resolve
-from physicsnemo.core.weights import forgive_device_buffer, load_weights
+from physicsnemo.core.weights import copy_weights, forgive_device_buffer
 from physicsnemo.models.meta import ModelMetaData
 
 __all__ = ["Module"]
@@ -148,7 +149,7 @@ class Module(torch.nn.Module):
         file_name
             A path or any URL that fsspec knows.
         map_location
-            Where the weights are read to, by default the model's device.
+            A device that the weights pass through; by default they go straight to the model's.
         strict
             Whether the file must hold exactly this model's weights.
 
@@ -160,8 +161,10 @@ class Module(torch.nn.Module):
             If it is damaged, or its weights are not this model's.
         """
         with open_checkpoint(file_name) as checkpoint:
-            state = checkpoint.state_dict(self.device if map_location is None else map_location)
-        load_weights(self, state, strict, checkpoint.name)
+            state = checkpoint.state_dict()
+            if map_location is not None:
+                state = {key: tensor.to(map_location) for key, tensor in state.items()}
+            copy_weights(self, state, strict, checkpoint.name)
 
     @classmethod
     def from_checkpoint(
@@ -203,10 +206,9 @@ class Module(torch.nn.Module):
             If an argument may not be overridden.
         """
         with open_checkpoint(file_name) as checkpoint:
-            model: Self = rebuild(checkpoint, cls, override_args or {}, trusted).to(map_location)
-            state = checkpoint.state_dict(map_location)
-        load_weights(model, state, strict, checkpoint.name)
-        return model
+            blueprint = Blueprint(checkpoint, cls, override_args or {}, trusted)
+            model: Any = load_model(blueprint, checkpoint.state_dict(), strict)
+        return cast(Self, model.to(map_location))
 
     @classmethod
     def instantiate(cls, arg_dict: Record) -> "Module":

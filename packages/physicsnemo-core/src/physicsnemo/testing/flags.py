@@ -171,11 +171,12 @@ def _export(model: Module, inputs: tuple[Any, ...]) -> Any:
 def _prove_func_torch(case: Case, device: torch.device) -> None:
     """Compare gradients for each sample, by ``vmap`` of ``grad``, with those of one alone."""
     model, inputs = _prepare(case, device)
+    model, inputs = model.double(), _to(inputs, torch.float64)
     weights = {name: p.detach() for name, p in model.named_parameters()}
 
     def loss(weights: dict[str, torch.Tensor], *sample: torch.Tensor) -> torch.Tensor:
         batch = [tensor.unsqueeze(0) for tensor in sample]
-        output = torch.func.functional_call(model, weights, tuple(batch))
+        output: torch.Tensor = torch.func.functional_call(model, weights, tuple(batch))
         return output.square().mean()
 
     gradient = torch.func.grad(loss)
@@ -194,7 +195,8 @@ def _prove_auto_grad(case: Case, device: torch.device) -> None:
         (gradient,) = torch.autograd.grad(
             model(point, *rest).square().sum(), point, create_graph=True
         )
-        return (gradient * direction).sum()
+        along: torch.Tensor = (gradient * direction).sum()
+        return along
 
     point = x.clone().requires_grad_()
     (second,) = torch.autograd.grad(slope(point), point)

@@ -2,7 +2,9 @@
 """The fully connected network."""
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +145,7 @@ class FullyConnected(Module):
         return output
 
 
-def _activation_of_each_layer(activation_fn: str | list[str], num_layers: int) -> list[str]:
+def _activation_of_each_layer(activation_fn: str | list[str], num_layers: int) -> Iterator[str]:
     names = [activation_fn] if isinstance(activation_fn, str) else list(activation_fn)
     if not names:
         raise ValueError("expected activation_fn to name at least one activation, got []")
@@ -153,4 +155,4 @@ def _activation_of_each_layer(activation_fn: str | list[str], num_layers: int) -
             f"layers; not used: {', '.join(names[num_layers:])}",
             stacklevel=3,
         )
-    return (names + names[-1:] * num_layers)[:num_layers]
+    return islice(chain(names, repeat(names[-1])), num_layers)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors that ``torch.save`` wrote inside a larger file, mapped into memory instead of read.
+
+PyTorch maps whole files only, by their path. This module does the same for a window of a file: it
+unpickles with PyTorch's own restricted unpickler, whose names are private, and gives it storages
+that lie in a private map of the file.
+"""
+
+import io
+import mmap
+import os
+import zipfile
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import torch
+
+from physicsnemo.core.archive import Member, list_zip
+from physicsnemo.core.window import Window
+
+_ALIGNMENT = 16  # bytes; of the largest type, complex128
+
+
+class NotMappableError(Exception):
+    """The content has to be read the ordinary way."""
+
+
+def map_tensors(file: BinaryIO, window: Window) -> Any:
+    """Return the object that a window of a local file holds, its tensors mapped.
+
+    Writing to such a tensor changes the process's copy only, and replacing the file by another one
+    leaves it as it is. Storages that are not aligned in the file are copied.
+
+    Raises
+    ------
+    NotMappableError
+        If the file system or the PyTorch release does not allow it, or the bytes are not in this
+        machine's order.
+    """
+    if os.name == "nt":  # a mapped file could not be replaced there
+        raise NotMappableError("not on Windows")
+    records = _records(window)
+    pickled, order = records.pop("data.pkl", None), records.pop("byteorder", None)
+    if pickled is None or (order is not None and _bytes(window, order) != b"little"):
+        raise NotMappableError("not written by torch.save on a machine of this kind")
+    try:
+        from torch._weights_only_unpickler import Unpickler
+
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    except (ImportError, OSError, ValueError) as error:
+        raise NotMappableError(str(error)) from error
+    unpickler = Unpickler(io.BytesIO(_bytes(window, pickled)), encoding="utf-8")
+    load_storage = _storage_loader(whole, window.offset, records)
+    unpickler.persistent_load = load_storage  # type: ignore[method-assign]
+    return unpickler.load()
+
+
+def _records(window: Window) -> dict[str, Member]:
+    """Return the records of the inner archive, by their names below its one folder."""
+    try:
+        members = list_zip(window)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise NotMappableError(str(error)) from error
+    for member in members:
+        if not member.is_plain or member.offset + member.size > window.size:
+            raise ValueError(f"its record {member.name} is compressed or cut off")
+    return {member.name.partition("/")[2]: member for member in members}
+
+
+def _bytes(window: Window, record: Member) -> bytes:
+    return window.part(record.offset, record.size).readall()
+
+
+def _storage_loader(
+    whole: mmap.mmap, start: int, records: dict[str, Member]
+) -> Callable[[Any], torch.storage.TypedStorage]:
+    storages: dict[str, torch.UntypedStorage] = {}
+
+    def load(identifier: Any) -> torch.storage.TypedStorage:
+        _, storage_type, key, _, count = identifier
+        untyped = storage_type is torch.UntypedStorage
+        dtype = torch.uint8 if untyped else storage_type.dtype
+        if key not in storages:
+            record = records[f"data/{key}"]
+            if record.size != count * dtype.itemsize:
+                raise ValueError(f"storage {key} has {record.size} bytes, not {count} of {dtype}")
+            storages[key] = _storage(whole, start + record.offset, record.size)
+        return torch.storage.TypedStorage(wrap_storage=storages[key], dtype=dtype, _internal=True)
+
+    return load
+
+
+def _storage(whole: mmap.mmap, offset: int, size: int) -> torch.UntypedStorage:
+    if size == 0:
+        return torch.UntypedStorage(0)
+    data = torch.frombuffer(whole, dtype=torch.uint8, count=size, offset=offset)
+    aligned = data.data_ptr() % _ALIGNMENT == 0
+    return (data if aligned else data.clone()).untyped_storage()

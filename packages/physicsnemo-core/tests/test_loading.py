@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How weights get from a file into a model: mapped, once, and none that does not belong."""
+
+import builtins
+import io
+import json
+import tarfile
+import zipfile
+
+import pytest
+import torch
+
+from physicsnemo import Module
+from physicsnemo.core.errors import CheckpointError
+
+
+class Stack(Module):
+    """Linear layers, and a buffer that the constructor computes and no file holds."""
+
+    def __init__(self, width, depth, tied=False):
+        super().__init__()
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(width, width) for _ in range(depth))
+        if tied:
+            self.layers[-1].weight = self.layers[0].weight
+        self.register_buffer("ramp", torch.arange(float(width)), persistent=False)
+
+
+class Normalized(Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(2)
+
+
+class Stubborn(Module):
+    """Cannot be built on the meta device."""
+
+    def __init__(self, width):
+        super().__init__()
+        total = int(torch.ones(width).sum().item())
+        self.weight = torch.nn.Parameter(torch.zeros(total))
+
+
+def rewrite(path, **changed):
+    """Write a file again with other arguments."""
+    with tarfile.open(path) as archive:
+        members = {m.name: archive.extractfile(m).read() for m in archive}
+    arguments = json.loads(members["args.json"])
+    arguments["__args__"] |= changed
+    members["args.json"] = json.dumps(arguments).encode()
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = Stack(4, 3)
+    model.save(tmp_path / "stack.mdlus")
+    return tmp_path / "stack.mdlus", model
+
+
+def assert_same(model, other):
+    state = other.state_dict()
+    assert model.state_dict().keys() == state.keys()
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_weights_lie_in_the_file_but_writing_to_them_does_not(saved):
+    path, model = saved
+    before = path.read_bytes()
+    twin = Module.from_checkpoint(path)
+    with torch.no_grad():
+        twin.layers[0].weight.zero_()
+    assert path.read_bytes() == before
+    assert_same(Module.from_checkpoint(path), model)
+
+
+def test_a_loaded_model_survives_saving_over_its_file(saved):
+    path, model = saved
+    twin = Module.from_checkpoint(path)
+    Stack(2, 1).save(path)
+    assert_same(twin, model)
+    twin.save(path)
+    assert_same(Module.from_checkpoint(path), model)
+
+
+def test_misaligned_weights_are_copied(saved):
+    path, model = saved
+    with tarfile.open(path) as archive:
+        members = {m.name: archive.extractfile(m).read() for m in archive}
+    for extra in range(1, 9):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x" * extra, b"")  # moves what follows
+            for name, content in members.items():
+                archive.writestr(name, content)
+        assert_same(Module.from_checkpoint(path), model)
+
+
+def test_without_private_names_of_pytorch_files_are_read(saved, monkeypatch):
+    path, model = saved
+    real_import, refused = builtins.__import__, []
+
+    def refuse(name, *args):
+        if name == "torch._weights_only_unpickler":
+            refused.append(name)
+            raise ImportError(name)
+        return real_import(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    assert_same(Module.from_checkpoint(path), model)
+    assert refused
+
+
+def test_files_of_old_pytorch_are_read(saved, monkeypatch):
+    path, model = saved
+    save = torch.save
+    monkeypatch.setattr(
+        torch, "save", lambda *args: save(*args, _use_new_zipfile_serialization=False)
+    )
+    model.save(path)
+    assert_same(Module.from_checkpoint(path), model)
+
+
+def test_loading_draws_no_random_numbers(saved):
+    path, _ = saved
+    before = torch.get_rng_state()
+    Module.from_checkpoint(path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_computed_buffers_are_right(saved):
+    assert Module.from_checkpoint(saved[0]).ramp.tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_weights_that_the_file_lacks_are_initialized(saved):
+    path, model = saved
+    rewrite(path, depth=4)
+    with pytest.raises(CheckpointError, match=r"2 missing: layers.3.weight, layers.3.bias"):
+        Module.from_checkpoint(path)
+    torch.manual_seed(0)
+    twin = Module.from_checkpoint(path, strict=False)
+    torch.manual_seed(0)
+    fresh = Stack(4, 4)
+    assert torch.equal(twin.layers[3].weight, fresh.layers[3].weight)
+    assert torch.equal(twin.layers[2].weight, model.layers[2].weight)
+
+
+def test_weights_are_cast_to_the_type_of_the_model(tmp_path):
+    model = Stack(4, 1).double()
+    model.save(tmp_path / "double.mdlus")
+    twin = Module.from_checkpoint(tmp_path / "double.mdlus")
+    assert twin.layers[0].weight.dtype is torch.float32
+    assert torch.equal(twin.layers[0].weight, model.layers[0].weight.float())
+
+
+def test_map_location(saved):
+    assert Module.from_checkpoint(saved[0], map_location="meta").device.type == "meta"
+
+
+def test_weights_tied_by_the_constructor_stay_tied(tmp_path):
+    model = Stack(4, 3, tied=True)
+    model.save(tmp_path / "tied.mdlus")
+    twin = Module.from_checkpoint(tmp_path / "tied.mdlus")
+    assert twin.layers[2].weight is twin.layers[0].weight
+    assert_same(twin, model)
+
+
+def test_weights_tied_by_the_file_alone_train_apart(saved):
+    path, model = saved
+    model.layers[2].weight = model.layers[0].weight
+    model.save(path)
+    twin = Module.from_checkpoint(path)
+    with torch.no_grad():
+        twin.layers[0].weight.zero_()
+    assert twin.layers[2].weight.any()
+
+
+def test_modules_that_load_in_their_own_way(tmp_path):
+    model = Normalized()
+    model.norm(torch.randn(8, 2))
+    model.save(tmp_path / "normalized.mdlus")
+    assert_same(Module.from_checkpoint(tmp_path / "normalized.mdlus"), model)
+
+
+def test_constructor_that_needs_values(tmp_path):
+    model = Stubborn(5)
+    model.save(tmp_path / "stubborn.mdlus")
+    assert_same(Module.from_checkpoint(tmp_path / "stubborn.mdlus"), model)
+
+
+@pytest.mark.parametrize("width", [5, 10**5, 10**9])
+def test_arguments_of_another_size_than_the_weights(saved, width):
+    path, _ = saved
+    rewrite(path, width=width)
+    with pytest.raises(CheckpointError, match=rf"of another shape: .*expected \({width},\)"):
+        Module.from_checkpoint(path)
+
+
+def test_arguments_that_mean_countless_modules(saved):
+    path, _ = saved
+    rewrite(path, depth=10**9)
+    with pytest.raises(CheckpointError, match="asks for more than 10700 modules"):
+        Module.from_checkpoint(path)
+
+
+def test_arguments_that_the_constructor_refuses(saved):
+    path, _ = saved
+    rewrite(path, width="wide")
+    with pytest.raises(CheckpointError, match="Stack cannot be built from the arguments in the"):
+        Module.from_checkpoint(path)
