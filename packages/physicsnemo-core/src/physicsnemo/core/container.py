@@ -12,7 +12,6 @@ import json
 import os
 import tarfile
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,12 +144,11 @@ def write_checkpoint(
         with _replacing(Path(path)) as file:
             _write_tar(file, state, encoded)
         return
-    with tempfile.TemporaryFile() as spool:
-        _write_tar(spool, state, encoded)
-        spool.seek(0)
-        with filesystem.open(path, "wb") as target:
-            while chunk := spool.read(2**24):
-                target.write(chunk)
+    with tempfile.TemporaryDirectory() as folder:
+        local = os.path.join(folder, f"checkpoint{EXTENSION}")
+        with open(local, "xb") as file:
+            _write_tar(file, state, encoded)
+        filesystem.put_file(local, path)
 
 
 @contextmanager
@@ -215,7 +213,7 @@ def _find_members(file: BinaryIO, name: str) -> dict[str, Member]:
     file.seek(0)
     try:
         listed = list_zip(file) if is_zip else list_tar(file)
-    except (tarfile.TarError, zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+    except Exception as error:  # the standard library reports damage by many types
         raise CheckpointError(
             f"{name} is not a {EXTENSION} file, or it is damaged: {error}"
         ) from error

@@ -11,13 +11,17 @@ from physicsnemo.core.resolution import CONVERTED_MODULE, CONVERTED_SUFFIX
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 
+# Kept alive, since a file may name a class whose name the program has not kept.
+_converted: list[Any] = []
+
 
 def convert(torch_class: type[torch.nn.Module], meta: ModelMetaData | None) -> type[Module]:
     """Return the model class for a torch class, the same one each time for the same metadata."""
-    for known in Module.__subclasses__():
-        if vars(known).get("_converted_from") == (torch_class, meta):
+    for known in _converted:
+        if known._converted_from == (torch_class, meta):
             return known
-    return _make(torch_class, meta)
+    _converted.append(_make(torch_class, meta))
+    return _converted[-1]
 
 
 def _make(torch_class: type[torch.nn.Module], meta: ModelMetaData | None) -> type[Module]:

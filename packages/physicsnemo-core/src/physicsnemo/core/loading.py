@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from physicsnemo.models.module import Module
 
 # Modules that a file of few tensors may build, and for each tensor: many hold no weights.
-_FREE_MODULES, _MODULES_PER_TENSOR = 10_000, 100
+_FREE_MODULES, _MODULES_PER_TENSOR = 2_000, 100
 
 
 def load_model(blueprint: Blueprint, state: State, strict: bool) -> "Module":

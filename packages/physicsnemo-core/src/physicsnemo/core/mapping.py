@@ -91,8 +91,8 @@ def _storage_loader(
 
 
 def _storage(whole: mmap.mmap, offset: int, size: int) -> torch.UntypedStorage:
-    if size == 0:
-        return torch.UntypedStorage(0)
-    data = torch.frombuffer(whole, dtype=torch.uint8, count=size, offset=offset)
-    aligned = data.data_ptr() % _ALIGNMENT == 0
-    return (data if aligned else data.clone()).untyped_storage()
+    # Storages over a buffer cannot grow, so that no description of a tensor can allocate memory.
+    data = torch.frombuffer(whole, dtype=torch.uint8, count=max(size, 1), offset=offset)
+    if data.data_ptr() % _ALIGNMENT and size:
+        data = torch.frombuffer(bytearray(whole[offset : offset + size]), dtype=torch.uint8)
+    return data.untyped_storage()

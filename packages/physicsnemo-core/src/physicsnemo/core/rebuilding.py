@@ -125,7 +125,7 @@ def _migrate(
     if version is None or version == current:
         return arguments
     supported = model_class.__supported_model_checkpoint_version__
-    if version not in supported:
+    if not isinstance(version, str) or version not in supported:
         readable = ", ".join([current, *supported])
         raise CheckpointError(
             f"Model checkpoint version {version} of {source} is not compatible with current "

@@ -41,13 +41,12 @@ def adopt_weights(model: torch.nn.Module, state: State, strict: bool, source: st
         return
     check_shapes(model, state, source)
     taken: dict[int, torch.Tensor] = {}
-    for key in own.keys() & state.keys():
+    for key in (key for key in own.keys() & state.keys() if own[key].numel()):
         target, tensor = own[key], state[key].detach().to(own[key].dtype)
         # Tensors that share memory in the file but not in the model would train as one.
         address = tensor.untyped_storage().data_ptr()
-        if tensor.numel() and taken.setdefault(address, target) is not target:
-            tensor = tensor.clone()
-        target.data = tensor
+        shared = taken.setdefault(address, target) is not target
+        target.data = tensor.clone() if shared else tensor
 
 
 def check_shapes(model: torch.nn.Module, state: State, source: str) -> None:
