@@ -318,6 +318,23 @@ def test_one_graph(dimension):
     torch.testing.assert_close(compiled(x), model(x))
 
 
+@pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex")
+def test_compiled_training_step():
+    torch.compiler.reset()
+    model, x = randomized(2, num_fno_layers=2).float(), random_field(2).float()
+    gradients = []
+    for function in (model, torch.compile(model, fullgraph=True)):
+        model.zero_grad()
+        function(x).square().mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for eager, compiled in zip(*gradients, strict=True):
+        torch.testing.assert_close(compiled, eager)
+
+
+def test_runs_on_the_meta_device():
+    assert randomized(2).to("meta")(random_field(2).to("meta")).is_meta
+
+
 def test_trace_serves_other_grids():
     model = randomized(2)
     traced = torch.jit.trace(model, random_field(2))

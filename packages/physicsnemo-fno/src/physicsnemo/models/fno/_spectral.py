@@ -2,6 +2,7 @@
 """The spectral convolution, for grids of one to four dimensions."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -98,20 +99,32 @@ class SpectralConv(nn.Module):
         _check_modes(self.modes, grid)
         precision = torch.promote_types(x.dtype, torch.float32)
         axes = tuple(range(2, x.ndim))
-        spectrum = torch.fft.rfftn(x.to(precision), dim=axes)
-        return _inverse(self._mix(spectrum, precision), grid).to(x.dtype)
+        with _no_autocast(x.device.type):
+            spectrum = torch.fft.rfftn(x.to(precision), dim=axes)
+            return _inverse(self._mix(spectrum), grid).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Return the sizes, as they appear in the printed model."""
         return f"{self.in_channels}, {self.out_channels}, modes={self.modes}"
 
-    def _mix(self, spectrum: Tensor, precision: torch.dtype) -> Tensor:
-        batch, _, *sizes = spectrum.shape
-        mixed = spectrum.new_zeros(batch, self.out_channels, *sizes)
+    def _mix(self, spectrum: Tensor) -> Tensor:
+        # In real arithmetic, with the parts as a last axis: compilers generate no complex code.
+        parts = torch.view_as_real(spectrum)
+        batch, _, *sizes = parts.shape
+        mixed = parts.new_zeros(batch, self.out_channels, *sizes)
         for corner, weight in zip(self._corners, self.parameters(), strict=True):
-            matrices = torch.view_as_complex(weight.to(precision))
-            mixed[corner] = torch.einsum("bi...,io...->bo...", spectrum[corner], matrices)
-        return mixed
+            real, imaginary = weight.to(parts.dtype).unbind(-1)
+            products = torch.stack((real, imaginary, -imaginary, real), dim=-1)
+            matrices = products.unflatten(-1, (2, 2))
+            mixed[corner] = torch.einsum("bi...p,io...pq->bo...q", parts[corner], matrices)
+        return torch.view_as_complex(mixed)
+
+
+def _no_autocast(device_type: str) -> AbstractContextManager[None]:
+    """Keep the products in single precision; devices such as ``meta`` know no autocast."""
+    if not torch.amp.is_autocast_available(device_type):
+        return nullcontext()
+    return torch.autocast(device_type, enabled=False)
 
 
 def field_layout(in_channels: int, dimension: int) -> Layout:
