@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How fast the models are: ``python -m tools.bench``, and the imports: ``tools.bench.startup``.
+
+``cases.py`` names what is timed, ``variants.py`` makes a step of it, ``measure.py`` times steps
+side by side, and ``report.py`` shows the results. A new benchmark is a new case.
+"""
