@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this repository can do: ``nox -l`` lists it, ``nox -s NAME`` does it.
+
+Each session has an environment of its own, with the Python that runs nox. What follows ``--`` goes
+to the session's program: ``nox -s tests -- -k registry``.
+"""
+
+import os
+import shutil
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+import nox
+
+PACKAGES = [path.parent.name for path in sorted(Path().glob("packages/*/pyproject.toml"))]
+TEST_GROUPS = ["test", *(f"packages/{name}/pyproject.toml:test" for name in PACKAGES)]
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["tests"]
+
+
+@nox.session
+def quickstart(session: nox.Session) -> None:
+    """Train an FNO on Darcy flow, save it, load it back and draw what it predicts."""
+    families = [f"physicsnemo-{name}" for name in ("core", "nn", "mlp", "fno")]
+    install(session, packages=families, groups=["examples"])
+    install_data(session)
+    session.run("python", "docs/examples/quickstart.py", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests of every package and those that span packages."""
+    install(session, packages=PACKAGES, groups=TEST_GROUPS)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def isolation(session: nox.Session) -> None:
+    """Test each package in a fresh environment, with only its wheel and what it declares."""
+    install(session, "packaging")
+    session.run("python", "-m", "tools.isolation", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting and which package may import which."""
+    install(session, groups=["lint"])
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+    session.run("python", "-m", "tools.boundaries")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of every package, strictly."""
+    install(session, packages=PACKAGES, groups=["types", *TEST_GROUPS])
+    sources = [str(path) for path in sorted(Path().glob("packages/*/src"))]
+    session.run("mypy", *sources, *session.posargs, env={"MYPYPATH": os.pathsep.join(sources)})
+    session.run("mypy", "noxfile.py", *map(str, Path("tools").glob("*.py")))
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build every wheel and sdist into dist/ with hatch, check them and install them."""
+    install(session, groups=["build"])
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("hatch", "build", "--all")
+    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+    session.run("python", "-m", "tools.built")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into docs/_build/, with a warning being an error."""
+    install(session, "-r", "docs/requirements.txt", packages=PACKAGES, groups=["examples"])
+    install_data(session)
+    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run every example of docs/examples/ at small settings."""
+    install(session, packages=PACKAGES, groups=["examples"])
+    install_data(session)
+    for script in sorted(Path("docs/examples").glob("*.py")):
+        output = f"outputs/{script.stem}"
+        session.run("python", str(script), "--epochs", "2", "--output", output, *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Time models: forward and training step, eager, mixed precision, compiled, captured."""
+    install(session, packages=PACKAGES, groups=["bench"])
+    session.run("python", "-m", "tools.bench", *session.posargs)
+
+
+@nox.session
+def dev(session: nox.Session) -> None:
+    """Make .venv, with everything editable, and .editor/, for editors to find all packages."""
+    install(session, "packaging")
+    session.run("python", "-m", "tools.merged", ".editor")
+    session.run("python", "-m", "venv", ".venv")
+    session.env["PIP_PYTHON"] = ".venv"  # from here on, pip installs there
+    install(session, packages=PACKAGES, groups=["dev", *TEST_GROUPS])
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Set the version that is given after -- everywhere, and render the changelog."""
+    install(session, groups=["release"])
+    session.run("python", "-m", "tools.set_version", *session.posargs)
+    session.run("python", "-m", "tools.families")
+    session.run("python", "-m", "tools.changelog", "--yes")
+
+
+def install_data(session: nox.Session) -> None:
+    """Install the data sets of examples: packages that ship them, without what those need."""
+    session.install("--no-deps", "-c", "constraints.txt", "neuraloperator")
+
+
+def install(
+    session: nox.Session,
+    *requirements: str,
+    packages: Sequence[str] = (),
+    groups: Sequence[str] = (),
+) -> None:
+    """Install packages of this repository, editable, and whatever else a session needs.
+
+    One call of pip installs everything, at the versions in ``constraints.txt``. Hatchling comes
+    first, so that pip need not make an environment for building each package.
+    """
+    pip = ("--no-compile", "-c", "constraints.txt")
+    session.install(*pip, "hatchling", "editables")
+    editable = chain.from_iterable(("-e", f"packages/{name}") for name in packages)
+    named = chain.from_iterable(("--group", name) for name in groups)
+    session.install(*pip, "--no-build-isolation", *editable, *named, *requirements)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Source files name their licence and import only what their package declares.
+
+The isolation session proves the same by running the code; this reads it, in a second.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from tools.workspace import ROOT, Package, names, packages
+
+WORKSPACE = packages()
+OWNERS = {
+    module: package.name
+    for package in WORKSPACE.values()
+    for module in [*package.modules, *(f"physicsnemo.models.{name}" for name in package.models)]
+}
+FILES = [
+    path
+    for folder in ("packages", "tests", "tools", "docs")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+]
+
+each_with_code = pytest.mark.parametrize(
+    "package", [it for it in WORKSPACE.values() if it.modules], ids=lambda it: it.name
+)
+
+
+def undeclared(package: Package) -> set[str]:
+    """Return the modules that a package imports from distributions that it does not declare.
+
+    PyTorch need not be declared: every package needs core, and core is made of it.
+    """
+    extras = (text for extra in package.extras.values() for text in extra)
+    declared = names([package.name, "torch", *package.dependencies, *extras])
+    return {
+        module
+        for path in package.modules.values()
+        for module in imported(path)
+        if _distribution(module) not in declared
+    }
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the name of each module outside the standard library that a file imports anywhere."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        found = []
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{path}:{node.lineno} has a relative import"
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            found = [*(submodules & OWNERS.keys())] or [node.module]
+        yield from (name for name in found if _top(name) not in sys.stdlib_module_names)
+
+
+def _distribution(module: str) -> str:
+    return OWNERS.get(module) or canonicalize_name(_top(module))
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@each_with_code
+def test_every_import_is_declared(package: Package):
+    assert undeclared(package) == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "module"),
+    [
+        ("import scipy.special", "scipy.special"),
+        ("def late():\n    import rich", "rich"),
+        ("from physicsnemo.models.fno import FNO", "physicsnemo.models.fno"),
+        ("from physicsnemo.models import fno", "physicsnemo.models.fno"),
+        ("from physicsnemo.models import FNO", "physicsnemo.models.FNO"),
+    ],
+)
+def test_an_undeclared_import_is_seen(line: str, module: str, tmp_path: Path):
+    folder = tmp_path / "src" / "physicsnemo" / "models" / "planted"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(f"import math\nfrom physicsnemo import Module\n{line}\n")
+    assert undeclared(replace(WORKSPACE["physicsnemo-mlp"], folder=tmp_path)) == {module}
+
+
+@each_with_code
+def test_every_declared_dependency_is_imported(package: Package):
+    used = {_distribution(name) for path in package.modules.values() for name in imported(path)}
+    unseen = {"physicsnemo-core", "numpy"}  # one owns the namespace, the other torch looks for
+    assert names(package.dependencies) <= used | unseen
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_names_the_licence(path: Path):
+    assert path.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check with import-linter that packages import only those of this repository that they declare.
+
+The contracts follow from ``packages/*/pyproject.toml``, so a new package needs no new rule.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tools.merged import merge
+from tools.workspace import ROOT, Package, closure, packages
+
+HEAD = """
+[importlinter]
+root_package = physicsnemo
+"""
+CONTRACT = """
+[importlinter:contract:{name}]
+name = {name} imports nothing of packages that it does not declare
+type = forbidden
+as_packages = false
+allow_indirect_imports = true
+source_modules = {sources}
+forbidden_modules = {forbidden}
+"""
+
+
+def main(root: Path = ROOT) -> int:
+    """Check a repository, and return import-linter's exit status."""
+    workspace = packages(root)
+    with TemporaryDirectory() as folder:
+        merge([package.folder / "src" for package in workspace.values()], Path(folder) / "src")
+        config = Path(folder) / "importlinter.ini"
+        config.write_text(contracts(workspace), encoding="utf-8")
+        lint = ("-c", "from importlinter.cli import lint_imports_command as lint; lint()")
+        return subprocess.run(
+            [sys.executable, *lint, "--config", config, "--no-cache", "--no-logo"],
+            env=os.environ | {"PYTHONPATH": str(Path(folder) / "src")},
+        ).returncode
+
+
+def contracts(workspace: Mapping[str, Package]) -> str:
+    """Return import-linter's configuration: one contract for each package that holds code."""
+    text = HEAD
+    for name, package in workspace.items():
+        declared = {part.name for part in closure(name, workspace)}
+        others = (other for other in workspace.values() if other.name not in declared)
+        forbidden = [module for other in others for module in other.modules]
+        if package.modules and forbidden:
+            text += CONTRACT.format(
+                name=name, sources=_lines(package.modules), forbidden=_lines(forbidden)
+            )
+    return text
+
+
+def _lines(modules: Iterable[str]) -> str:
+    return "".join(f"\n    {module}" for module in modules)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write down which package ships which model, where users without that package need to know.
+
+Two files follow from the entry points in ``packages/*/pyproject.toml``: ``families.json`` in core,
+for error texts, and the extras of the ``physicsnemo`` distribution.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tomlkit
+
+from tools.workspace import PREFIX, ROOT, Package, packages
+
+FAMILIES = Path("packages/physicsnemo-core/src/physicsnemo/core/families.json")
+EXTRAS = Path("packages/physicsnemo/pyproject.toml")
+
+
+def main() -> None:
+    """Write both files, or with ``--check`` only tell whether they are current."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    families = [package for package in packages().values() if package.models]
+    extras = (ROOT / EXTRAS).read_text(encoding="utf-8")
+    texts = {FAMILIES: families_json(families), EXTRAS: with_extras(extras, families)}
+    for path, text in texts.items():
+        if not check:
+            (ROOT / path).write_text(text, encoding="utf-8")
+        elif (ROOT / path).read_text(encoding="utf-8") != text:
+            sys.exit(f"{path} is not current: run 'python -m tools.families'")
+
+
+def families_json(families: Sequence[Package]) -> str:
+    """Return the distribution and the module of each model, as JSON."""
+    shipped = {
+        model: {"distribution": package.name, "module": module}
+        for package in families
+        for model, module in package.models.items()
+    }
+    return json.dumps(shipped, indent=2, sort_keys=True) + "\n"
+
+
+def with_extras(pyproject: str, families: Sequence[Package]) -> str:
+    """Return a ``pyproject.toml`` with one extra for each family, and ``all``."""
+    document = tomlkit.parse(pyproject)
+    pins = {package.name.removeprefix(PREFIX): package.pin for package in families}
+    extras = tomlkit.table()
+    for name, pin in pins.items():
+        extras[name] = [pin]
+    extras["all"] = tomlkit.array().multiline(True)
+    extras["all"].extend(pins.values())
+    document["project"]["optional-dependencies"] = extras
+    return tomlkit.dumps(document)
+
+
+if __name__ == "__main__":
+    main()
