@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
+from physicsnemo.core.hooks import forget_plugins
 from physicsnemo.registry import ModelRegistry
 
 
@@ -17,6 +18,7 @@ def registry() -> Iterator[ModelRegistry]:
     ModelRegistry().__restore_registry__()
     yield ModelRegistry()
     ModelRegistry().__restore_registry__()
+    forget_plugins()
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def install(
         for module, code in modules.items():
             (tmp_path / f"{module}.py").write_text(code)
         registry.__restore_registry__()
+        forget_plugins()
 
     return install
 

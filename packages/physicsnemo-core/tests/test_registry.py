@@ -9,7 +9,7 @@ import torch
 
 from physicsnemo import Module
 from physicsnemo.core.errors import RegistryWarning
-from physicsnemo.registry import ModelRegistry
+from physicsnemo.registry import ModelDescription, ModelRegistry
 
 PLUGIN = """
 from physicsnemo import Module
@@ -105,6 +105,48 @@ def test_broken_plugin_breaks_only_itself(install, registry, affine):
     with pytest.raises(TypeError, match="is no subclass of physicsnemo.Module: 3"):
         registry.factory("NoModel")
     assert registry.factory("Affine") is affine
+
+
+def test_plugin_whose_code_fails(install, registry):
+    install("failing", "[physicsnemo.models]\nX = failing_code:X\n", failing_code="1 / 0")
+    with pytest.raises(ImportError, match="failing 1.0 registers .*imported: ZeroDivisionError"):
+        registry.factory("X")
+
+
+def test_absent_module_and_absent_dependency_are_told_apart(install, registry):
+    entries = ["Inside = whole.part:X", "Package = absent.part:X", "Needs = needy:X"]
+    install("lacking", "\n".join(["[physicsnemo.models]", *entries]), whole="", needy="import lost")
+    for name, text in [
+        ("Inside", r"'whole\.part:X', but there is no module 'whole\.part'"),
+        ("Package", r"'absent\.part:X', but there is no module 'absent'"),
+        ("Needs", "'needy:X', which cannot be imported: No module named 'lost'"),
+    ]:
+        with pytest.raises(ImportError, match=f"lacking 1.0 registers {name} as {text}"):
+            registry.factory(name)
+
+
+def test_description_of_an_installed_model(install, registry):
+    install("waves-e", "[physicsnemo.models]\nWaves = waves_e:Waves\n", waves_e=PLUGIN)
+    expected = ModelDescription("Waves", "waves-e", "1.0", "waves_e:Waves")
+    assert "waves_e" not in sys.modules
+    assert registry.describe("Waves") == registry.describe("waves-e:Waves") == expected
+    registry.register(registry.factory("Waves"), "Ripples")
+    assert registry.describe("Ripples") == expected._replace(name="Ripples")
+
+
+def test_description_of_a_model_that_does_not_load(install, registry):
+    install("broken-f", "[physicsnemo.models]\nWaves = broken_f:Waves\n", broken_f="x = 1")
+    found = registry.describe("Waves")
+    assert (found.distribution, found.version, found.path) == ("broken-f", "1.0", "broken_f:Waves")
+    assert found.error.startswith("broken-f 1.0 registers Waves as 'broken_f:Waves', which cannot")
+
+
+def test_description_of_a_model_registered_by_hand(registry, affine):
+    registry.register(affine)
+    path = f"{affine.__module__}:Affine"
+    assert registry.describe("Affine") == ModelDescription("Affine", None, None, path)
+    with pytest.raises(KeyError, match="under the name Afine; did you mean Affine"):
+        registry.describe("Afine")
 
 
 def test_two_distributions_with_one_name(install, registry):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
+from physicsnemo.core.aliases import current_name
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.resolution import resolve
 
@@ -113,3 +114,97 @@ def test_converted_classes_are_found_with_and_without_suffix():
     model_class = Module.from_torch(Converted)
     for name in ("Converted", "ConvertedPhysicsNeMoModel"):
         assert resolve(record(name, "physicsnemo.models.module"), Module) is model_class
+
+
+def test_converted_class_in_the_module_of_newer_files():
+    class Moved(torch.nn.Module):
+        pass
+
+    model_class = Module.from_torch(Moved)
+    assert resolve(record("Moved", "physicsnemo.core.module"), Module) is model_class
+
+
+def test_registered_class_with_its_own_module_needs_no_fitting_arguments(install):
+    """Its arguments may still have to be migrated."""
+    install("old-plugin", "[physicsnemo.models]\nNet = old_plugin:Net\n", old_plugin=PLUGIN)
+    assert resolve(record("Net", "old_plugin", depth=1), Module).__name__ == "Net"
+
+
+def test_broken_package_of_a_registered_class(install, affine):
+    entries = ["Net = torn_plugin:Net", "Affine = torn_plugin:Affine", "Three = wrong_plugin:x"]
+    text = "\n".join(["[physicsnemo.models]", *entries])
+    install("torn-plugin", text, torn_plugin="1 / 0", wrong_plugin="x = 3")
+    for name, reason in [("Net", "ZeroDivisionError"), ("Three", "which is no subclass of .*: 3")]:
+        with pytest.raises(CheckpointError, match=rf"loaded: torn-plugin 1\.0 .*{name}.*{reason}"):
+            resolve(record(name, "torn_plugin"), Module)
+    assert resolve(record("Affine", affine.__module__, size=1), Module) is affine
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "current"),
+    [
+        ("modulus.models.fno.fno", "FNO", "physicsnemo.models.fno.fno.FNO"),
+        ("modulus", "Module", "physicsnemo.Module"),
+        ("modulus_like.models", "UNet", "modulus_like.models.UNet"),
+        (
+            "physicsnemo.models.diffusion_unets.unet",
+            "CorrDiffRegressionUNet",
+            "physicsnemo.models.diffusion.unet.UNet",
+        ),
+        (
+            "physicsnemo.models.diffusion_unets",
+            "StormCastUNet",
+            "physicsnemo.models.diffusion.StormCastUNet",
+        ),
+        (
+            "my.models.diffusion",
+            "CorrDiffRegressionUNet",
+            "my.models.diffusion.CorrDiffRegressionUNet",
+        ),
+        ("physicsnemo.models.unet.unet", "UNet", "physicsnemo.models.unet.unet.UNet"),
+        (
+            "physicsnemo.diffusion.preconditioners.legacy",
+            "EDMPrecondSR",
+            "physicsnemo.models.diffusion.preconditioning.EDMPrecondSR",
+        ),
+        (
+            "physicsnemo.experimental.models.diffusion.preconditioning",
+            "tEDMPrecondSuperRes",
+            "physicsnemo.models.diffusion.preconditioning.tEDMPrecondSuperRes",
+        ),
+        (
+            "modulus.models.layers.activations",
+            "CappedGELU",
+            "physicsnemo.nn.activations.CappedGELU",
+        ),
+    ],
+)
+def test_names_of_other_releases(module, name, current):
+    assert ".".join(current_name(module, name)) == current
+
+
+def test_renamed_class_is_the_registered_one(registry):
+    class UNet(Module):
+        def __init__(self, img_resolution, **model_kwargs):
+            super().__init__()
+
+    UNet.__module__ = "physicsnemo.models.diffusion.elsewhere"
+    registry.register(UNet)
+    newer = "physicsnemo.models.diffusion_unets.unet"
+    assert resolve(record("CorrDiffRegressionUNet", newer, img_resolution=8), Module) is UNet
+    with pytest.raises(
+        CheckpointError, match="another one .missing a required argument: 'img_reso"
+    ):
+        resolve(record("UNet", "physicsnemo.models.unet.unet", in_channels=1), Module)
+
+
+def test_renamed_class_of_a_missing_family(registry):
+    registry.__clear_registry__()
+    with pytest.raises(CheckpointError, match="No model is registered under the name UNet"):
+        resolve(record("CorrDiffRegressionUNet", "physicsnemo.models.diffusion_unets.unet"), Module)
+
+
+def test_module_that_is_missing_from_a_known_family_names_its_package(registry):
+    registry.__clear_registry__()
+    with pytest.raises(CheckpointError, match="run 'pip install physicsnemo-fno'"):
+        resolve(record("FNO", "modulus.models.fno.gone", missing=1), Module)

@@ -15,14 +15,21 @@ from physicsnemo.core.lazy import lazy_exports
 from physicsnemo.core.strangers import warn_about_strangers
 
 if TYPE_CHECKING:
+    from physicsnemo.core.hooks import hookimpl as hookimpl
+    from physicsnemo.core.inspection import inspect_checkpoint as inspect_checkpoint
     from physicsnemo.models.meta import ModelMetaData as ModelMetaData
     from physicsnemo.models.module import Module as Module
 
-__all__ = ["ModelMetaData", "Module", "__version__"]
+__all__ = ["ModelMetaData", "Module", "__version__", "hookimpl", "inspect_checkpoint"]
 
 _lazy_getattr, __dir__ = lazy_exports(
     __name__,
-    {"Module": "physicsnemo.models.module", "ModelMetaData": "physicsnemo.models.meta"},
+    {
+        "Module": "physicsnemo.models.module",
+        "ModelMetaData": "physicsnemo.models.meta",
+        "hookimpl": "physicsnemo.core.hooks",
+        "inspect_checkpoint": "physicsnemo.core.inspection",
+    },
 )
 
 

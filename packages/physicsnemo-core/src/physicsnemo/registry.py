@@ -1,27 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models that are installed, found through entry points, without importing any of them."""
 
-import difflib
-import json
 import threading
-import warnings
-from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-import importlib_metadata
-
-from physicsnemo.core.errors import ModelNotFoundError, RegistryWarning
+from physicsnemo.core.entries import Entry, discover
+from physicsnemo.core.errors import ModelNotFoundError
 
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
 
-GROUP = "physicsnemo.models"
-FORMER_GROUP = "modulus.models"
-
-__all__ = ["ModelRegistry"]
+__all__ = ["ModelDescription", "ModelRegistry"]
 
 
 class ModelRegistry:
@@ -64,6 +55,24 @@ class ModelRegistry:
         registered = _state.registered.get(name)
         return registered if registered is not None else _find_entry(name).load()
 
+    def describe(self, name: str) -> "ModelDescription":
+        """Tell where a model comes from and whether it loads, which imports its package.
+
+        Parameters
+        ----------
+        name
+            A name from :meth:`list_models`, or ``"distribution:Name"``.
+
+        Raises
+        ------
+        ModelNotFoundError
+            If no model has that name.
+        """
+        registered = _state.registered.get(name)
+        if registered is not None:
+            return _describe_class(name, registered)
+        return _describe_entry(_find_entry(name))
+
     def register(self, model_class: "type[Module]", name: str | None = None) -> None:
         """Register a class for this process.
 
@@ -105,88 +114,72 @@ class ModelRegistry:
         _state.registered, _state.found = {}, None
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One entry point: kept as plain text, since two libraries define an ``EntryPoint`` class."""
+class ModelDescription(NamedTuple):
+    """What :meth:`ModelRegistry.describe` tells of a model.
+
+    Attributes
+    ----------
+    name
+        The name that it is registered under.
+    distribution, version
+        The installed distribution that it comes from, None for one that no distribution ships.
+    path
+        Where it is imported from, as ``module:class``.
+    error
+        Why it does not load, None if it does.
+    """
 
     name: str
-    value: str
-    distribution: str
-    version: str
-
-    def load(self) -> "type[Module]":
-        from physicsnemo.models.module import Module
-
-        source = f"{self.distribution} {self.version} registers {self.name} as {self.value!r}"
-        module_name, _, attribute = self.value.partition(":")
-        try:
-            loaded: Any = getattr(import_module(module_name), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ImportError(f"{source}, which cannot be imported: {error}") from error
-        if not (isinstance(loaded, type) and issubclass(loaded, Module)):
-            raise TypeError(f"{source}, which is no subclass of physicsnemo.Module: {loaded!r}")
-        return loaded
+    distribution: str | None
+    version: str | None
+    path: str
+    error: str | None = None
 
 
-@dataclass
 class _State:
     """What all registries share; ``found`` is None until entry points have been looked up."""
 
-    registered: "dict[str, type[Module]]" = field(default_factory=dict)
-    found: dict[str, list[_Entry]] | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self) -> None:
+        self.registered: dict[str, type[Module]] = {}
+        self.found: dict[str, list[Entry]] | None = None
+        self.lock = threading.Lock()
 
-    def entries(self) -> dict[str, list[_Entry]]:
+    def entries(self) -> dict[str, list[Entry]]:
         # Held while looking only, never while importing: an import may wait for another thread
         # whose module registers a class.
         with self.lock:
             if self.found is None:
-                self.found = _discover()
+                self.found = discover()
             return self.found
 
 
 _state = _State()
 
 
-def _discover() -> dict[str, list[_Entry]]:
-    """Return the entries of each name, the one that wins first."""
-    found: dict[str, list[_Entry]] = {}
-    for entry in sorted(_installed(GROUP), key=_precedence):
-        found.setdefault(entry.name, []).append(entry)
-    for entry in _installed(FORMER_GROUP):
-        if entry.name not in found:
-            warnings.warn(
-                f"{entry.distribution} registers {entry.name} in the entry-point group "
-                f"{FORMER_GROUP!r}; its authors should use {GROUP!r}",
-                DeprecationWarning,
-                stacklevel=2,
-            )
-            found[entry.name] = [entry]
-    for name, entries in found.items():
-        if len(entries) > 1:
-            warnings.warn(
-                f"the model {name} is registered by {', '.join(e.distribution for e in entries)}; "
-                f"{name!r} means that of {entries[0].distribution}, reach another one as "
-                f"factory('{entries[1].distribution}:{name}')",
-                RegistryWarning,
-                stacklevel=2,
-            )
+def entry_of(model_class: type) -> Entry | None:
+    """Return the entry point that registers a class, None if there is none."""
+    entries = (entry for same_name in _state.entries().values() for entry in same_name)
+    return next((entry for entry in entries if entry.registers(model_class)), None)
+
+
+def _describe_class(name: str, model_class: "type[Module]") -> ModelDescription:
+    from physicsnemo.core.origins import Origin
+
+    origin = Origin.of(model_class)
+    path = f"{model_class.__module__}:{model_class.__qualname__}"
+    return ModelDescription(name, origin.distribution, origin.version, path)
+
+
+def _describe_entry(entry: Entry) -> ModelDescription:
+    found = ModelDescription(entry.name, entry.distribution, entry.version, entry.value)
+    try:
+        entry.load()
+    except (ImportError, TypeError) as error:
+        return found._replace(error=str(error))
     return found
 
 
-def _installed(group: str) -> list[_Entry]:
-    return [
-        _Entry(point.name, point.value, point.dist.name, point.dist.version)
-        for point in importlib_metadata.entry_points(group=group)
-        if point.dist is not None
-    ]
-
-
-def _precedence(entry: _Entry) -> tuple[bool, str]:
-    return not entry.distribution.startswith("physicsnemo-"), entry.distribution
-
-
-def _find_entry(name: str) -> _Entry:
+def _find_entry(name: str) -> Entry:
     distribution, _, bare_name = name.rpartition(":")
     for entry in _state.entries().get(bare_name, []):
         if distribution in ("", entry.distribution):
@@ -199,6 +192,8 @@ def _not_found_text(name: str) -> str:
     if name in shipped_models():
         distribution = shipped_models()[name]["distribution"]
         return f"{text}: it is part of {distribution}, run 'pip install {distribution}'"
+    import difflib
+
     known = ModelRegistry().list_models()
     by_lower_case = {model.lower(): model for model in known}
     matches = [by_lower_case[m] for m in difflib.get_close_matches(name.lower(), by_lower_case)]
@@ -210,6 +205,8 @@ def _not_found_text(name: str) -> str:
 @cache
 def shipped_models() -> dict[str, dict[str, str]]:
     """Return the distribution and module of every model of this project; for error texts."""
+    import json
+
     text = Path(__file__).with_name("core").joinpath("families.json").read_text(encoding="utf-8")
     shipped: dict[str, dict[str, str]] = json.loads(text)
     return shipped

@@ -11,17 +11,20 @@ from physicsnemo.core.resolution import CONVERTED_MODULE, CONVERTED_SUFFIX
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 
-# Kept alive, since a file may name a class whose name the program has not kept.
-_converted: list[Any] = []
+_Source = tuple[type[torch.nn.Module], ModelMetaData | None]
+
+# Kept alive, since a file may name a class that the program has not kept.
+_converted: list[tuple[_Source, type[Module]]] = []
 
 
 def convert(torch_class: type[torch.nn.Module], meta: ModelMetaData | None) -> type[Module]:
     """Return the model class for a torch class, the same one each time for the same metadata."""
-    for known in _converted:
-        if known._converted_from == (torch_class, meta):
+    for source, known in _converted:
+        if source == (torch_class, meta):
             return known
-    _converted.append(_make(torch_class, meta))
-    return _converted[-1]
+    made = _make(torch_class, meta)
+    _converted.append(((torch_class, meta), made))
+    return made
 
 
 def _make(torch_class: type[torch.nn.Module], meta: ModelMetaData | None) -> type[Module]:

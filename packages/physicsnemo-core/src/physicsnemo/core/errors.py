@@ -20,3 +20,11 @@ class NamespaceWarning(UserWarning):
 
 class RegistryWarning(UserWarning):
     """Two installed distributions register a model under one name."""
+
+
+class PluginError(RuntimeError):
+    """A hook of a plugin failed or does not fit its specification; the text names the plugin."""
+
+
+class PluginWarning(UserWarning):
+    """An installed plugin cannot be loaded and is left out."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from physicsnemo.core.arguments import NESTED, bind, nested_records
 from physicsnemo.core.container import Checkpoint
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.migration import migrate
+from physicsnemo.core.origins import Origin
 from physicsnemo.core.resolution import Trusted, resolve
 
 if TYPE_CHECKING:
@@ -42,9 +44,11 @@ class Blueprint:
         _check_paths(overrides, {_path(key) for key in records})
         self._parts: dict[str, tuple[type[Module], dict[str, Any]]] = {}
         for key, part in records.items():
-            model_class = resolve(part, Module if key else asked, trusted, self.source)
-            version = checkpoint.metadata.get(f"{key}.mdlus_file_version".removeprefix("."))
-            arguments = _migrate(model_class, version, dict(part["__args__"]), self.source)
+            origin = Origin.read(checkpoint.metadata, key)
+            model_class = resolve(part, Module if key else asked, trusted, self.source, origin)
+            arguments = migrate(
+                model_class, part["__args__"], checkpoint.metadata, key, self.source
+            )
             _override(model_class, arguments, _at(overrides, _path(key)))
             self._parts[key] = model_class, arguments
 
@@ -118,23 +122,6 @@ def _check_paths(overrides: Mapping[str, Any], paths: set[str]) -> None:
             )
 
 
-def _migrate(
-    model_class: "type[Module]", version: str | None, arguments: dict[str, Any], source: str
-) -> dict[str, Any]:
-    current = model_class.__model_checkpoint_version__
-    if version is None or version == current:
-        return arguments
-    supported = model_class.__supported_model_checkpoint_version__
-    if not isinstance(version, str) or version not in supported:
-        readable = ", ".join([current, *supported])
-        raise CheckpointError(
-            f"Model checkpoint version {version} of {source} is not compatible with current "
-            f"version {current} of {model_class.__name__}, which reads {readable}"
-        )
-    warnings.warn(supported[version], stacklevel=5)
-    return model_class._backward_compat_arg_mapper(version, arguments)
-
-
 def _override(
     model_class: "type[Module]", arguments: dict[str, Any], overrides: dict[str, Any]
 ) -> None:
@@ -146,5 +133,5 @@ def _override(
                 f"it allows {allowed}"
             )
         if key not in arguments:
-            warnings.warn(f"New argument '{key}' added to those of the file", stacklevel=5)
+            warnings.warn(f"New argument '{key}' added to those of the file", stacklevel=4)
         arguments[key] = value

@@ -7,14 +7,15 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, cast
 
-import importlib_metadata
 import torch
 
-from physicsnemo.core.arguments import Record, encode, record
+from physicsnemo.core.arguments import Record, record
 from physicsnemo.core.container import EXTENSION, Url, open_checkpoint, write_checkpoint
+from physicsnemo.core.hooks import tell
 from physicsnemo.core.loading import load_model
 from physicsnemo.core.rebuilding import Blueprint, construct
 from physicsnemo.core.resolution import Trusted, resolve
+from physicsnemo.core.saving import contents
 from physicsnemo.core.weights import copy_weights, forgive_device_buffer
 from physicsnemo.models.meta import ModelMetaData
 
@@ -57,6 +58,9 @@ class Module(torch.nn.Module):
     __supported_model_checkpoint_version__: ClassVar[dict[str, str]] = {}
     # Arguments that from_checkpoint(override_args=...) may replace.
     _overridable_args: ClassVar[set[str]] = set()
+    # What files mean that leave an argument out, by the release of the reference implementation
+    # from which on they mean it; see physicsnemo.core.absence.
+    _implied_args: ClassVar[dict[str, dict[str, Any]]] = {}
     __jit_unused_properties__: ClassVar[list[str]] = ["device", "logger"]
 
     _args: Record
@@ -124,16 +128,11 @@ class Module(torch.nn.Module):
                 f"File name must end with {EXTENSION}, got {os.fspath(file_name)!r}; for weights "
                 f"alone use torch.save(model.state_dict(), ...)"
             )
-        arguments, nested = encode(self)
-        metadata: dict[str, str | None] = {
-            "physicsnemo_version": importlib_metadata.version("physicsnemo-core"),
-            "mdlus_file_version": self.__model_checkpoint_version__,
-        }
-        for key, model in nested.items():
-            metadata[f"{key}.mdlus_file_version"] = model.__model_checkpoint_version__
+        arguments, metadata = contents(self)
         if verbose:
             metadata["git_hash"] = _git_commit()
         write_checkpoint(file_name, self.state_dict(), arguments, metadata)
+        tell("saved", model=self, url=file_name)
         self.logger.debug("saved %s", os.fspath(file_name))
 
     def load(
@@ -165,6 +164,7 @@ class Module(torch.nn.Module):
             if map_location is not None:
                 state = {key: tensor.to(map_location) for key, tensor in state.items()}
             copy_weights(self, state, strict, checkpoint.name)
+        tell("loaded", model=self, url=file_name)
 
     @classmethod
     def from_checkpoint(
@@ -208,7 +208,9 @@ class Module(torch.nn.Module):
         with open_checkpoint(file_name) as checkpoint:
             blueprint = Blueprint(checkpoint, cls, override_args or {}, trusted)
             model: Any = load_model(blueprint, checkpoint.state_dict(), strict)
-        return cast(Self, model.to(map_location))
+        model.to(map_location)
+        tell("loaded", model=model, url=file_name)
+        return cast(Self, model)
 
     @classmethod
     def instantiate(cls, arg_dict: Record) -> "Module":

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Class paths of other releases of the reference implementation, as they are called here.
+
+``aliases.json`` is the reviewed table: ``packages`` maps packages and modules, the deepest that
+fits counts; ``classes`` maps class names below a package, already by its name here.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+FORMER_PACKAGE = "modulus"
+
+
+def current_name(module: str, name: str) -> tuple[str, str]:
+    """Return module and name under which this project has a class that a file names.
+
+    What the table does not know stays as it is. Nothing is imported.
+
+    Examples
+    --------
+    >>> current_name("physicsnemo.models.diffusion_unets.unet", "CorrDiffRegressionUNet")
+    ('physicsnemo.models.diffusion.unet', 'UNet')
+    >>> current_name("modulus.models.fno.fno", "FNO")
+    ('physicsnemo.models.fno.fno', 'FNO')
+    """
+    module, table = without_former_package(module), _table()
+    for known in _parents(module):
+        if known in table.packages:
+            module = table.packages[known] + module.removeprefix(known)
+            break
+    for known in _parents(module):
+        name = table.classes.get(known, {}).get(name, name)
+    return module, name
+
+
+def without_former_package(module: str) -> str:
+    """Return a module's path by the present name of the reference implementation."""
+    package, dot, rest = module.partition(".")
+    return f"physicsnemo{dot}{rest}" if package == FORMER_PACKAGE else module
+
+
+def _parents(module: str) -> list[str]:
+    """Return a module and the packages around it, the deepest first."""
+    parts = module.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+
+
+@dataclass(frozen=True)
+class _Table:
+    packages: dict[str, str]
+    classes: dict[str, dict[str, str]]
+
+
+@cache
+def _table() -> _Table:
+    return _Table(**json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")))

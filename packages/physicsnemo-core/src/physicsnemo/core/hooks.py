@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hooks by which installed plugins take part in saving, loading and the command line.
+
+A plugin is a module or an object with functions marked by ``physicsnemo.hookimpl`` and named like
+the methods of :class:`Hooks`. Its distribution names it in the entry-point group
+``physicsnemo.plugins``. Plugins are loaded when a hook is first called, never on importing
+``physicsnemo`` or on listing models; this module imports no PyTorch. A function may take fewer
+arguments than the specification has.
+"""
+
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import importlib_metadata
+import pluggy
+
+from physicsnemo.core.errors import PluginError, PluginWarning
+
+if TYPE_CHECKING:
+    import torch
+
+    from physicsnemo.core.container import Url
+    from physicsnemo.models.module import Module
+
+GROUP = "physicsnemo.plugins"
+
+hookspec = pluggy.HookspecMarker("physicsnemo")
+hookimpl = pluggy.HookimplMarker("physicsnemo")
+
+
+class Hooks:
+    """The specifications; a plugin implements any of them."""
+
+    @hookspec
+    def resolve_class(self, module: str, name: str) -> "type[Module] | None":
+        """Return the class that an old checkpoint means, None to leave it to others.
+
+        Asked only for names that neither imported classes, nor the registry, nor this library's
+        table of former names explain; the first answer counts. The names come from a file that
+        may be anybody's, so answer from a fixed table and import nothing by them.
+
+        Parameters
+        ----------
+        module, name
+            ``__module__`` and ``__name__`` as the file has them.
+
+        Returns
+        -------
+        A subclass of :class:`physicsnemo.Module`.
+        """
+
+    @hookspec
+    def migrate_arguments(
+        self, model_class: "type[Module]", version: str | None, arguments: dict[str, Any]
+    ) -> dict[str, Any] | None:
+        """Return constructor arguments for the class as it is now, None to leave them alone.
+
+        Asked for every model of a file, before the class itself; the first answer counts, and
+        takes the place of the class's own migration.
+
+        Parameters
+        ----------
+        model_class
+            The class that will be built.
+        version
+            The file version of the class when it was saved, None if the file does not tell.
+        arguments
+            The arguments in the file, as JSON has them; a copy.
+        """
+
+    @hookspec
+    def contribute_metadata(self, model: "Module") -> dict[str, Any] | None:
+        """Return entries for ``metadata.json`` of a file that is about to be saved.
+
+        Parameters
+        ----------
+        model
+            The outermost model that is saved.
+
+        Returns
+        -------
+        JSON values by keys that nothing else uses; start them with your distribution's name.
+        """
+
+    @hookspec
+    def saved(self, model: "Module", url: "Url") -> None:
+        """Be told that a model was saved.
+
+        Parameters
+        ----------
+        model
+            The model.
+        url
+            The path or URL of the complete file.
+        """
+
+    @hookspec
+    def loaded(self, model: "Module", url: "Url") -> None:
+        """Be told that a model was built from a file, or took its weights from one.
+
+        Parameters
+        ----------
+        model
+            The model, on its device.
+        url
+            The path or URL of the file.
+        """
+
+    @hookspec
+    def adapt_graph(self, graph: object) -> "tuple[torch.Tensor, int, int] | None":
+        """Return the edges of a graph object of another library, None if it is not yours.
+
+        Parameters
+        ----------
+        graph
+            What a caller passed where a model takes a graph.
+
+        Returns
+        -------
+        Integer tensor of shape ``(2, edges)`` with the source and the target node of each edge, the
+        number of source nodes, and that of target nodes; both numbers are the same for a graph
+        with one kind of node.
+        """
+
+    @hookspec
+    def cli_command(self) -> Any:
+        """Return a ``click.Command`` to add to ``physicsnemo`` on the command line."""
+
+
+def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the answers of plugins one by one, each with the plugin's name; None is no answer.
+
+    Raises
+    ------
+    PluginError
+        If a plugin's function fails, or a plugin has a hook that does not fit its specification.
+    """
+    manager = _load_plugins()
+    for implementation in reversed(getattr(manager.hook, hook).get_hookimpls()):
+        others = manager.get_plugins() - {implementation.plugin}
+        try:
+            answers = manager.subset_hook_caller(hook, others)(**arguments)
+        except Exception as error:
+            raise PluginError(
+                f"{implementation.plugin_name}: its hook {hook} failed: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        for answer in answers:
+            yield implementation.plugin_name, answer
+
+
+def tell(hook: str, **arguments: Any) -> None:
+    """Call a hook that has no answer; raises what :func:`ask` does."""
+    for _ in ask(hook, **arguments):
+        pass
+
+
+def forget_plugins() -> None:
+    """Look for plugins again at the next call; for tests."""
+    _load_plugins.cache_clear()
+
+
+@cache
+def _load_plugins() -> pluggy.PluginManager:
+    manager = pluggy.PluginManager("physicsnemo")
+    manager.add_hookspecs(Hooks)
+    for point in importlib_metadata.entry_points(group=GROUP):
+        if point.dist is None:
+            continue
+        name = f"the plugin {point.name!r} of {point.dist.name} {point.dist.version}"
+        try:
+            plugin = point.load()
+        except Exception as error:  # a plugin's code can fail in any way
+            warnings.warn(
+                f"{name} is left out, it cannot be loaded: {type(error).__name__}: {error}",
+                PluginWarning,
+                stacklevel=2,
+            )
+            continue
+        _add(manager, plugin, name)
+    return manager
+
+
+def _add(manager: pluggy.PluginManager, plugin: Any, name: str) -> None:
+    try:
+        manager.register(plugin, name)
+        manager.check_pending()
+    except (pluggy.PluginValidationError, ValueError) as error:
+        known = ", ".join(hook for hook in vars(Hooks) if not hook.startswith("_"))
+        raise PluginError(f"{name} does not fit: {error}; the hooks are {known}") from error

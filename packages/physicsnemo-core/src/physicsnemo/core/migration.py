@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arguments of a file, made those of the class as it is now."""
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from physicsnemo.core.absence import implied_arguments
+from physicsnemo.core.errors import CheckpointError, PluginError
+from physicsnemo.core.hooks import ask
+from physicsnemo.core.origins import metadata_key
+
+if TYPE_CHECKING:
+    from physicsnemo.models.module import Module
+
+
+def migrate(
+    model_class: "type[Module]",
+    arguments: dict[str, Any],
+    metadata: Mapping[str, Any],
+    key: str,
+    source: str,
+) -> dict[str, Any]:
+    """Translate the arguments of a file's version, and fill in what their absence means.
+
+    Parameters
+    ----------
+    model_class
+        The class that will be built.
+    arguments
+        The arguments in the file.
+    metadata
+        The file's metadata.
+    key
+        Under which key the model stands in the file, empty for the outermost.
+    source
+        The file's name, for error texts.
+
+    Raises
+    ------
+    CheckpointError
+        If the class cannot read the version, or its migration fails.
+    PluginError
+        If a plugin fails to migrate.
+    """
+    version = metadata.get(metadata_key(key, "mdlus_file_version"))
+    migrated = _ask_plugins(model_class, version, arguments)
+    if migrated is None:
+        migrated = _ask_class(model_class, version, arguments, source)
+    return {**implied_arguments(model_class, metadata.get("physicsnemo_version")), **migrated}
+
+
+def _ask_plugins(
+    model_class: "type[Module]", version: Any, arguments: dict[str, Any]
+) -> dict[str, Any] | None:
+    asked = ask(
+        "migrate_arguments", model_class=model_class, version=version, arguments=dict(arguments)
+    )
+    for plugin, answer in asked:
+        if not isinstance(answer, dict):
+            raise PluginError(
+                f"{plugin}: migrate_arguments must return a dictionary, got {answer!r}"
+            )
+        return answer
+    return None
+
+
+def _ask_class(
+    model_class: "type[Module]", version: Any, arguments: dict[str, Any], source: str
+) -> dict[str, Any]:
+    current = model_class.__model_checkpoint_version__
+    if version is None or version == current:
+        return arguments
+    supported = model_class.__supported_model_checkpoint_version__
+    if not isinstance(version, str) or version not in supported:
+        readable = ", ".join([current, *supported])
+        raise CheckpointError(
+            f"Model checkpoint version {version} of {source} is not compatible with current "
+            f"version {current} of {model_class.__name__}, which reads {readable}"
+        )
+    warnings.warn(supported[version], stacklevel=5)
+    try:
+        return model_class._backward_compat_arg_mapper(version, dict(arguments))
+    except Exception as error:  # whatever the class makes of arguments that it does not expect
+        raise CheckpointError(
+            f"the arguments of {model_class.__name__} in {source} cannot be migrated from version "
+            f"{version} to {current}: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which installed distribution a model class comes from, as checkpoints record it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import importlib_metadata
+
+from physicsnemo.registry import entry_of
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # of a distribution
+_VERSION = re.compile(r"[A-Za-z0-9.+!_-]+")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The distribution that a class comes from; all None for one defined in a script.
+
+    Attributes
+    ----------
+    distribution, version
+        What pip calls it.
+    registered_name
+        The name that it registers the class under; converted classes often have one of their own.
+    """
+
+    distribution: str | None = None
+    version: str | None = None
+    registered_name: str | None = None
+
+    @classmethod
+    def of(cls, model_class: type) -> "Origin":
+        """Find the origin of a class."""
+        if entry := entry_of(model_class):
+            return cls(entry.distribution, entry.version, entry.name)
+        source, _ = vars(model_class).get("_converted_from", (model_class, None))
+        return cls(*_shipping(source.__module__.partition(".")[0]))
+
+    @classmethod
+    def read(cls, metadata: Mapping[str, Any], key: str = "") -> "Origin":
+        """Take it from a file's metadata; what is not a proper name or version counts as absent.
+
+        Parameters
+        ----------
+        metadata
+            Content of ``metadata.json``.
+        key
+            The key of a nested model, by default the outermost one.
+        """
+        distribution, version, registered_name = (
+            metadata.get(metadata_key(key, name)) for name in _KEYS
+        )
+        if not _is(_NAME, distribution):
+            return cls()
+        return cls(
+            distribution,
+            version if _is(_VERSION, version) else None,
+            registered_name if isinstance(registered_name, str) else None,
+        )
+
+    @property
+    def registry_name(self) -> str:
+        """What the registry takes to reach exactly this class."""
+        return f"{self.distribution}:{self.registered_name}"
+
+    def metadata(self, key: str = "") -> dict[str, str | None]:
+        """Return what a file records of it."""
+        values = (self.distribution, self.version, self.registered_name)
+        return {metadata_key(key, name): value for name, value in zip(_KEYS, values, strict=True)}
+
+    def installed_version(self) -> str | None:
+        """Return which version of the distribution is installed, None if there is none."""
+        if self.distribution is None:
+            return None
+        try:
+            return importlib_metadata.version(self.distribution)
+        except importlib_metadata.PackageNotFoundError:
+            return None
+
+    def problem(self) -> str | None:
+        """Say what differs between what the file was saved by and what is installed."""
+        if self.distribution is None:
+            return None
+        saved = f"saved by {self.distribution}" + (f" {self.version}" if self.version else "")
+        installed = self.installed_version()
+        if installed is None:
+            return f"{saved}, which is not installed: run 'pip install {self.distribution}'"
+        if self.version not in (None, installed):
+            return f"{saved}, but {installed} is installed"
+        return None
+
+
+_KEYS = ("distribution", "distribution_version", "registered_name")
+
+
+def metadata_key(key: str, name: str) -> str:
+    """Return what a piece of metadata of the model with some key is called in a file."""
+    return f"{key}.{name}" if key else name
+
+
+def _is(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+@cache
+def _shipping(package: str) -> tuple[str | None, str | None]:
+    """Return name and version of the one distribution that ships a top-level package."""
+    names = set(importlib_metadata.packages_distributions().get(package, ()))
+    if len(names) != 1:
+        return None, None
+    return (name := names.pop()), importlib_metadata.version(name)
