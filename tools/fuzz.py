@@ -38,7 +38,8 @@ STAGES = {  # what from_checkpoint was doing when it refused a file
     "load_model": "model",
 }
 NUMBERS = [0, 1, -1, 7, 2**31 - 1, 2**31, 2**62, 2**63, 2**64, 10**12, 0.5, -0.0, 1e308]
-OTHERS = [None, True, "", "x", "relu", [], {}, [[]], {"a": 1}, float("nan"), float("inf")]
+INFINITE = [float("nan"), float("inf"), -float("inf")]
+OTHERS: list[Any] = [None, True, "", "x", "relu", [], {}, [[]], {"a": 1}, *INFINITE]
 NAMES = [
     "os.system",
     "posixpath",

@@ -4,7 +4,7 @@
 import threading
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from physicsnemo.core.entries import Entry, discover
 from physicsnemo.core.errors import ModelNotFoundError
@@ -34,13 +34,18 @@ class ModelRegistry:
         """Return the names of all models, sorted, without importing any."""
         return sorted({*_state.entries(), *_state.registered})
 
-    def factory(self, name: str) -> "type[Module]":
+    def factory(self, name: str) -> type[Any]:
         """Return the class that is registered under a name, importing its package if need be.
 
         Parameters
         ----------
         name
             A name from :meth:`list_models`, or ``"distribution:Name"``.
+
+        Returns
+        -------
+        A subclass of :class:`physicsnemo.Module`; which arguments it takes, its name alone tells no
+        type checker.
 
         Raises
         ------

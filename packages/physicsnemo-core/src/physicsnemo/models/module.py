@@ -238,7 +238,7 @@ class Module(torch.nn.Module):
         torch_model_class: type[torch.nn.Module],
         meta: ModelMetaData | None = None,
         register: bool = False,
-    ) -> "type[Module]":
+    ) -> type[Any]:
         """Make a model class of a plain PyTorch class.
 
         Parameters
