@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The site: text in Markdown, the API from docstrings, examples run and shown with pictures."""
 
+import inspect
 import re
 from importlib.metadata import version as installed_version
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.util.inspect import stringify_signature
+
+from physicsnemo import Module
 
 project = "PhysicsNeMo Models"
 author = "The PhysicsNeMo Models authors"
@@ -69,6 +73,7 @@ html_theme_options = {
 def setup(app: Sphinx) -> None:
     """Connect what this file defines."""
     app.connect("autodoc-process-docstring", escape_axes, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", show_constructor)
 
 
 def escape_axes(
@@ -76,3 +81,13 @@ def escape_axes(
 ) -> None:
     """Keep ``*grid`` in a shape as it stands, where reStructuredText would see emphasis."""
     lines[:] = [re.sub(r"(?<=[( ])\*(?=\w+[,)])", r"\\*", line) for line in lines]
+
+
+def show_constructor(
+    app: Sphinx, what: str, name: str, target: Any, options: object, signature: str, returns: str
+) -> tuple[str, None] | None:
+    """Show what a model is built from, where autodoc would show ``Module.__new__``."""
+    if what != "class" or not issubclass(target, Module):
+        return None
+    _, *arguments = inspect.signature(target.__init__).parameters.values()
+    return stringify_signature(inspect.Signature(arguments), unqualified_typehints=True), None

@@ -48,6 +48,17 @@ def test_newest_definition_wins():
     assert first is not second
 
 
+def test_class_that_passes_for_its_base_is_not_taken():
+    class Net(Module):
+        pass
+
+    class StandIn(Net):
+        pass
+
+    StandIn.__name__, StandIn.__qualname__ = Net.__name__, Net.__qualname__
+    assert resolve(record("Net", __name__), Module) is Net
+
+
 def test_registered_class_is_imported_on_demand(install):
     install("lazy-plugin", "[physicsnemo.models]\nNet = lazy_plugin:Net\n", lazy_plugin=PLUGIN)
     assert "lazy_plugin" not in sys.modules

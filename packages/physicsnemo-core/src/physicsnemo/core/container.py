@@ -140,7 +140,7 @@ def write_checkpoint(
     filesystem, path = fsspec.core.url_to_fs(os.fspath(url))
     members = {ARGUMENTS: arguments, METADATA: metadata}
     encoded = {name: json.dumps(content).encode() for name, content in members.items()}
-    if _is_local(filesystem):
+    if is_local(filesystem):
         with _replacing(Path(path)) as file:
             _write_tar(file, state, encoded)
         return
@@ -165,10 +165,11 @@ def _replacing(path: Path) -> Iterator[BinaryIO]:
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """See new and renamed files of a folder on the disk."""
     if os.name == "nt":  # Windows cannot open a folder, and needs no sync of it
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -238,13 +239,14 @@ def _check_member(member: Member, earlier: dict[str, Member], file_size: int, na
         raise CheckpointError(f"member {member.name!r} of {name} {problem}")
 
 
-def _is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
+def is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
+    """Tell whether a file system is that of this machine."""
     return isinstance(filesystem, fsspec.get_filesystem_class("file"))
 
 
 @contextmanager
 def _local_copy(filesystem: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
-    if _is_local(filesystem):
+    if is_local(filesystem):
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:

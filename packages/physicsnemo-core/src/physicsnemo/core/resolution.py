@@ -114,7 +114,14 @@ def _family_tree(root: "type[Module]") -> "Iterator[type[Module]]":
     """Yield a class and all its living subclasses, the oldest first."""
     yield root
     for child in root.__subclasses__():
-        yield from _family_tree(child)
+        if not _is_stand_in(child):
+            yield from _family_tree(child)
+
+
+def _is_stand_in(model_class: "type[Module]") -> bool:
+    """Tell whether a class passes for its base, as the one that ``torch.export`` leaves behind."""
+    bases = ((base.__module__, base.__qualname__) for base in model_class.__mro__[1:])
+    return (model_class.__module__, model_class.__qualname__) in bases
 
 
 def _newest(classes: "Iterable[type[Module]]") -> "type[Module] | None":

@@ -61,7 +61,7 @@ def check_shapes(model: torch.nn.Module, state: State, source: str) -> None:
     unequal = [
         f"{key} {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
         for key in own.keys() & state.keys()
-        if state[key].shape != own[key].shape
+        if isinstance(own[key], torch.Tensor) and state[key].shape != own[key].shape
     ]
     if unequal:
         raise CheckpointError(_report(model, source, {"of another shape": sorted(unequal)}))

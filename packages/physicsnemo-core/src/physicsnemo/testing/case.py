@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model with arguments and inputs that show it at work."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from physicsnemo.registry import ModelRegistry
 
 @dataclass(frozen=True)
 class Case:
-    """One example of a model, as tests and benchmarks use it.
+    """One example of a model, as the conformance checks, tests and benchmarks use it.
 
     Parameters
     ----------
@@ -24,7 +25,13 @@ class Case:
     arguments
         Constructor arguments, by name.
     inputs
-        Returns fresh arguments of ``forward``, tensors on the CPU; small.
+        Returns the arguments of ``forward``: fresh tensors on the CPU, small, and with the same
+        numbers at each call.
+    dead
+        Trainable parameters that no gradient reaches, by name, each with the reason; by default
+        none.
+    batched
+        Whether the first axis of every input and output tensor counts independent samples.
 
     Examples
     --------
@@ -39,15 +46,21 @@ class Case:
     model: str | type[Module]
     arguments: dict[str, Any]
     inputs: Callable[[], tuple[Any, ...]]
+    dead: Mapping[str, str] = field(default_factory=dict)
+    batched: bool = True
+
+    @property
+    def model_class(self) -> type[Module]:
+        """The class; looked up in the registry if the case only names it."""
+        return ModelRegistry().factory(self.model) if isinstance(self.model, str) else self.model
 
     def build(self, seed: int = 0) -> Module:
         """Return a new model with the same weights each time, without touching the global seed."""
-        model_class = (
-            ModelRegistry().factory(self.model) if isinstance(self.model, str) else self.model
-        )
+        model_class = self.model_class
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return model_class(**self.arguments)
+            # Copied, since models among the arguments become parts of the model.
+            return model_class(**copy.deepcopy(self.arguments))
 
     def __str__(self) -> str:
         """Return ``<model>-<id>``, for test names."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Utilities around models: capture of training and evaluation steps."""
+"""Utilities around models: capture of training and evaluation steps, checkpoints of a training."""
 
 from pkgutil import extend_path
 from typing import TYPE_CHECKING
@@ -11,7 +11,25 @@ from physicsnemo.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from physicsnemo.utils.capture import StaticCaptureEvaluateNoGrad as StaticCaptureEvaluateNoGrad
     from physicsnemo.utils.capture import StaticCaptureTraining as StaticCaptureTraining
+    from physicsnemo.utils.checkpoint import get_checkpoint_dir as get_checkpoint_dir
+    from physicsnemo.utils.checkpoint import load_checkpoint as load_checkpoint
+    from physicsnemo.utils.checkpoint import save_checkpoint as save_checkpoint
 
-__all__ = ["StaticCaptureEvaluateNoGrad", "StaticCaptureTraining"]
+__all__ = [
+    "StaticCaptureEvaluateNoGrad",
+    "StaticCaptureTraining",
+    "get_checkpoint_dir",
+    "load_checkpoint",
+    "save_checkpoint",
+]
 
-__getattr__, __dir__ = lazy_exports(__name__, dict.fromkeys(__all__, "physicsnemo.utils.capture"))
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "StaticCaptureEvaluateNoGrad": "physicsnemo.utils.capture",
+        "StaticCaptureTraining": "physicsnemo.utils.capture",
+        "get_checkpoint_dir": "physicsnemo.utils.checkpoint",
+        "load_checkpoint": "physicsnemo.utils.checkpoint",
+        "save_checkpoint": "physicsnemo.utils.checkpoint",
+    },
+)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the metadata promises holds for every example."""
+"""FNO has whatever is expected of models, and its metadata claims what it did."""
 
 import runpy
 from dataclasses import asdict
 from pathlib import Path
 
-import pytest
-
 from physicsnemo.models.fno import MetaData
-from physicsnemo.testing import check_flag, provable_flags
+from physicsnemo.testing import conformance_test
 
 CASES = runpy.run_path(str(Path(__file__).with_name("cases.py")))["CASES"]
+
+test_conformance = conformance_test(CASES)
 
 
 def test_flags():
@@ -18,15 +18,3 @@ def test_flags():
     assert flags == {"jit", "cuda_graphs"}
     assert MetaData().name == "FourierNeuralOperator"
     assert MetaData().var_dim == 1
-
-
-@pytest.mark.parametrize(
-    ("case", "flag"),
-    [
-        pytest.param(case, flag, id=f"{case.id}-{flag}")
-        for case in CASES
-        for flag in provable_flags(case)
-    ],
-)
-def test_flag_is_true(case, flag):
-    check_flag(case, flag)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder on any file system that fsspec knows, in which files are replaced, never overwritten."""
+
+import os
+import posixpath
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import fsspec
+
+from physicsnemo.core.container import Url, is_local, sync_folder
+
+
+class Folder:
+    """A folder by its URL; names are relative to it.
+
+    Attributes
+    ----------
+    url
+        As it was given.
+    """
+
+    def __init__(self, url: Url) -> None:
+        self.url = os.fspath(url)
+        self._filesystem, self._path = fsspec.core.url_to_fs(self.url)
+        self._on_this_machine = is_local(self._filesystem)
+
+    def names(self) -> set[str]:
+        """Return the names in the folder; none if there is no such folder.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the path is that of a file.
+        """
+        self._filesystem.invalidate_cache()
+        if self._filesystem.isfile(self._path):
+            raise FileNotFoundError(f"expected a folder, {self.url} is a file")
+        if not self._filesystem.isdir(self._path):
+            return set()
+        entries = self._filesystem.ls(self._path, detail=False)
+        return {entry.rstrip("/").rpartition("/")[2] for entry in entries}
+
+    def url_of(self, name: str) -> str:
+        """Return the URL of a file."""
+        return posixpath.join(self.url, name)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a file of that name."""
+        return bool(self._filesystem.isfile(self._at(name)))
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        return bytes(self._filesystem.cat_file(self._at(name)))
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """Yield the path of a file, or of its copy on this machine."""
+        if self._on_this_machine:
+            yield Path(self._at(name))
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Path(scratch, name.rpartition("/")[2])
+            self._filesystem.get_file(self._at(name), str(copy))
+            yield copy
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        """Yield an empty folder on this machine; what is put into it becomes the folder ``name``.
+
+        Who writes the files syncs them. After an exception in the block the folder does not exist.
+        """
+        if not self._on_this_machine:
+            with tempfile.TemporaryDirectory() as scratch:
+                yield Path(scratch)
+                self._upload(Path(scratch), name)
+            return
+        folder = Path(self._at(name))
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder)
+            raise
+        sync_folder(folder)
+        sync_folder(folder.parent)
+
+    def move(self, names: dict[str, str]) -> None:
+        """Rename files, each replacing what has its new name."""
+        for old, new in names.items():
+            if self._on_this_machine:
+                os.replace(self._at(old), self._at(new))
+            else:
+                self._filesystem.cp_file(self._at(old), self._at(new))
+                self._filesystem.rm_file(self._at(old))
+        if self._on_this_machine:
+            sync_folder(Path(self._path))
+
+    def remove(self, name: str) -> None:
+        """Delete a file, or a folder with what is in it, if it exists."""
+        if self._filesystem.exists(self._at(name)):
+            self._filesystem.rm(self._at(name), recursive=True)
+
+    def _at(self, name: str) -> str:
+        return f"{self._path.rstrip('/')}/{name}"
+
+    def _upload(self, scratch: Path, name: str) -> None:
+        for file in sorted(scratch.iterdir()):
+            self._filesystem.put_file(str(file), self._at(f"{name}/{file.name}"))

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The list of the files that make up one step of a training, with what proves them whole."""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from physicsnemo.core.errors import CheckpointError
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Seal:
+    """Size in bytes and SHA-256 digest of a file."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Read a file."""
+        with open(path, "rb") as file:
+            return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files of a step.
+
+    Attributes
+    ----------
+    token
+        Hexadecimal name of the writing that made the step.
+    files
+        The seal of each file by its name.
+    metadata
+        What the user stored with the step.
+    """
+
+    token: str
+    files: dict[str, Seal]
+    metadata: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write a manifest file, and see it on the disk."""
+        files = {name: vars(seal) for name, seal in self.files.items()}
+        content = {"format": _FORMAT, "token": self.token, "files": files}
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(json.dumps(content | {"metadata": self.metadata}, indent=1))
+            file.flush()
+            os.fsync(file.fileno())
+
+    @classmethod
+    def decode(cls, content: bytes, source: str) -> Self:
+        """Return the manifest that a file holds.
+
+        Raises
+        ------
+        CheckpointError
+            If it is not one; file names that lead out of the folder are refused too.
+        """
+        try:
+            fields = json.loads(content)
+            if fields["format"] != _FORMAT:
+                raise ValueError(f"its format is {fields['format']}, expected {_FORMAT}")
+            files = {name: Seal(**seal) for name, seal in fields["files"].items()}
+            if not all(re.fullmatch(r"[^/\\]+\.(pt|mdlus)", name) for name in files):
+                raise ValueError("it names files of other kinds")
+            if not re.fullmatch(r"[0-9a-f]+", fields["token"]):
+                raise ValueError(f"its token is {fields['token']!r}")
+            return cls(fields["token"], files, dict(fields["metadata"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CheckpointError(f"{source} is damaged: {error!r}") from error

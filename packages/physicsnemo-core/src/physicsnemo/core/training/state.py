@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training consists of besides its models: optimizer, schedules, scalers, random numbers."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from physicsnemo.core.container import Checkpoint, write_checkpoint
+from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.saving import contents
+from physicsnemo.core.training.plain import check_data
+from physicsnemo.core.weights import copy_weights
+from physicsnemo.models.module import Module
+from physicsnemo.utils.capture import StaticCaptureTraining
+
+# The first five are those of the reference implementation, which ignores the last.
+OPTIMIZER, SCHEDULER, SCALER = "optimizer_state_dict", "scheduler_state_dict", "scaler_state_dict"
+CAPTURES, METADATA, RANDOM = "static_capture_state_dict", "metadata", "random_state"
+
+Holders = Mapping[str, Any]  # what has a state_dict, by the key of its state
+
+
+def collect(holders: Holders, epoch: int, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of a training.
+
+    Raises
+    ------
+    TypeError
+        If a state holds more than data.
+    """
+    state = {key: holder.state_dict() for key, holder in holders.items()}
+    for group in state.get(OPTIMIZER, {}).get("param_groups", []):
+        if "param_names" in group:  # a compiled model adds its wrapper to the names
+            group["param_names"] = [n.replace("_orig_mod.", "") for n in group["param_names"]]
+    if captures := {label: own for label, own in StaticCaptureTraining.state_dict().items() if own}:
+        state[CAPTURES] = captures
+    for key, value in state.items():
+        check_data(value, key)
+    kept = {METADATA: metadata} if metadata else {}
+    return state | kept | {"epoch": epoch, RANDOM: _random_state()}
+
+
+def check_holds(state: dict[str, Any], holders: Holders, source: str) -> None:
+    """Check that there is a state for each of the holders.
+
+    Raises
+    ------
+    CheckpointError
+        If not.
+    """
+    if absent := holders.keys() - state.keys():
+        raise CheckpointError(
+            f"{source} has no {', '.join(sorted(absent))}; it has {', '.join(state) or 'nothing'}"
+        )
+
+
+def restore(state: dict[str, Any], holders: Holders, source: str) -> None:
+    """Put the state of a training back, but for the random numbers.
+
+    Raises
+    ------
+    CheckpointError
+        If a state does not fit its holder.
+    """
+    captures = {CAPTURES: StaticCaptureTraining} if CAPTURES in state else {}
+    for key, holder in {**holders, **captures}.items():
+        try:
+            holder.load_state_dict(state[key])
+        except Exception as error:  # each class has its own ways to refuse
+            raise CheckpointError(f"{key} in {source} does not fit: {error!r}") from error
+
+
+def restore_random(state: dict[str, Any]) -> None:
+    """Let PyTorch's random numbers go on where they were; those of a GPU where there is one."""
+    own = state.get(RANDOM, {})
+    if "cpu" in own:
+        torch.set_rng_state(own["cpu"].cpu())
+    if "cuda" in own and torch.cuda.is_available():
+        torch.cuda.set_rng_state(own["cuda"].cpu())
+
+
+def write_model(model: torch.nn.Module, path: Path) -> None:
+    """Write a model as a ``.mdlus`` file, or a plain one's weights as PyTorch does."""
+    state = model.state_dict()
+    if isinstance(model, Module):
+        write_checkpoint(path, state, *contents(model))
+        return
+    check_data(dict(state), f"the state of {type(model).__name__}")
+    write_data(state, path)
+
+
+def read_model(
+    model: torch.nn.Module, path: Path, device: torch.device | str, strict: bool, source: str
+) -> None:
+    """Load a model's weights from a file that :func:`write_model` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or the weights are not the model's.
+    """
+    if isinstance(model, Module):
+        with open(path, "rb") as file:
+            state = Checkpoint(file, source).state_dict()
+        state = {key: tensor.to(device) for key, tensor in state.items()}
+    else:
+        state = read_data(path, device, source)
+    copy_weights(model, state, strict, source)
+
+
+def write_data(content: Any, path: Path) -> None:
+    """Write tensors and what holds them, and see it on the disk."""
+    with open(path, "xb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_data(path: Path, device: torch.device | str, source: str) -> dict[str, Any]:
+    """Read a dictionary of tensors and plain values as data only.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or holds anything else.
+    """
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch reports damage by many types
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(f"{source} cannot be read as data: {reason}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{source} is not a dictionary")
+    return content
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state

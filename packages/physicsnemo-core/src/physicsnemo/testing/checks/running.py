@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model can be built and called, plainly and by a capture."""
+
+import logging
+
+import torch
+
+from physicsnemo.models.meta import ModelMetaData
+from physicsnemo.testing._compare import (
+    LOW_PRECISION,
+    SAME,
+    assert_equal,
+    prepare,
+    run,
+    tensors,
+    vary,
+)
+from physicsnemo.testing.case import Case
+from physicsnemo.utils.capture import StaticCaptureEvaluateNoGrad
+
+
+def check_construction(case: Case, device: torch.device) -> None:
+    """Arguments make a model, and its outputs are finite tensors on its device."""
+    model, inputs = prepare(case, device)
+    outputs = tensors(run(model, inputs))
+    if not outputs:
+        raise AssertionError("forward returns no tensor")
+    for output in outputs:
+        if output.device.type != device.type:
+            raise AssertionError(f"an output is on {output.device}, but the model on {device}")
+        if not output.isfinite().all():
+            raise AssertionError("an output holds NaN or infinite numbers")
+
+
+def check_capture(case: Case, device: torch.device) -> None:
+    """Evaluate by a capture: it uses only what the metadata claims, and computes the same."""
+    model, inputs = prepare(case, device)
+    meta = model.meta or ModelMetaData()
+    may_round = meta.amp_gpu if device.type == "cuda" else meta.amp_cpu
+    evaluate = StaticCaptureEvaluateNoGrad(
+        model,
+        logger=logging.Logger("conformance", logging.CRITICAL),  # what it leaves out is no news
+        cuda_graph_warmup=2,
+        amp_type=torch.bfloat16,
+    )(lambda *inputs: model(*inputs))
+    for _ in range(4):  # rehearsals, then replays where there are CUDA graphs
+        inputs = vary(inputs)
+        assert_equal(evaluate(*inputs), model(*inputs), LOW_PRECISION if may_round else SAME)

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Saving a training so that it goes on exactly where it was.
+
+A step of a training is a set of files: one for each model, one for the rest, and a manifest with
+the sizes and digests of the others. It appears in the folder, and replaces an older step of the
+same number, as one. A process that is killed while saving leaves the steps before as they were.
+"""
+
+import logging
+import operator
+import os
+import posixpath
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch.optim.lr_scheduler import LRScheduler
+
+from physicsnemo.core.container import Url
+from physicsnemo.core.hooks import tell
+from physicsnemo.core.training.choice import choose_step, next_step
+from physicsnemo.core.training.folder import Folder
+from physicsnemo.core.training.parts import TRAINING, Models, Part, name_parts
+from physicsnemo.core.training.plain import check_json
+from physicsnemo.core.training.ranks import Ranks
+from physicsnemo.core.training.retention import Best, Retention
+from physicsnemo.core.training.state import (
+    METADATA,
+    OPTIMIZER,
+    SCALER,
+    SCHEDULER,
+    Holders,
+    check_holds,
+    collect,
+    read_data,
+    read_model,
+    restore,
+    restore_random,
+    write_data,
+    write_model,
+)
+from physicsnemo.core.training.steps import Steps
+from physicsnemo.models.module import Module
+
+__all__ = ["get_checkpoint_dir", "load_checkpoint", "save_checkpoint"]
+
+_LOGGER = logging.getLogger("checkpoint")
+
+
+def save_checkpoint(
+    path: Url,
+    models: Models = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: LRScheduler | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    epoch: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    keep_last: int | None = None,
+    keep_best: Best | None = None,
+    rank: int | None = None,
+) -> None:
+    """Save a step of a training: all of it, or nothing.
+
+    The state of PyTorch's random numbers, of the CPU and of the current GPU, and the gradient
+    scalers of :class:`physicsnemo.utils.StaticCaptureTraining` are saved too.
+
+    Parameters
+    ----------
+    path
+        Folder, or any URL that fsspec knows; made if it does not exist.
+    models
+        One or several models. A :class:`physicsnemo.Module` goes to
+        ``<metadata name>.<rank>.<epoch>.mdlus``, the weights of another one to
+        ``<class name>.<rank>.<epoch>.pt``; models of one name are numbered in their order.
+        ``DistributedDataParallel`` and ``torch.compile`` are looked through.
+    optimizer, scheduler, scaler
+        What else has a state.
+    epoch
+        Number of the step, from 0; by default it counts on from the largest in the folder.
+    metadata
+        Numbers, text, lists and dictionaries to store with the step.
+    keep_last
+        Delete all but so many of the newest steps, those of the largest number. By default all are
+        kept, or with ``keep_best`` one. Only steps with a manifest are ever deleted, and never the
+        one just written.
+    keep_best
+        Name of a number in ``metadata``, and ``"min"`` or ``"max"``: which step to keep besides.
+    rank
+        Number in the names of the files, handled without regard to other processes. By default
+        that of this process in ``torch.distributed`` where it is initialized; all of its processes
+        must then save if ``epoch`` is left out or steps are to be deleted.
+
+    Raises
+    ------
+    TypeError
+        If a state or the metadata hold something that is not data; the text names it.
+    ValueError
+        If the epoch is negative, or a model's or metric's name cannot be used.
+    CheckpointError
+        If a manifest in the folder is damaged.
+    FileNotFoundError
+        If the path is that of a file.
+    PluginError
+        If a plugin fails; one that is told of the save is so when all is done.
+
+    Examples
+    --------
+    >>> model = torch.nn.Linear(2, 1)
+    >>> optimizer = torch.optim.AdamW(model.parameters())
+    >>> save_checkpoint("memory://run", model, optimizer, epoch=7, metadata={"loss": 0.5})
+    >>> found = {}
+    >>> load_checkpoint("memory://run", model, optimizer, metadata_dict=found)
+    7
+    >>> found
+    {'loss': 0.5}
+    """
+    retention, metadata = Retention(keep_last, keep_best), dict(metadata or {})
+    retention.check(metadata)
+    check_json(metadata, METADATA)
+    parts, ranks = name_parts(models), Ranks(rank)
+    steps = Steps(Folder(path), ranks.rank)
+    step = next_step(steps, [*parts, TRAINING], ranks) if epoch is None else _number(epoch)
+    training = collect(_holders(optimizer, scheduler, scaler), step, metadata)
+    writers = {part: partial(write_model, model) for part, model in parts.items()}
+    steps.write(step, {**writers, TRAINING: partial(write_data, training)}, metadata)
+    _LOGGER.debug("saved step %d to %s", step, steps.folder.url)
+    if not retention.keeps_all:
+        # Nothing is deleted before every rank has the new step; which steps, the first one says.
+        for old in ranks.gather(retention.doomed(step, steps.metadata()))[0]:
+            steps.remove(old)
+    _tell_plugins("saved", parts, steps, step)
+
+
+def load_checkpoint(
+    path: Url,
+    models: Models = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    scheduler: LRScheduler | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    epoch: int | None = None,
+    metadata_dict: dict[str, Any] | None = None,
+    device: torch.device | str = "cpu",
+    *,
+    strict: bool = True,
+    restore_random_state: bool = True,
+    rank: int | None = None,
+) -> int:
+    """Load the newest complete step of a training, or a given one; never parts of two.
+
+    All parts are checked before the first is loaded. Files are read as data only. A folder of the
+    reference implementation, which has no manifests, is loaded from the newest step of which all
+    parts asked for exist.
+
+    Parameters
+    ----------
+    path
+        Folder, or any URL that fsspec knows.
+    models
+        One or several models, as for :func:`save_checkpoint`; they stay on their devices.
+    optimizer, scheduler, scaler
+        What else to restore; what is left out is left as it is.
+    epoch
+        Number of the step, by default the largest.
+    metadata_dict
+        Is updated with the metadata of the step.
+    device
+        Device that the tensors of the files pass through on their way.
+    strict
+        Whether each file must hold exactly its model's weights.
+    restore_random_state
+        Whether PyTorch's random numbers go on as in the saved process, if its rank is this one's.
+    rank
+        Number in the names of the files, handled without regard to other processes. By default
+        that of this process in ``torch.distributed`` where it is initialized; all of its processes
+        must then load, and get the newest step that all of them have. Where only rank 0 has files,
+        all load those.
+
+    Returns
+    -------
+    The number of the step; 0, with a warning in the log, if there is none.
+
+    Raises
+    ------
+    CheckpointError
+        If the step is not there, or a part of it is missing, torn or not what is asked for; the
+        text says which.
+    FileNotFoundError
+        If the path is that of a file.
+    PluginError
+        If a plugin fails when it is told, after all is loaded.
+    """
+    parts, holders = name_parts(models), _holders(optimizer, scheduler, scaler)
+    needed, ranks = [*parts, TRAINING] if holders or not parts else [*parts], Ranks(rank)
+    steps, step = choose_step(Folder(path), needed, epoch, ranks)
+    if step is None:
+        _LOGGER.warning("there is no checkpoint in %s, nothing is loaded", steps.folder.url)
+        return 0
+    if steps.has(step, TRAINING):
+        needed = [*parts, TRAINING]
+    with steps.open(step, needed) as paths:
+        sources = {part: steps.source(step, part) for part in needed}
+        state: dict[str, Any] = {}
+        if TRAINING in paths:
+            state = read_data(paths[TRAINING], device, sources[TRAINING])
+            check_holds(state, holders, sources[TRAINING])
+        for part, model in parts.items():
+            read_model(model, paths[part], device, strict, sources[part])
+        restore(state, holders, steps.source(step, TRAINING))
+    if metadata_dict is not None:
+        metadata_dict.update(state.get(METADATA, {}))
+    if restore_random_state and ranks.owns(steps.rank):
+        restore_random(state)
+    _tell_plugins("loaded", parts, steps, step)
+    return step
+
+
+def get_checkpoint_dir(base_dir: Url, model_name: str) -> str:
+    """Return the folder ``<base_dir>/checkpoints_<model_name>``, of a path or a URL.
+
+    Parameters
+    ----------
+    base_dir
+        Path or URL of the folder that it lies in.
+    model_name
+        Any name.
+
+    Examples
+    --------
+    >>> get_checkpoint_dir("s3://bucket/runs", "fno")
+    's3://bucket/runs/checkpoints_fno'
+    """
+    return posixpath.join(os.fspath(base_dir), f"checkpoints_{model_name}")
+
+
+def _holders(
+    optimizer: torch.optim.Optimizer | None,
+    scheduler: LRScheduler | None,
+    scaler: torch.amp.GradScaler | None,
+) -> Holders:
+    given = {OPTIMIZER: optimizer, SCHEDULER: scheduler, SCALER: scaler}
+    return {key: holder for key, holder in given.items() if holder is not None}
+
+
+def _tell_plugins(
+    hook: str, parts: Mapping[Part, torch.nn.Module], steps: Steps, step: int
+) -> None:
+    for part, model in parts.items():
+        if isinstance(model, Module):
+            tell(hook, model=model, url=steps.folder.url_of(part.file(steps.rank, step)))
+
+
+def _number(epoch: int) -> int:
+    if operator.index(epoch) < 0:
+        raise ValueError(f"epoch must be 0 or larger, got {epoch}")
+    return operator.index(epoch)
