@@ -17,7 +17,7 @@ def code_hash(model_class: type) -> str:
     """
     digest = hashlib.sha256()
     for _, tree in sorted(_imported(model_class.__module__).items()):
-        digest.update(ast.dump(_without_docstrings(tree)).encode())
+        digest.update(repr(_plain(_without_docstrings(tree))).encode())
     return digest.hexdigest()[:16]
 
 
@@ -44,6 +44,16 @@ def _imports(tree: ast.Module) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.append(node.module)
     return found
+
+
+def _plain(node: object) -> object:
+    """Return a syntax tree as nested lists, less what is empty: releases of Python add fields."""
+    if isinstance(node, ast.AST):
+        fields = [
+            (n, _plain(value)) for n, value in ast.iter_fields(node) if value not in (None, [])
+        ]
+        return [type(node).__name__, *fields]
+    return [_plain(item) for item in node] if isinstance(node, list) else node
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

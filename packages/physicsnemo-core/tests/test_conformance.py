@@ -86,7 +86,9 @@ def test_model_among_the_arguments():
     ("thorough", "ids"), [(None, {"a"}), (["b"], {"b"}), (["a", "b"], {"a", "b"}), ([], set())]
 )
 def test_which_cases_get_expensive_checks(thorough, ids):
-    items = names(conformance_test([case_of("a"), case_of("b")], thorough=thorough))
+    items = names(
+        conformance_test([case_of("a"), case_of("b")], thorough=thorough, devices=["cpu"])
+    )
     assert {item.split("-")[1] for item in items if item.endswith("-compile")} == ids
     assert {item.split("-")[1] for item in items if item.endswith("-pickle")} == {"a", "b"}
 
@@ -101,7 +103,7 @@ def test_each_device_gets_its_own_checks():
 
 def test_failure_says_what_was_expected():
     case = Case("bad", Scale, {"wide": 3}, lambda: ())
-    test = conformance_test([case])
+    test = conformance_test([case], devices=["cpu"])
     assert names(test) == ["Scale-bad-construction"]
     with pytest.raises(TypeError, match="wide") as caught:
         test(*test.pytestmark[0].args[1][0].values)

@@ -194,7 +194,7 @@ def test_wrapped_models_are_unwrapped(tmp_path):
     save_checkpoint(tmp_path, wrapped, optimizer)
     other = torch.compile(Net(), backend="eager")
     load_checkpoint(tmp_path, other)
-    assert torch.equal(other._orig_mod.layer.weight, net.layer.weight)
+    assert torch.equal(other._orig_mod.layer.weight, net.layer.weight.cpu())
     groups = torch.load(tmp_path / "checkpoint.0.0.pt")["optimizer_state_dict"]["param_groups"]
     assert groups[0]["param_names"] == [name for name, _ in net.named_parameters()]
     assert optimizer.param_groups[0]["param_names"][0] == "_orig_mod.layer.weight"
