@@ -58,7 +58,7 @@ def types(session: nox.Session) -> None:
     install(session, packages=PACKAGES, groups=["types", *TEST_GROUPS])
     sources = [str(path) for path in sorted(Path().glob("packages/*/src"))]
     session.run("mypy", *sources, *session.posargs, env={"MYPYPATH": os.pathsep.join(sources)})
-    session.run("mypy", "noxfile.py", *map(str, Path("tools").glob("*.py")))
+    session.run("mypy", "noxfile.py", *map(str, Path("tools").rglob("*.py")))
 
 
 @nox.session
@@ -94,6 +94,13 @@ def bench(session: nox.Session) -> None:
     """Time models: forward and training step, eager, mixed precision, compiled, captured."""
     install(session, packages=PACKAGES, groups=["bench"])
     session.run("python", "-m", "tools.bench", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Load twenty thousand damaged checkpoints; each must load or be refused."""
+    install(session, packages=PACKAGES)
+    session.run("python", "-m", "tools.fuzz", *session.posargs)
 
 
 @nox.session

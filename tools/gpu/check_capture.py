@@ -8,6 +8,7 @@ and how many passed.
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,8 @@ from physicsnemo.utils import StaticCaptureEvaluateNoGrad, StaticCaptureTraining
 STEPS = 30
 WARMUP = 5
 TOLERANCE = 1e-4  # relative, of each step's loss
+
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 class ConvNet(torch.nn.Module):
@@ -37,7 +40,8 @@ class ConvNet(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map fields of shape (batch, 1, height, width) to fields of the same shape."""
-        return self.layers(x)
+        output: torch.Tensor = self.layers(x)
+        return output
 
 
 SUPPORTS = ModelMetaData(name="ConvNet", cuda_graphs=True, amp=True)
@@ -131,17 +135,17 @@ def captured(setting: Setting, model: Module) -> list[torch.Tensor]:
     def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.mse_loss(model(x), y)
 
-    buffers: tuple[torch.Tensor, ...] | None = None
+    buffers: Batch | None = None
     losses = []
     for batch in batches(setting):
         if setting.in_place:
-            buffers = buffers or tuple(map(torch.empty_like, batch))
-            batch = tuple(buffer.copy_(new) for buffer, new in zip(buffers, batch, strict=True))
+            buffers = buffers or (torch.empty_like(batch[0]), torch.empty_like(batch[1]))
+            batch = (buffers[0].copy_(batch[0]), buffers[1].copy_(batch[1]))
         losses.append(step(*batch))
     return losses
 
 
-def batches(setting: Setting) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(setting: Setting) -> Iterator[Batch]:
     """Yield the same random inputs and targets each time."""
     generator = torch.Generator("cuda").manual_seed(1)
     for _ in range(STEPS):
@@ -180,13 +184,13 @@ def evaluation_outputs_can_be_kept() -> float:
     outputs = [step(x) for x in inputs]
     with torch.no_grad():
         pairs = zip(outputs, map(model, inputs), strict=True)
-        return max((ours - theirs).abs().max().item() for ours, theirs in pairs)
+        return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
 
 
 def main() -> int:
     """Run all comparisons and return the number of failures."""
     checks: dict[str, Callable[[], float]] = {
-        str(setting): lambda setting=setting: compare(setting) for setting in settings()
+        str(setting): partial(compare, setting) for setting in settings()
     }
     checks["dropout draws new masks at each replay"] = dropout_differs
     checks["outputs of an evaluation can be kept"] = evaluation_outputs_can_be_kept

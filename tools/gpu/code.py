@@ -37,7 +37,7 @@ def _imported(module: str) -> dict[str, ast.Module]:
 
 
 def _imports(tree: ast.Module) -> list[str]:
-    found = []
+    found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.extend(alias.name for alias in node.names)

@@ -67,7 +67,7 @@ class _StaticCapture:
     def _graphed(self, function: Step) -> Step:
         if not self.use_graphs:
             return function
-        mode = lambda: self.model.training  # noqa: E731  # a function of its own would hide it
+        mode = functools.partial(getattr, self.model, "training")
         return GraphedCall(function, self.cuda_graph_warmup, mode, self.logger)
 
     @classmethod
