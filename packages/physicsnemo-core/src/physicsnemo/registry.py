@@ -122,7 +122,7 @@ class ModelRegistry:
 class ModelDescription(NamedTuple):
     """What :meth:`ModelRegistry.describe` tells of a model.
 
-    Attributes
+    Parameters
     ----------
     name
         The name that it is registered under.
