@@ -144,6 +144,8 @@ class StaticCaptureTraining(_StaticCapture):
     True
     """
 
+    optim: torch.optim.Optimizer
+
     def __init__(
         self,
         model: torch.nn.Module,
@@ -170,17 +172,16 @@ class StaticCaptureTraining(_StaticCapture):
             gradient_clip_norm=gradient_clip_norm,
             label=label,
         )
-        self._optim = optim
 
     def _make_step(self, fn: Step) -> Step:
         def differentiate(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, list[Any]]:
             # Gradients are dropped, not zeroed: so those of a recording live in its own memory.
             self.model.zero_grad(set_to_none=True)
-            self._optim.zero_grad(set_to_none=True)
+            self.optim.zero_grad(set_to_none=True)
             with self.precision.context():
                 loss = _as_loss(fn(*args, **kwargs))
             self.scaler.scale(loss).backward()
-            return loss.detach(), [(p, p.grad) for p in self._parameters() if p.grad is not None]
+            return loss.detach(), self._gradients() if self.use_graphs else []
 
         run = self._graphed(differentiate)
 
@@ -194,15 +195,17 @@ class StaticCaptureTraining(_StaticCapture):
 
         return step
 
-    def _parameters(self) -> list[torch.Tensor]:
-        groups = (group["params"] for group in self._optim.param_groups)
-        return list(dict.fromkeys([*self.model.parameters(), *(p for g in groups for p in g)]))
+    def _gradients(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return the tensors that a recording writes gradients to, for each replay to put back."""
+        groups = (group["params"] for group in self.optim.param_groups)
+        parameters = dict.fromkeys([*self.model.parameters(), *(p for g in groups for p in g)])
+        return [(p, p.grad) for p in parameters if p.grad is not None]
 
     def _update(self) -> None:
         if self.gradient_clip_norm is not None:
-            self.scaler.unscale_(self._optim)
+            self.scaler.unscale_(self.optim)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip_norm)
-        self.scaler.step(self._optim)
+        self.scaler.step(self.optim)
         self.scaler.update()
 
 
