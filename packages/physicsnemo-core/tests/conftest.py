@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner, Result
 
 from physicsnemo import Module
+from physicsnemo.cli import main
 from physicsnemo.core.hooks import forget_plugins
 from physicsnemo.registry import ModelRegistry
 
@@ -39,6 +41,14 @@ def install(
         forget_plugins()
 
     return install
+
+
+@pytest.fixture
+def physicsnemo(registry: ModelRegistry) -> Callable[..., Result]:
+    """Run the command ``physicsnemo`` in this process; only what ends it may be raised."""
+    return lambda *arguments: CliRunner(catch_exceptions=False).invoke(
+        main, list(map(str, arguments))
+    )
 
 
 class Affine(Module):

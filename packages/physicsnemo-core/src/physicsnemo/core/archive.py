@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 ZIP_SIGNATURE = b"PK\x03\x04"
+_MAX_HEADER_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def list_tar(file: IO[bytes]) -> list[Member]:
     tarfile.TarError, OSError, ValueError
         If it is not one.
     """
-    with tarfile.open(fileobj=file, mode="r:") as archive:
+    with tarfile.open(fileobj=_Headers(file), mode="r:") as archive:  # type: ignore[call-overload]
         return [
             Member(
                 entry.name.removeprefix("./"),
@@ -58,11 +59,34 @@ def list_zip(file: Any) -> list[Member]:
     zipfile.BadZipFile, OSError
         If it is not one.
     """
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(_Headers(file)) as archive:
         return [
             Member(entry.filename, _data_offset(file, entry), entry.file_size, _is_plain(entry))
             for entry in archive.infolist()
         ]
+
+
+class _Headers:
+    """A file read for its headers, which may not claim to be longer than any is."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _MAX_HEADER_BYTES:
+            raise ValueError(f"a header claims {size} bytes, at most {_MAX_HEADER_BYTES} are read")
+        return self._file.read(size)
+
+
+def first_damaged(file: Any) -> str | None:
+    """Return the first member of a zip that differs from its checksum, None if none does.
+
+    None too for what has no checksums: other formats, and zips that PyTorch was told to write so.
+    """
+    if not zipfile.is_zipfile(file):
+        return None
+    with zipfile.ZipFile(file) as archive:
+        return archive.testzip() if any(entry.CRC for entry in archive.infolist()) else None
 
 
 def _is_plain(entry: zipfile.ZipInfo) -> bool:

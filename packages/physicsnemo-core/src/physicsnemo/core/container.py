@@ -12,19 +12,19 @@ import json
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
-from uuid import uuid4
 
 import fsspec
 import torch
 
-from physicsnemo.core.archive import ZIP_SIGNATURE, Member, list_tar, list_zip
+from physicsnemo.core.archive import ZIP_SIGNATURE, Member, first_damaged, list_tar, list_zip
 from physicsnemo.core.arguments import check_records
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.mapping import NotMappableError, map_tensors
+from physicsnemo.core.files import fetched, is_local, locate, opened_in_parts, replacing
+from physicsnemo.core.mapping import NotMappableError, map_tensors, outline_tensors
 from physicsnemo.core.window import Window
 
 EXTENSION = ".mdlus"
@@ -66,8 +66,35 @@ class Checkpoint:
         CheckpointError
             If ``model.pt`` is damaged or holds anything but a dictionary of tensors.
         """
+        return self._weights(self._read_weights)
+
+    def outline(self) -> dict[str, torch.Tensor]:
+        """Return the weights on the meta device: names, shapes and types, with no number read.
+
+        Weights in a format of PyTorch before 1.6 are read. Raises what :meth:`state_dict` does.
+        """
+        return self._weights(self._outline_weights)
+
+    def check_sums(self) -> None:
+        """Read all of ``model.pt`` and compare it with the checksums in it, if it has any.
+
+        Raises
+        ------
+        CheckpointError
+            If a part of it differs.
+        """
         try:
-            state = self._read_weights()
+            damaged = first_damaged(self._open(WEIGHTS))
+        except Exception as error:  # the standard library reports damage by many types
+            raise CheckpointError(f"{WEIGHTS} in {self.name} cannot be read: {error}") from error
+        if damaged is not None:
+            raise CheckpointError(
+                f"{WEIGHTS} in {self.name} is damaged: {damaged} differs from its checksum"
+            )
+
+    def _weights(self, read: Callable[[], Any]) -> dict[str, torch.Tensor]:
+        try:
+            state = read()
         except Exception as error:  # torch reports damage by many types, KeyError and EOFError too
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise CheckpointError(f"{WEIGHTS} in {self.name} cannot be read: {reason}") from error
@@ -78,12 +105,20 @@ class Checkpoint:
         return state
 
     def _read_weights(self) -> Any:
-        window = self._open(WEIGHTS)
         try:
-            return map_tensors(self._file, window)
+            return map_tensors(self._file, self._open(WEIGHTS))
         except NotMappableError:
-            window.seek(0)
-            return torch.load(io.BufferedReader(window), map_location="cpu", weights_only=True)
+            return self._load_weights("cpu")
+
+    def _outline_weights(self) -> Any:
+        try:
+            return outline_tensors(self._open(WEIGHTS))
+        except NotMappableError:
+            return self._load_weights("meta")
+
+    def _load_weights(self, device: str) -> Any:
+        window = io.BufferedReader(self._open(WEIGHTS))
+        return torch.load(window, map_location=device, weights_only=True)
 
     def _open(self, member: str) -> Window:
         return Window(self._file, self._members[member].offset, self._members[member].size)
@@ -119,10 +154,17 @@ def open_checkpoint(url: Url) -> Iterator[Checkpoint]:
     CheckpointError
         If it is not a valid ``.mdlus`` file.
     """
-    filesystem, path = fsspec.core.url_to_fs(os.fspath(url))
-    if not filesystem.isfile(path):
-        raise FileNotFoundError(f"there is no checkpoint file at {os.fspath(url)}")
-    with _local_copy(filesystem, path) as local, open(local, "rb") as file:
+    with fetched(*_locate_file(url)) as path, open(path, "rb") as file:
+        yield Checkpoint(file, os.fspath(url))
+
+
+@contextmanager
+def open_records(url: Url) -> Iterator[Checkpoint]:
+    """Open a ``.mdlus`` file for its arguments and metadata, without fetching a remote one.
+
+    Takes and raises what :func:`open_checkpoint` does.
+    """
+    with opened_in_parts(*_locate_file(url)) as file:
         yield Checkpoint(file, os.fspath(url))
 
 
@@ -137,11 +179,11 @@ def write_checkpoint(
     Weights go straight into the container. A local file is written beside its target, synced and
     moved into place; a remote one is written locally and uploaded.
     """
-    filesystem, path = fsspec.core.url_to_fs(os.fspath(url))
+    filesystem, path = locate(os.fspath(url))
     members = {ARGUMENTS: arguments, METADATA: metadata}
     encoded = {name: json.dumps(content).encode() for name, content in members.items()}
     if is_local(filesystem):
-        with _replacing(Path(path)) as file:
+        with replacing(Path(path)) as file:
             _write_tar(file, state, encoded)
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -149,34 +191,6 @@ def write_checkpoint(
         with open(local, "xb") as file:
             _write_tar(file, state, encoded)
         filesystem.put_file(local, path)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    path = Path(os.path.realpath(path))  # a link keeps pointing at the file that is replaced
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-    scratch = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with open(scratch, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """See new and renamed files of a folder on the disk."""
-    if os.name == "nt":  # Windows cannot open a folder, and needs no sync of it
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_tar(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]) -> None:
@@ -239,17 +253,14 @@ def _check_member(member: Member, earlier: dict[str, Member], file_size: int, na
         raise CheckpointError(f"member {member.name!r} of {name} {problem}")
 
 
-def is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
-    """Tell whether a file system is that of this machine."""
-    return isinstance(filesystem, fsspec.get_filesystem_class("file"))
-
-
-@contextmanager
-def _local_copy(filesystem: fsspec.AbstractFileSystem, path: str) -> Iterator[str]:
-    if is_local(filesystem):
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        local = os.path.join(folder, f"checkpoint{EXTENSION}")
-        filesystem.get_file(path, local)
-        yield local
+def _locate_file(url: Url) -> tuple[fsspec.AbstractFileSystem, str]:
+    filesystem, path = locate(os.fspath(url))
+    filesystem.invalidate_cache(path)  # another process may have written it since
+    text = f"there is no checkpoint file at {os.fspath(url)}"
+    try:
+        kind = filesystem.info(path)["type"]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(text) from error
+    if kind != "file":
+        raise FileNotFoundError(text)
+    return filesystem, path

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a checkpoint says of itself, without its weights and without importing anything it names."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from physicsnemo.core.arguments import NESTED, Record, nested_records
-from physicsnemo.core.container import Url, open_checkpoint
+from physicsnemo.core.container import Checkpoint, Url, open_records
 from physicsnemo.core.origins import Origin, metadata_key
 
 __all__ = ["CheckpointInfo", "ModelInfo", "inspect_checkpoint"]
@@ -69,6 +72,7 @@ def inspect_checkpoint(file_name: Url) -> CheckpointInfo:
     """Read the arguments and metadata of a ``.mdlus`` file.
 
     Nothing that the file names is imported, so a file whose plugins are missing can be inspected.
+    Of a remote file only the ends are read, where the server allows that.
 
     Parameters
     ----------
@@ -93,13 +97,73 @@ def inspect_checkpoint(file_name: Url) -> CheckpointInfo:
     >>> found.model.name, found.model.arguments
     ('Tiny', {'size': 3})
     """
-    with open_checkpoint(file_name) as checkpoint:
-        arguments, metadata = checkpoint.arguments, checkpoint.metadata
+    with open_records(file_name) as checkpoint:
+        return inspect_open(checkpoint)
+
+
+def inspect_open(checkpoint: Checkpoint) -> CheckpointInfo:
+    """Return what an open checkpoint says of itself."""
+    arguments, metadata = checkpoint.arguments, checkpoint.metadata
     nested = {
         key.removeprefix(NESTED + "."): _model_info(record, metadata, key)
         for key, record in nested_records(arguments)
     }
     return CheckpointInfo(_model_info(arguments, metadata, ""), nested, metadata)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a checkpoint.
+
+    Attributes
+    ----------
+    name
+        Its key in the state dict.
+    shape
+        Its shape.
+    dtype
+        The type of its numbers, as in ``"float32"``.
+    bytes
+        The size of its numbers.
+    same_as
+        The name of an earlier tensor with the very same memory, as tied weights have it.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    same_as: str | None = None
+
+    @property
+    def elements(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+
+def inspect_tensors(checkpoint: Checkpoint) -> list[TensorInfo]:
+    """Describe the tensors of an open checkpoint, whose numbers are not read.
+
+    Raises
+    ------
+    CheckpointError
+        If ``model.pt`` is damaged.
+    """
+    seen: dict[Any, str] = {}
+    return [_tensor_info(name, it, seen) for name, it in checkpoint.outline().items()]
+
+
+def _tensor_info(name: str, tensor: torch.Tensor, seen: dict[Any, str]) -> TensorInfo:
+    offset, strides = tensor.storage_offset(), tensor.stride()
+    place = (tensor.untyped_storage(), tensor.dtype, offset, tensor.shape, strides)
+    first = seen.setdefault(place, name) if tensor.numel() else name
+    return TensorInfo(
+        name,
+        tuple(tensor.shape),
+        str(tensor.dtype).removeprefix("torch."),
+        tensor.nbytes,
+        first if first != name else None,
+    )
 
 
 def _model_info(record: Record, metadata: dict[str, Any], key: str) -> ModelInfo:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors that ``torch.save`` wrote inside a larger file, mapped into memory instead of read.
+"""Tensors that ``torch.save`` wrote inside a larger file, mapped into memory or only outlined.
 
 PyTorch maps whole files only, by their path. This module does the same for a window of a file: it
 unpickles with PyTorch's own restricted unpickler, whose names are private, and gives it storages
@@ -40,17 +40,53 @@ def map_tensors(file: BinaryIO, window: Window) -> Any:
     if os.name == "nt":  # a mapped file could not be replaced there
         raise NotMappableError("not on Windows")
     records = _records(window)
-    pickled, order = records.pop("data.pkl", None), records.pop("byteorder", None)
-    if pickled is None or (order is not None and _bytes(window, order) != b"little"):
-        raise NotMappableError("not written by torch.save on a machine of this kind")
+    order = records.get("byteorder")
+    if order is not None and _bytes(window, order) != b"little":
+        raise NotMappableError("not written on a machine of this kind")
+    try:
+        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    except (OSError, ValueError) as error:
+        raise NotMappableError(str(error)) from error
+    return _unpickle(
+        window, records, lambda record: _mapped(whole, window.offset + record.offset, record.size)
+    )
+
+
+def outline_tensors(window: Window) -> Any:
+    """Return the object that a window of a file holds, its tensors on the meta device.
+
+    There they have names, shapes and types, and may share storages, but no numbers are read.
+
+    Raises
+    ------
+    NotMappableError
+        If it is not what ``torch.save`` writes, or the PyTorch release does not allow it.
+    """
+    made: list[tuple[torch.UntypedStorage, int]] = []
+
+    def reserve(record: Member) -> torch.UntypedStorage:
+        made.append((torch.UntypedStorage(record.size, device="meta"), record.size))
+        return made[-1][0]
+
+    content = _unpickle(window, _records(window), reserve)
+    for storage, size in made:
+        if storage.nbytes() != size:  # a storage there grows to what tensors claim
+            raise ValueError(f"a tensor of {storage.nbytes()} bytes claims a storage of {size}")
+    return content
+
+
+def _unpickle(
+    window: Window, records: dict[str, Member], storage_of: Callable[[Member], torch.UntypedStorage]
+) -> Any:
+    """Return what ``torch.save`` wrote, given what makes a storage of a record."""
+    if "data.pkl" not in records:
+        raise NotMappableError("not written by torch.save")
     try:
         from torch._weights_only_unpickler import Unpickler
-
-        whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    except (ImportError, OSError, ValueError) as error:
+    except ImportError as error:
         raise NotMappableError(str(error)) from error
-    unpickler = Unpickler(io.BytesIO(_bytes(window, pickled)), encoding="utf-8")
-    load_storage = _storage_loader(whole, window.offset, records)
+    unpickler = Unpickler(io.BytesIO(_bytes(window, records["data.pkl"])), encoding="utf-8")
+    load_storage = _storage_loader(records, storage_of)
     unpickler.persistent_load = load_storage  # type: ignore[method-assign]
     return unpickler.load()
 
@@ -72,7 +108,7 @@ def _bytes(window: Window, record: Member) -> bytes:
 
 
 def _storage_loader(
-    whole: mmap.mmap, start: int, records: dict[str, Member]
+    records: dict[str, Member], storage_of: Callable[[Member], torch.UntypedStorage]
 ) -> Callable[[Any], torch.storage.TypedStorage]:
     storages: dict[str, torch.UntypedStorage] = {}
 
@@ -84,13 +120,13 @@ def _storage_loader(
             record = records[f"data/{key}"]
             if record.size != count * dtype.itemsize:
                 raise ValueError(f"storage {key} has {record.size} bytes, not {count} of {dtype}")
-            storages[key] = _storage(whole, start + record.offset, record.size)
+            storages[key] = storage_of(record)
         return torch.storage.TypedStorage(wrap_storage=storages[key], dtype=dtype, _internal=True)
 
     return load
 
 
-def _storage(whole: mmap.mmap, offset: int, size: int) -> torch.UntypedStorage:
+def _mapped(whole: mmap.mmap, offset: int, size: int) -> torch.UntypedStorage:
     # Storages over a buffer cannot grow, so that no description of a tensor can allocate memory.
     data = torch.frombuffer(whole, dtype=torch.uint8, count=max(size, 1), offset=offset)
     if data.data_ptr() % _ALIGNMENT and size:

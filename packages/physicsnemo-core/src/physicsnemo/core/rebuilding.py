@@ -57,6 +57,23 @@ class Blueprint:
         """The class of the outermost model."""
         return self._parts[""][0]
 
+    def check_signatures(self) -> None:
+        """Bind the arguments of every model to its class, without building any.
+
+        Raises
+        ------
+        CheckpointError
+            If they do not fit.
+        """
+        for key, (model_class, arguments) in self._parts.items():
+            try:
+                bind(model_class, arguments)
+            except TypeError as error:
+                what = f"{model_class.__name__}, {_path(key)}," if key else model_class.__name__
+                raise CheckpointError(
+                    f"{self.source}: the arguments of {what} do not fit its signature: {error}"
+                ) from error
+
     def build(self) -> "Module":
         """Construct the model, and those nested in it where they are needed.
 

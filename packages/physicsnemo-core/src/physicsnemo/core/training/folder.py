@@ -6,12 +6,11 @@ import posixpath
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-import fsspec
-
-from physicsnemo.core.container import Url, is_local, sync_folder
+from physicsnemo.core.container import Url
+from physicsnemo.core.files import fetched, is_local, kind, locate, sync_folder
 
 
 class Folder:
@@ -25,7 +24,7 @@ class Folder:
 
     def __init__(self, url: Url) -> None:
         self.url = os.fspath(url)
-        self._filesystem, self._path = fsspec.core.url_to_fs(self.url)
+        self._filesystem, self._path = locate(self.url)
         self._on_this_machine = is_local(self._filesystem)
 
     def names(self) -> set[str]:
@@ -37,9 +36,10 @@ class Folder:
             If the path is that of a file.
         """
         self._filesystem.invalidate_cache()
-        if self._filesystem.isfile(self._path):
+        found = kind(self._filesystem, self._path)
+        if found == "file":
             raise FileNotFoundError(f"expected a folder, {self.url} is a file")
-        if not self._filesystem.isdir(self._path):
+        if found is None:
             return set()
         entries = self._filesystem.ls(self._path, detail=False)
         return {entry.rstrip("/").rpartition("/")[2] for entry in entries}
@@ -50,22 +50,15 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """Tell whether there is a file of that name."""
-        return bool(self._filesystem.isfile(self._at(name)))
+        return kind(self._filesystem, self._at(name)) == "file"
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
         return bytes(self._filesystem.cat_file(self._at(name)))
 
-    @contextmanager
-    def local(self, name: str) -> Iterator[Path]:
-        """Yield the path of a file, or of its copy on this machine."""
-        if self._on_this_machine:
-            yield Path(self._at(name))
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            copy = Path(scratch, name.rpartition("/")[2])
-            self._filesystem.get_file(self._at(name), str(copy))
-            yield copy
+    def local(self, name: str) -> AbstractContextManager[Path]:
+        """Provide the path of a file, or of its copy on this machine."""
+        return fetched(self._filesystem, self._at(name))
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
@@ -101,7 +94,7 @@ class Folder:
 
     def remove(self, name: str) -> None:
         """Delete a file, or a folder with what is in it, if it exists."""
-        if self._filesystem.exists(self._at(name)):
+        if kind(self._filesystem, self._at(name)) is not None:
             self._filesystem.rm(self._at(name), recursive=True)
 
     def _at(self, name: str) -> str:
