@@ -71,6 +71,13 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "tools.built")
 
 
+@nox.session(name="release-check")
+def release_check(session: nox.Session) -> None:
+    """Install a family from an index, upgrade it, run it with a newer core, remove it."""
+    install(session, "packaging")
+    session.run("python", "-m", "tools.release_check", *session.posargs)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/, with a warning being an error."""
@@ -135,11 +142,12 @@ def install(
 ) -> None:
     """Install packages of this repository, editable, and whatever else a session needs.
 
-    One call of pip installs everything, at the versions in ``constraints.txt``. Hatchling comes
-    first, so that pip need not make an environment for building each package.
+    One call of pip installs everything, at the versions in ``constraints.txt``. What builds
+    packages comes first, so that pip need not make an environment for each: hatchling builds those
+    of this repository, setuptools torch-harmonics.
     """
     pip = ("--no-compile", "-c", "constraints.txt")
-    session.install(*pip, "hatchling", "editables")
+    session.install(*pip, "hatchling", "editables", "setuptools")
     editable = chain.from_iterable(("-e", f"packages/{name}") for name in packages)
     named = chain.from_iterable(("--group", name) for name in groups)
     session.install(*pip, "--no-build-isolation", *editable, *named, *requirements)

@@ -16,6 +16,7 @@ PROMISED = {
     "lint",
     "types",
     "build",
+    "release-check",
     "docs",
     "examples",
     "bench",
@@ -28,7 +29,7 @@ def sessions() -> dict[str, str]:
     """The description of each session, by its name."""
     command = [sys.executable, "-m", "nox", "--list", "--nocolor", "-f", str(ROOT / "noxfile.py")]
     listed = subprocess.run(command, check=True, text=True, capture_output=True).stdout
-    return dict(re.findall(r"^[*-] (\w+) -> (.+)$", listed, re.MULTILINE))
+    return dict(re.findall(r"^[*-] ([\w-]+) -> (.+)$", listed, re.MULTILINE))
 
 
 def test_the_list_of_sessions_reads_as_a_table_of_contents(sessions: dict[str, str]):
@@ -39,7 +40,7 @@ def test_the_list_of_sessions_reads_as_a_table_of_contents(sessions: dict[str, s
 
 @pytest.mark.parametrize("path", TEXTS)
 def test_texts_name_sessions_that_exist(path: str, sessions: dict[str, str]):
-    named = re.findall(r"nox -s (\w+)", (ROOT / path).read_text())
+    named = re.findall(r"nox -s ([\w-]+)", (ROOT / path).read_text())
     assert named
     assert set(named) <= sessions.keys()
 

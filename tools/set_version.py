@@ -6,10 +6,11 @@
 
 import re
 import sys
+from pathlib import Path
 
 from packaging.version import Version
 
-from tools.workspace import PREFIX, minor_range, packages
+from tools.workspace import PREFIX, ROOT, minor_range, packages
 
 VERSION = re.compile(r'^version = ".*"$', re.MULTILINE)
 PIN = re.compile(rf'(?<=")({PREFIX}[a-z]+)[<>=].*?(?=")')
@@ -19,8 +20,12 @@ def main() -> None:
     """Set the version that the command line names."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tools.set_version VERSION")
-    version = str(Version(sys.argv[1]))
-    for package in packages().values():
+    set_version(str(Version(sys.argv[1])))
+
+
+def set_version(version: str, root: Path = ROOT) -> None:
+    """Set the version of all packages of a repository."""
+    for package in packages(root).values():
         path = package.folder / "pyproject.toml"
         path.write_text(at_version(path.read_text(encoding="utf-8"), version), encoding="utf-8")
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registry of models."""
 
+import re
 import sys
 import threading
 
@@ -147,6 +148,50 @@ def test_description_of_a_model_registered_by_hand(registry, affine):
     assert registry.describe("Affine") == ModelDescription("Affine", None, None, path)
     with pytest.raises(KeyError, match="under the name Afine; did you mean Affine"):
         registry.describe("Afine")
+
+
+def require(folder, name, requirement):
+    """Let an installed distribution require something."""
+    with open(folder / f"{name.replace('-', '_')}-1.0.dist-info" / "METADATA", "a") as file:
+        file.write(f"Requires-Dist: {requirement}\n")
+
+
+MISFITS = {
+    "physicsnemo-core<0.0.2,>=0.0.1": r"but \d+\.\d+\.\d+ is installed",
+    "physicsnemo-core>=99": r"but \d+\.\d+\.\d+ is installed",
+    "physicsnemo-ocean>=1": "but it is not installed",
+}
+
+
+@pytest.mark.parametrize("requirement", MISFITS)
+def test_a_plugin_for_other_versions_is_named(requirement, install, registry, tmp_path):
+    entries = ["Waves = waves_g:Waves", "Lost = waves_g:Lost"]
+    install("waves-g", "\n".join(["[physicsnemo.models]", *entries]), waves_g=PLUGIN)
+    require(tmp_path, "waves-g", requirement)
+    assert {"Waves", "Lost"} <= set(registry.list_models())  # without a warning
+    text = f"waves-g 1.0 requires {requirement}, {MISFITS[requirement]}: .*--upgrade waves-g"
+    for load in (registry.factory, registry.describe):
+        with pytest.warns(RegistryWarning, match=text):
+            load("Waves")
+    with pytest.raises(ImportError, match=f"waves-g 1.0 registers Lost .*no attribute.*; {text}"):
+        registry.factory("Lost")
+    assert re.search(text, registry.describe("Lost").error)
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "physicsnemo-core>=0.1",
+        "physicsnemo-core",
+        "physicsnemo-ocean>=1; extra == 'ocean'",
+        "physicsnemo-ocean; python_version < '3'",
+        "somebody-elses>=99",
+    ],
+)
+def test_a_plugin_that_fits_is_quiet(requirement, install, registry, tmp_path):
+    install("waves-h", "[physicsnemo.models]\nWaves = waves_h:Waves\n", waves_h=PLUGIN)
+    require(tmp_path, "waves-h", requirement)
+    assert registry.factory("Waves").__module__ == "waves_h"
 
 
 def test_two_distributions_with_one_name(install, registry):

@@ -56,6 +56,11 @@ class ModelRegistry:
             If the package that registers the model cannot be imported.
         TypeError
             If what is registered is not a subclass of :class:`physicsnemo.Module`.
+
+        Warns
+        -----
+        RegistryWarning
+            If that package requires other versions of this project's packages than are installed.
         """
         registered = _state.registered.get(name)
         return registered if registered is not None else _find_entry(name).load()
@@ -161,10 +166,14 @@ class _State:
 _state = _State()
 
 
+def installed_entries() -> list[Entry]:
+    """Return all entry points by name, of one name the one that wins first."""
+    return [entry for _, same_name in sorted(_state.entries().items()) for entry in same_name]
+
+
 def entry_of(model_class: type) -> Entry | None:
     """Return the entry point that registers a class, None if there is none."""
-    entries = (entry for same_name in _state.entries().values() for entry in same_name)
-    return next((entry for entry in entries if entry.registers(model_class)), None)
+    return next((entry for entry in installed_entries() if entry.registers(model_class)), None)
 
 
 def _describe_class(name: str, model_class: "type[Module]") -> ModelDescription:

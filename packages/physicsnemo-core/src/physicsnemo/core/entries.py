@@ -35,25 +35,31 @@ class Entry:
         return str(self._source.version)
 
     def load(self) -> "type[Module]":
-        """Import the class.
+        """Import the class, and warn if its distribution does not fit the installed versions.
 
         Raises
         ------
         ImportError
-            If that fails, for whatever reason; the text names the distribution.
+            If that fails, for whatever reason; the text names the distribution, and what it
+            requires in vain.
         TypeError
             If it is not a subclass of :class:`physicsnemo.Module`.
         """
+        from physicsnemo.core.requirements import unmet_requirements
         from physicsnemo.models.module import Module
 
         source = f"{self.distribution} {self.version} registers {self.name} as {self.value!r}"
         module, attribute = self._split()
+        misfits = unmet_requirements(self._source)
         try:
             loaded: Any = getattr(import_module(module), attribute)
         except Exception as error:  # the module's code can fail in any way
-            raise ImportError(f"{source}, {_reason(error, module)}") from error
+            text = "; ".join([_reason(error, module), *misfits])
+            raise ImportError(f"{source}, {text}") from error
         if not (isinstance(loaded, type) and issubclass(loaded, Module)):
             raise TypeError(f"{source}, which is no subclass of physicsnemo.Module: {loaded!r}")
+        for misfit in misfits:
+            warnings.warn(misfit, RegistryWarning, stacklevel=3)
         return loaded
 
     def registers(self, model_class: type) -> bool:
