@@ -63,8 +63,8 @@ def adapt_graph(graph):
 COMMAND = """
 @hookimpl
 def cli_command():
-    from types import SimpleNamespace
-    return SimpleNamespace(name="greet")
+    import click
+    return click.Command("greet")
 """
 
 

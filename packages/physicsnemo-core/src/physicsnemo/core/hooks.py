@@ -11,7 +11,7 @@ arguments than the specification has.
 import warnings
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import importlib_metadata
 import pluggy
@@ -19,6 +19,7 @@ import pluggy
 from physicsnemo.core.errors import PluginError, PluginWarning
 
 if TYPE_CHECKING:
+    import click
     import torch
 
     from physicsnemo.core.container import Url
@@ -125,8 +126,13 @@ class Hooks:
         """
 
     @hookspec
-    def cli_command(self) -> Any:
-        """Return a ``click.Command`` to add to ``physicsnemo`` on the command line."""
+    def cli_command(self) -> "click.Command | None":
+        """Return a command to add to ``physicsnemo`` on the command line, None to add none.
+
+        Asked for help and for names that are not built in. It cannot take the place of a built-in
+        command. ``physicsnemo --help`` loads what this function's module imports, so leave PyTorch
+        to the command's own function.
+        """
 
 
 def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
@@ -137,16 +143,28 @@ def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
     PluginError
         If a plugin's function fails, or a plugin has a hook that does not fit its specification.
     """
-    manager = _load_plugins()
+    for plugin, answer in attempt(hook, **arguments):
+        if isinstance(answer, PluginError):
+            raise answer
+        yield plugin, answer
+
+
+def attempt(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what :func:`ask` does; a plugin's error stands as its answer, and the others go on."""
+    manager, misfits = _load_plugins()
+    for plugin, text in misfits.items():
+        yield plugin, PluginError(text)
     for implementation in reversed(getattr(manager.hook, hook).get_hookimpls()):
         others = manager.get_plugins() - {implementation.plugin}
         try:
             answers = manager.subset_hook_caller(hook, others)(**arguments)
         except Exception as error:
-            raise PluginError(
+            failure = PluginError(
                 f"{implementation.plugin_name}: its hook {hook} failed: "
                 f"{type(error).__name__}: {error}"
-            ) from error
+            )
+            failure.__cause__ = error
+            answers = [failure]
         for answer in answers:
             yield implementation.plugin_name, answer
 
@@ -162,10 +180,17 @@ def forget_plugins() -> None:
     _load_plugins.cache_clear()
 
 
+class _Plugins(NamedTuple):
+    """The plugins that are loaded, and by name why others do not fit."""
+
+    manager: pluggy.PluginManager
+    misfits: dict[str, str]
+
+
 @cache
-def _load_plugins() -> pluggy.PluginManager:
-    manager = pluggy.PluginManager("physicsnemo")
-    manager.add_hookspecs(Hooks)
+def _load_plugins() -> _Plugins:
+    plugins = _Plugins(pluggy.PluginManager("physicsnemo"), {})
+    plugins.manager.add_hookspecs(Hooks)
     for point in importlib_metadata.entry_points(group=GROUP):
         if point.dist is None:
             continue
@@ -179,14 +204,17 @@ def _load_plugins() -> pluggy.PluginManager:
                 stacklevel=2,
             )
             continue
-        _add(manager, plugin, name)
-    return manager
+        _add(plugins, plugin, name)
+    return plugins
 
 
-def _add(manager: pluggy.PluginManager, plugin: Any, name: str) -> None:
+def _add(plugins: _Plugins, plugin: Any, name: str) -> None:
+    manager = plugins.manager
     try:
         manager.register(plugin, name)
         manager.check_pending()
     except (pluggy.PluginValidationError, ValueError) as error:
         known = ", ".join(hook for hook in vars(Hooks) if not hook.startswith("_"))
-        raise PluginError(f"{name} does not fit: {error}; the hooks are {known}") from error
+        plugins.misfits[name] = f"{name} does not fit: {error}; the hooks are {known}"
+        if manager.has_plugin(name):
+            manager.unregister(name=name)

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How commands print: tables for people, JSON for programs, nothing that controls a terminal."""
+
+import json
+import reprlib
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+_WITHOUT_TERMINAL = 10_000  # columns: whoever reads a pipe wants whole lines
+_STYLES = {"passed": "green", "failed": "bold red", "unproven": "yellow"}
+_brief = reprlib.Repr()
+_brief.maxlevel, _brief.maxstring, _brief.maxother = 4, 120, 120
+_brief.maxlist = _brief.maxdict = 12
+
+
+def plain(text: str) -> str:
+    """Return a text from a file as one line that no terminal takes for a command."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def brief(value: Any) -> str:
+    """Return a JSON value as Python writes it, shortened where it is long."""
+    return _brief.repr(value)
+
+
+def complain(text: str) -> None:
+    """Print a warning to standard error."""
+    click.echo(f"Warning: {plain(text)}", err=True)
+
+
+def print_json(content: Any) -> None:
+    """Print what JSON can hold."""
+    try:
+        click.echo(json.dumps(content, indent=2))
+    except RecursionError:
+        raise click.ClickException("what the file holds is nested too deeply to print") from None
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and values in two columns."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 3, 0, 0))
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    _print(table, facts)
+
+
+def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    """Print rows of text below the names of their columns, and a title above if there is one."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if title:
+        click.secho(f"\n{plain(title)}", bold=True)
+    table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    _print(table, rows)
+
+
+def _print(table: "Table", rows: Iterable[Iterable[str]]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    for row in rows:
+        # Text is taken as it is, where a string would be searched for markup.
+        table.add_row(*(Text(plain(cell), style=_STYLES.get(cell, "")) for cell in row))
+    Console(width=None if sys.stdout.isatty() else _WITHOUT_TERMINAL).print(table)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint tried part by part, in the way that it would be loaded."""
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+
+from physicsnemo.core.container import Url, open_checkpoint
+from physicsnemo.core.errors import CheckpointError, PluginError
+from physicsnemo.core.loading import load_model
+from physicsnemo.core.rebuilding import Blueprint
+from physicsnemo.core.resolution import Trusted
+from physicsnemo.models.module import Module
+
+PARTS = ("container", "weights", "checksums", "class", "arguments", "model")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one part of a file.
+
+    Attributes
+    ----------
+    part
+        One of ``PARTS``.
+    finding
+        What is right about it, or else what is wrong.
+    passed
+        Whether it is right.
+    """
+
+    part: str
+    finding: str
+    passed: bool
+
+
+def verify_checkpoint(url: Url, trusted: Trusted = ()) -> list[Verdict]:
+    """Try everything that loading a file needs, and the checksums of its weights.
+
+    The class is looked up as ``Module.from_checkpoint`` does, and the model is built, so the code
+    of installed plugins runs; nothing is imported because the file names it.
+
+    Parameters
+    ----------
+    url
+        A path, or any URL that fsspec knows.
+    trusted
+        Modules and classes to look the class up in, besides the registry and what is imported.
+
+    Returns
+    -------
+    One verdict a part, up to the first that fails.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    verdicts: list[Verdict] = []
+    with closing(_findings(url, trusted)) as findings:
+        for part in PARTS:
+            try:
+                verdicts.append(Verdict(part, next(findings), passed=True))
+            except (CheckpointError, PluginError) as error:
+                return [*verdicts, Verdict(part, str(error), passed=False)]
+    return verdicts
+
+
+def _findings(url: Url, trusted: Trusted) -> Generator[str]:
+    """Yield what is right about each part, in their order."""
+    with open_checkpoint(url) as checkpoint:
+        yield "all members are in place, and the JSON is valid"
+        state = checkpoint.state_dict()
+        yield f"{len(state)} tensors, read as data"
+        checkpoint.check_sums()
+        yield "none differs"
+        blueprint = Blueprint(checkpoint, Module, {}, trusted)
+        yield f"{blueprint.model_class.__module__}.{blueprint.model_class.__qualname__}"
+        blueprint.check_signatures()
+        yield "fit the signature"
+        model = load_model(blueprint, state, strict=True)
+        yield f"is built, and takes exactly these weights: {model.num_parameters()} parameters"

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``physicsnemo models``."""
+
+import json
+import sys
+
+import pytest
+
+PLUGIN = "from physicsnemo import Module\n\nclass Waves(Module):\n    pass\n"
+
+
+def models(*lines):
+    return "\n".join(["[physicsnemo.models]", *lines])
+
+
+def row(output, name):
+    """Return the words of the line that begins with a name."""
+    (found,) = [line for line in output.splitlines() if line.startswith(f"{name} ")]
+    return found.split(maxsplit=4)
+
+
+def test_list_imports_nothing(install, physicsnemo):
+    install("listed-lab", models("Waves = listed_lab:Waves"), listed_lab=PLUGIN)
+    result = physicsnemo("models")
+    assert result.exit_code == 0
+    assert row(result.stdout, "Waves") == ["Waves", "listed-lab", "1.0", "listed_lab:Waves"]
+    assert "listed_lab" not in sys.modules
+
+
+def test_check_tells_which_models_load(install, physicsnemo):
+    lines = ["Waves = checked_lab:Waves", "Gone = absent_lab:Gone", "Number = checked_lab:number"]
+    install("checked-lab", models(*lines), checked_lab=PLUGIN + "number = 3\n")
+    result = physicsnemo("models", "--check")
+    assert result.exit_code == 0
+    assert row(result.stdout, "Waves")[-1].strip() == "none"
+    assert "but there is no module 'absent_lab'" in row(result.stdout, "Gone")[-1]
+    assert "is no subclass of physicsnemo.Module" in row(result.stdout, "Number")[-1]
+
+
+def test_json(install, physicsnemo):
+    install("json-lab", models("Waves = json_lab:Waves", "Gone = absent:X"), json_lab=PLUGIN)
+    waves = {
+        "name": "Waves",
+        "distribution": "json-lab",
+        "version": "1.0",
+        "path": "json_lab:Waves",
+    }
+    assert waves in json.loads(physicsnemo("models", "--json").stdout)
+    found = {it["name"]: it for it in json.loads(physicsnemo("models", "--check", "--json").stdout)}
+    assert found["Waves"] == {**waves, "error": None}
+    assert "no module 'absent'" in found["Gone"]["error"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_one_name_of_two_packages(install, registry, physicsnemo):
+    for name in ("clash-b", "clash-a"):
+        module = name.replace("-", "_")
+        install(name, models(f"Waves = {module}:Waves"), **{module: PLUGIN})
+    result = physicsnemo("models", "--check")
+    assert row(result.stdout, "Waves")[1:3] == ["clash-a", "1.0"]
+    assert row(result.stdout, "clash-b:Waves")[1:3] == ["clash-b", "1.0"]
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Warning: the model Waves is registered by clash-a, clash-b; 'Waves'")
+    assert registry.factory("clash-b:Waves").__module__ == "clash_b"
+
+
+def test_nothing_is_installed(registry, physicsnemo):
+    registry.__clear_registry__()
+    assert physicsnemo("models").stdout.startswith("No models are installed.")
+    assert json.loads(physicsnemo("models", "--json").stdout) == []

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The project that ``physicsnemo new-plugin`` makes: built, installed, tested and used for real."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tools.environment import Environment, build_wheels
+from tools.workspace import ROOT, closure, packages
+
+CORE = closure("physicsnemo-core", packages())
+NEEDED = [text for part in CORE for text in [*part.dependencies, *part.extras["testing"]]]
+RULES = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["lint"]["select"]
+# PyTorch alone takes mypy half a minute; the model's own types are plain.
+MYPY = "[mypy]\nstrict = true\n[mypy-torch.*]\nfollow_imports = skip\n"
+
+SAVE = """
+import sys
+from physicsnemo.registry import ModelRegistry
+registry = ModelRegistry()
+assert registry.list_models() == ["WeatherLab"], registry.list_models()
+assert "weather_lab" not in sys.modules and "torch" not in sys.modules
+found = registry.describe("WeatherLab")
+assert (found.distribution, found.version, found.error) == ("weather-lab", "0.1.0", None), found
+import torch
+model = registry.factory("WeatherLab")(channels=2, width=4)
+torch.save(model(torch.ones(1, 2, 9, 8)), "expected.pt")
+model.save("model.mdlus")
+"""
+LOAD = """
+import sys, torch
+from physicsnemo import Module, inspect_checkpoint
+found = inspect_checkpoint("model.mdlus")
+assert found.model.origin.distribution == "weather-lab" and found.problems == [], found
+assert "weather_lab" not in sys.modules
+model = Module.from_checkpoint("model.mdlus")
+assert type(model).__module__ == "weather_lab.model"
+torch.testing.assert_close(model(torch.ones(1, 2, 9, 8)), torch.load("expected.pt"))
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """An environment with core as a wheel, and what the tests of a plugin need."""
+    folder = tmp_path_factory.mktemp("core")
+    wheels = build_wheels({part.name: part.folder for part in CORE}, folder)
+    made = Environment.create(folder / "environment")
+    made.borrow(*NEEDED, "hatchling")
+    made.install("--no-index", "--no-deps", *wheels.values())
+    return made
+
+
+@pytest.fixture(scope="module")
+def project(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new project, made by the installed command and installed from its folder."""
+    folder = tmp_path_factory.mktemp("projects")
+    command = environment.python.with_name("physicsnemo")
+    environment.run(command, "new-plugin", "weather-lab", "--directory", folder)
+    made = folder / "weather-lab"
+    environment.install("--no-index", "--no-deps", "--no-build-isolation", made)
+    return made
+
+
+def test_its_tests_pass_at_once(
+    environment: Environment, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(project)
+    report = tmp_path / "report.xml"
+    environment.run("-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={report}")
+    [suite] = ElementTree.parse(report).getroot()
+    assert [suite.get(outcome) for outcome in ("failures", "errors", "skipped")] == ["0"] * 3
+    names = {case.get("name") for case in suite}
+    assert {"README.md", "weather_lab.model.WeatherLab"} <= names
+    assert {"test_conformance[WeatherLab-one-auto_grad]", "test_it_is_found_by_name"} <= names
+
+
+def test_its_model_is_listed_and_loads_in_another_process(
+    environment: Environment, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    environment.run("-W", "error", "-c", SAVE)
+    environment.run("-W", "error", "-c", LOAD)
+
+
+def test_its_style_is_that_of_this_repository(project: Path):
+    convention = 'lint.pydocstyle.convention = "numpy"'
+    no_docstrings = 'lint.per-file-ignores = {"tests/*" = ["D"]}'
+    check(
+        project,
+        "ruff",
+        "check",
+        "--isolated",
+        f"--select={','.join(RULES)}",
+        "--config",
+        convention,
+        "--config",
+        no_docstrings,
+    )
+    check(project, "ruff", "format", "--isolated", "--check")
+
+
+def test_its_types_are_strict(environment: Environment, project: Path, tmp_path: Path):
+    (tmp_path / "mypy.ini").write_text(MYPY)
+    check(
+        project,
+        "mypy",
+        f"--config-file={tmp_path / 'mypy.ini'}",
+        f"--cache-dir={tmp_path / 'cache'}",
+        f"--python-executable={environment.python}",
+        "src",
+        "tests",
+    )
+
+
+def check(project: Path, *command: str) -> None:
+    subprocess.run([sys.executable, "-m", *command], cwd=project, check=True)
