@@ -11,6 +11,7 @@ from physicsnemo.nn import (
     ConvNdFCLayer,
     ConvNdKernel1Layer,
 )
+from physicsnemo.nn.convolution import pointwise_convolution, pointwise_linear
 
 CASES = [
     pytest.param(Conv1dFCLayer, (5,), id="1d"),
@@ -88,3 +89,31 @@ def test_bare_layer_has_the_start_values_of_pytorch():
     torch.manual_seed(0)
     torch.testing.assert_close(layer.conv.weight, torch.nn.Conv1d(3, 7, 1).weight)
     assert layer.conv.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("dimension", "grid"), [(1, (5,)), (2, (5, 4)), (3, (5, 4, 3)), (None, (2,) * 4)]
+)
+@pytest.mark.parametrize("weight_norm", [False, True])
+def test_as_a_product_with_channels_last(dimension, grid, weight_norm):
+    convolution = pointwise_convolution(dimension, 3, 7)
+    holder = getattr(convolution, "conv", convolution)
+    if weight_norm:
+        torch.nn.utils.parametrizations.weight_norm(holder)
+    points = torch.randn(2, *grid, 3, requires_grad=True)
+    leaves = (points, *convolution.parameters())
+    results = (
+        pointwise_linear(convolution, points),
+        convolution(points.movedim(-1, 1)).movedim(1, -1),
+    )
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(result.square().sum(), leaves) for result in results)
+    )
+
+
+def test_product_without_bias():
+    convolution = torch.nn.Conv2d(3, 7, kernel_size=1, bias=False)
+    points = torch.randn(2, 5, 4, 3)
+    expected = convolution(points.movedim(-1, 1)).movedim(1, -1)
+    torch.testing.assert_close(pointwise_linear(convolution, points), expected)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fully connected layers that act on the channels of gridded fields: convolutions of width 1."""
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
@@ -128,3 +128,22 @@ def pointwise_convolution(
     if dimension in _CONVOLUTIONS:
         return _CONVOLUTIONS[dimension](in_channels, out_channels, kernel_size=1)
     return ConvNdKernel1Layer(in_channels, out_channels)
+
+
+def pointwise_linear(convolution: nn.Module, points: Tensor) -> Tensor:
+    """Apply a convolution of width 1 to fields with channels last, as one matrix product.
+
+    Parameters
+    ----------
+    convolution
+        What :func:`pointwise_convolution` returns.
+    points
+        Fields of shape (batch, *grid, in_channels).
+
+    Returns
+    -------
+    Fields of shape (batch, *grid, out_channels).
+    """
+    holder = convolution.conv if isinstance(convolution, ConvNdKernel1Layer) else convolution
+    weight, bias = cast(Tensor, holder.weight), cast(Tensor, holder.bias)
+    return nn.functional.linear(points, weight.flatten(start_dim=1), bias)

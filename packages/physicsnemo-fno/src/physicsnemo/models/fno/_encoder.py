@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The spectral encoder, for grids of one to four dimensions."""
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from physicsnemo.models.fno._options import (
     modes_of_each_axis,
     padding_of_each_axis,
 )
-from physicsnemo.models.fno._spectral import SpectralConv, field_layout
+from physicsnemo.models.fno._spectral import SpectralConv, check_modes, field_layout
 from physicsnemo.nn import (
     Conv1dFCLayer,
     Conv2dFCLayer,
@@ -22,7 +22,7 @@ from physicsnemo.nn import (
     get_activation,
 )
 from physicsnemo.nn.checks import check_input
-from physicsnemo.nn.convolution import pointwise_convolution
+from physicsnemo.nn.convolution import pointwise_convolution, pointwise_linear
 
 
 class FNOEncoder(nn.Module):
@@ -92,7 +92,7 @@ class FNOEncoder(nn.Module):
         self.padding = padding_of_each_axis(padding, self.dimension)
         self.padding_type = padding_type
         check_padding_type(padding_type, self.padding)
-        modes = modes_of_each_axis(num_fno_modes, self.dimension)
+        self.modes = modes_of_each_axis(num_fno_modes, self.dimension)
         self.activation_fn = (
             get_activation(activation_fn) if isinstance(activation_fn, str) else activation_fn
         )
@@ -103,7 +103,7 @@ class FNOEncoder(nn.Module):
             self.lifting(half, fno_layer_size),
         )
         self.spconv_layers = nn.ModuleList(
-            SpectralConv(fno_layer_size, fno_layer_size, modes) for _ in range(num_fno_layers)
+            SpectralConv(fno_layer_size, fno_layer_size, self.modes) for _ in range(num_fno_layers)
         )
         self.conv_layers = nn.ModuleList(
             pointwise_convolution(self.lifting.dimension, fno_layer_size, fno_layer_size)
@@ -131,15 +131,17 @@ class FNOEncoder(nn.Module):
             padding, has fewer modes than asked for.
         """
         check_input(x, field_layout(self.in_channels, self.dimension), next(self.parameters()))
-        unpadded = tuple(slice(n) for n in (None, None, *x.shape[2:]))
-        x = self._pad(self.lift_network(self._with_coordinates(x)))
+        check_modes(self.modes, [n + p for n, p in zip(x.shape[2:], self.padding, strict=True)])
+        unpadded = tuple(slice(n) for n in (None, *x.shape[2:]))
+        points = self._lift(self._with_coordinates(x).movedim(1, -1))
+        points = self._pad(points)
         for index, (conv, spconv) in enumerate(
             zip(self.conv_layers, self.spconv_layers, strict=True), start=1
         ):
-            x = conv(x) + spconv(x)
+            points = pointwise_linear(conv, points) + cast(SpectralConv, spconv).at_points(points)
             if index < len(self.conv_layers):
-                x = self.activation_fn(x)
-        return x[unpadded]
+                points = self._activate(points)
+        return points[unpadded].movedim(-1, 1)
 
     def meshgrid(
         self, shape: list[int], device: torch.device, dtype: torch.dtype = torch.float32
@@ -203,11 +205,22 @@ class FNOEncoder(nn.Module):
         coordinates = self.meshgrid(list(x.shape), x.device, precision)
         return torch.cat((x, coordinates.to(x.dtype)), dim=1)
 
-    def _pad(self, x: Tensor) -> Tensor:
+    def _lift(self, points: Tensor) -> Tensor:
+        first, _, second = (cast(ConvFCLayer, layer) for layer in self.lift_network)
+        return pointwise_linear(second.conv, self._activate(pointwise_linear(first.conv, points)))
+
+    def _activate(self, points: Tensor) -> Tensor:
+        # An activation given as a module expects channels where convolutions have them.
+        activated: Tensor = self.activation_fn(points.movedim(-1, 1))
+        return activated.movedim(1, -1)
+
+    def _pad(self, points: Tensor) -> Tensor:
         if not any(self.padding):
-            return x
+            return points
         widths = [width for points in reversed(self.padding) for width in (0, points)]
-        return functional.pad(x, widths, mode=self.padding_type)
+        if self.padding_type == "constant":
+            return functional.pad(points, [0, 0, *widths])
+        return functional.pad(points.movedim(-1, 1), widths, mode=self.padding_type).movedim(1, -1)
 
 
 class FNO1DEncoder(FNOEncoder):

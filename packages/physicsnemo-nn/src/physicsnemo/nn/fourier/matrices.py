@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The constant matrices of truncated Fourier transforms, each for the transform along one axis.
+
+``like`` is a tensor that tells their type and device. They are computed there in float64, and kept.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from physicsnemo.nn.fourier.choice import is_tracing
+from physicsnemo.nn.fourier.frequencies import Frequencies, runs
+
+
+def analysis(n: int, count: int, scale: float, like: Tensor) -> Tensor:
+    """Return the matrix of a real axis, (2 count, n): both parts of modes 0 to count - 1."""
+    return _constant(_analysis, n, tuple(range(count)), scale, like)
+
+
+def synthesis(n: int, count: int, scale: float, like: Tensor) -> Tensor:
+    """Return the matrix back to a real axis, (n, 2 count)."""
+    return _constant(_synthesis, n, tuple(range(count)), scale, like)
+
+
+def rotation(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return the matrix of an axis of complex values, (parts and kept, n and parts)."""
+    return _constant(_rotation, n, kept, scale, like)
+
+
+def unrotation(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return the matrix back to an axis of complex values, (n and parts, parts and kept)."""
+    return _constant(_unrotation, n, kept, scale, like)
+
+
+def _analysis(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    cosine, sine = _waves(n, kept, device)
+    return torch.cat((cosine, -sine))
+
+
+def _synthesis(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    cosine, sine = _waves(n, kept, device)
+    # All but these have a mirror image, which is not kept and contributes the same.
+    alone = (2 * _frequencies(kept, device)) % n == 0
+    weight = torch.where(alone, 1.0, 2.0).to(torch.float64)[:, None]
+    sine = torch.where(alone[:, None], 0.0, sine)
+    return torch.cat((weight * cosine, -weight * sine)).T
+
+
+def _rotation(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    cosine, sine = _waves(n, kept, device)
+    rows = torch.stack((cosine, sine), dim=-1), torch.stack((-sine, cosine), dim=-1)
+    return torch.stack(rows).flatten(2).flatten(0, 1)
+
+
+def _unrotation(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    return _rotation(n, kept, device).T
+
+
+def _waves(n: int, kept: Frequencies, device: torch.device) -> tuple[Tensor, Tensor]:
+    frequency = _frequencies(kept, device).to(torch.float64)
+    point = torch.arange(n, dtype=torch.float64, device=device)
+    # Of the number of turns, only the fraction matters; the whole part costs digits.
+    turns = torch.outer(frequency, point).remainder(n) / n
+    return torch.cos(2 * math.pi * turns), torch.sin(2 * math.pi * turns)
+
+
+def _frequencies(kept: Frequencies, device: torch.device) -> Tensor:
+    # Run by run, since a trace warns of tensors made from lists.
+    return torch.cat([torch.arange(first, end, device=device) for first, end in runs(kept)])
+
+
+_Make = Callable[[int, Frequencies, torch.device], Tensor]
+_Arguments = tuple[_Make, int, Frequencies, float, torch.dtype, torch.device]
+_KEPT: dict[_Arguments, Tensor] = {}
+
+
+def _constant(make: _Make, n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    arguments = make, n, kept, scale, like.dtype, like.device
+    if _is_traced():
+        return _made(*arguments)
+    matrix = _KEPT.get(arguments)
+    if matrix is None:
+        matrix = _made(*arguments)
+        # What is made while a CUDA graph is recorded holds no values until the graph is replayed.
+        if not (like.is_cuda and torch.cuda.is_current_stream_capturing()):
+            _KEPT[arguments] = matrix
+    return matrix
+
+
+def _made(
+    make: _Make,
+    n: int,
+    kept: Frequencies,
+    scale: float,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    where = torch.device("cpu") if device.type == "mps" else device  # which has no float64
+    with torch.inference_mode(False):
+        return (scale * make(n, kept, where)).to(device, dtype).contiguous()
+
+
+def _is_traced() -> bool:
+    """Return whether a tensor made now is not an ordinary one, that any later call can use."""
+    return (
+        torch.compiler.is_compiling()
+        or is_tracing()
+        or _get_current_dispatch_mode() is not None
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    )
