@@ -36,7 +36,7 @@ def test_the_range_of_a_minor_version(version, expected):
 def test_every_model_is_written_down_with_its_package():
     families = [WORKSPACE["physicsnemo-mlp"], WORKSPACE["physicsnemo-fno"]]
     assert families_json(families).startswith(
-        '{\n  "FNO": {\n    "distribution": "physicsnemo-fno"'
+        '{\n  "AFNO": {\n    "distribution": "physicsnemo-fno"'
     )
 
 

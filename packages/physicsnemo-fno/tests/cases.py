@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples of FNO, for tests and benchmarks: every dimension, odd and non-square grids."""
+"""Examples of FNO, AFNO and ModAFNO, for tests and benchmarks: odd and non-square grids."""
 
 import torch
 
@@ -9,6 +9,11 @@ from physicsnemo.testing import Case
 def field(*shape: int):
     """Return a function that draws the same input each time."""
     return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
+
+
+def modulated(field, *shape: int):
+    """Return a function that draws the same input and modulation, from 0 to 1, each time."""
+    return lambda: (*field(), torch.rand(shape, generator=torch.Generator().manual_seed(1)))
 
 
 SMALL = {
@@ -22,6 +27,12 @@ SMALL = {
 }
 CIRCULAR = {"padding_type": "circular"}
 PERIODIC = {"padding": 0, "coord_features": False}
+
+SQUARE = {"inp_shape": [16, 16], "patch_size": [4, 4]}
+OBLONG = {"inp_shape": [14, 27], "patch_size": [2, 3], "hard_thresholding_fraction": 0.7}
+TOKENS = {"in_channels": 2, "out_channels": 3, "embed_dim": 12, "depth": 2, "num_blocks": 3}
+MODULATED = TOKENS | {"mod_dim": 8}
+IN_SQUARE, IN_OBLONG = field(2, 2, 16, 16), field(2, 2, 14, 27)
 
 CASES = [
     Case("1d", "FNO", SMALL | {"dimension": 1}, field(2, 2, 15)),
@@ -63,5 +74,39 @@ CASES = [
         "FNO",
         SMALL | PERIODIC | {"dimension": 4, "num_fno_modes": [1, 2, 2, 1]},
         field(1, 2, 3, 4, 4, 3),
+    ),
+    Case("square", "AFNO", TOKENS | SQUARE, IN_SQUARE),
+    Case("oblong", "AFNO", TOKENS | OBLONG | {"drop_rate": 0.1}, IN_OBLONG),
+    Case("reference", "AFNO", TOKENS | OBLONG | {"numerics": "reference-1.2"}, IN_OBLONG),
+    Case("complex", "ModAFNO", MODULATED | SQUARE, modulated(IN_SQUARE, 2)),
+    Case(
+        "real_onehot",
+        "ModAFNO",
+        MODULATED
+        | OBLONG
+        | {
+            "scale_shift_mode": "real",
+            "embed_model": {"method": "onehot", "dim": 8, "depth": 2, "activation_fn": "silu"},
+            "drop_rate": 0.1,
+        },
+        modulated(IN_OBLONG, 2, 1),
+    ),
+    Case(
+        "reference",
+        "ModAFNO",
+        MODULATED | OBLONG | {"modulate_mlp": False, "numerics": "reference-2.1"},
+        modulated(IN_OBLONG, 2, 1),
+    ),
+    Case(
+        "mlp_only",
+        "ModAFNO",
+        MODULATED | OBLONG | {"modulate_filter": False},
+        modulated(IN_OBLONG, 2),
+    ),
+    Case(
+        "features",
+        "ModAFNO",
+        MODULATED | SQUARE | {"modulate_filter": False, "modulate_mlp": False},
+        modulated(IN_SQUARE, 2, 8),
     ),
 ]

@@ -1,20 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FNO has whatever is expected of models, and its metadata claims what it did."""
+"""The models have whatever is expected of models, and their metadata claims what it did."""
 
 import runpy
 from dataclasses import asdict
 from pathlib import Path
 
-from physicsnemo.models.fno import MetaData
+import pytest
+
+from physicsnemo.models.afno import afno, modafno
+from physicsnemo.models.fno import fno
 from physicsnemo.testing import conformance_test
 
 CASES = runpy.run_path(str(Path(__file__).with_name("cases.py")))["CASES"]
 
+AFNO_FLAGS = {"cuda_graphs", "amp", "amp_cpu", "amp_gpu", "onnx_gpu", "onnx_runtime"}
+
 test_conformance = conformance_test(CASES)
 
 
-def test_flags():
-    flags = {name for name, value in asdict(MetaData()).items() if value is True}
-    assert flags == {"jit", "cuda_graphs"}
-    assert MetaData().name == "FourierNeuralOperator"
-    assert MetaData().var_dim == 1
+@pytest.mark.parametrize(
+    ("module", "name", "expected"),
+    [
+        (fno, "FourierNeuralOperator", {"jit", "cuda_graphs", "amp", "amp_cpu", "amp_gpu"}),
+        (afno, "AFNO", AFNO_FLAGS),
+        (modafno, "ModAFNO", AFNO_FLAGS),
+    ],
+)
+def test_flags(module, name, expected):
+    meta = module.MetaData()
+    assert {flag for flag, value in asdict(meta).items() if value is True} == expected
+    assert meta.name == name
+    assert meta.var_dim == 1

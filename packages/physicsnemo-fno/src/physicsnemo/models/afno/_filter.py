@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adaptive filter of Fourier modes."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from physicsnemo.models.afno._modes import Grid, Modes, lowest_modes, reference_modes
+from physicsnemo.models.afno._numerics import PAPER, check_numerics
+from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.fourier import to_field, to_modes, widened
+
+
+class SpectralFilter(nn.Module):
+    """The body that :class:`AFNO2DLayer` and its modulated variant have in common.
+
+    Parameters
+    ----------
+    hidden_size
+        Channels of the input and the output.
+    num_blocks
+        Number of blocks that the channels are divided into; each is filtered by itself.
+    sparsity_threshold
+        By how much real and imaginary parts of the filtered modes shrink towards zero, where those
+        closer to zero than that end.
+    hard_thresholding_fraction
+        Of n points along an axis, the frequencies below ``int((n // 2 + 1) * fraction)`` are
+        kept. The other modes are left out of the filter's output.
+    hidden_size_factor
+        Hidden channels of a block by channels of a block.
+    numerics
+        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for the modes that nvidia-physicsnemo
+        keeps; see :class:`~physicsnemo.models.afno.afno.AFNO`.
+
+    Attributes
+    ----------
+    w1, b1, w2, b2
+        Weights and biases of the two layers, of shapes (2, num_blocks, in, out) and
+        (2, num_blocks, out), with real and imaginary parts first.
+
+    Raises
+    ------
+    ValueError
+        If ``hidden_size`` is not divisible by ``num_blocks``, or another option has a value that
+        it cannot have.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        num_blocks: int = 8,
+        sparsity_threshold: float = 0.01,
+        hard_thresholding_fraction: float = 1.0,
+        hidden_size_factor: int = 1,
+        numerics: str = PAPER,
+    ) -> None:
+        super().__init__()
+        if num_blocks < 1 or hidden_size % num_blocks:
+            raise ValueError(
+                f"expected num_blocks to divide the channels, got {hidden_size} channels and "
+                f"num_blocks={num_blocks}"
+            )
+        if sparsity_threshold < 0:
+            raise ValueError(f"expected sparsity_threshold >= 0, got {sparsity_threshold}")
+        if not 0 < hard_thresholding_fraction <= 1:
+            raise ValueError(
+                f"expected hard_thresholding_fraction above 0 and up to 1, "
+                f"got {hard_thresholding_fraction}"
+            )
+        check_numerics(numerics)
+        self.hidden_size = hidden_size
+        self.num_blocks = num_blocks
+        self.sparsity_threshold = sparsity_threshold
+        self.hard_thresholding_fraction = hard_thresholding_fraction
+        self.numerics = numerics
+        size = hidden_size // num_blocks
+        hidden = size * hidden_size_factor
+        self.w1 = _small_random(2, num_blocks, size, hidden)
+        self.b1 = _small_random(2, num_blocks, hidden)
+        self.w2 = _small_random(2, num_blocks, hidden, size)
+        self.b2 = _small_random(2, num_blocks, size)
+
+    def modes(self, grid: Grid) -> Modes:
+        """Return the modes that the filter keeps on a grid.
+
+        Parameters
+        ----------
+        grid
+            Number of points along the two axes.
+
+        Raises
+        ------
+        ValueError
+            If there are none.
+        """
+        if self.numerics == PAPER:
+            return lowest_modes(grid, self.hard_thresholding_fraction)
+        return reference_modes(grid, self.hard_thresholding_fraction, self._reference_size(grid))
+
+    def extra_repr(self) -> str:
+        """Return the options, as they appear in the printed model."""
+        return (
+            f"{self.hidden_size}, num_blocks={self.num_blocks}, "
+            f"hard_thresholding_fraction={self.hard_thresholding_fraction}, "
+            f"numerics={self.numerics!r}"
+        )
+
+    def _reference_size(self, grid: Grid) -> int:
+        raise NotImplementedError
+
+    def _filter(self, x: Tensor, modulate: Callable[[Tensor], Tensor]) -> Tensor:
+        """Filter x, and add x; ``modulate`` acts on the hidden features of the blocks."""
+        layout = {"batch": None, "height": None, "width": None, "hidden_size": self.hidden_size}
+        check_input(x, layout, self.w1)
+        grid = (x.shape[1], x.shape[2])
+        kept = self.modes(grid)
+        wide = widened(x)
+        real, imaginary = to_modes(wide, kept, "ortho").unbind(1)
+        features = to_blocks(real, imaginary, self.num_blocks)
+        features = functional.relu(modulate(_complex_linear(features, self.w1, self.b1)))
+        features = _complex_linear(features, self.w2, self.b2)
+        features = functional.softshrink(features, self.sparsity_threshold)
+        modes = torch.stack(_from_blocks(features), dim=1)
+        return (to_field(modes, grid, kept, "ortho") + wide).to(x.dtype)
+
+
+class AFNO2DLayer(SpectralFilter):
+    r"""The adaptive Fourier filter of a grid of tokens, and a skip connection around it.
+
+    With :math:`\mathcal F` the discrete Fourier transform over the grid, and for each block of
+    channels complex matrices :math:`W_1, W_2` and vectors :math:`b_1, b_2` that all modes share,
+    the layer computes
+
+    .. math:: x + \mathcal F^{-1} S_\lambda (W_2\, \sigma(W_1 \mathcal F x + b_1) + b_2),
+
+    where the ReLU :math:`\sigma` and the shrinkage :math:`S_\lambda` act on real and imaginary
+    parts. Transforms and products are in the precision that autocast chooses, else in single
+    precision or better; see :mod:`physicsnemo.nn.fourier`.
+
+    It takes the arguments of :class:`SpectralFilter`.
+
+    References
+    ----------
+    Guibas et al. 2021, arXiv:2111.13587, section 4.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.afno.afno import AFNO2DLayer
+    >>> AFNO2DLayer(hidden_size=16, num_blocks=4)(torch.zeros(2, 9, 14, 16)).shape
+    torch.Size([2, 9, 14, 16])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer.
+
+        Parameters
+        ----------
+        x
+            Tokens of shape (batch, height, width, hidden_size).
+
+        Returns
+        -------
+        Tokens of that shape.
+
+        Raises
+        ------
+        TypeError
+            If ``x`` does not hold floating-point numbers.
+        ValueError
+            If it has another shape or device than expected, or no mode of its grid is kept.
+        """
+        return self._filter(x, _unmodulated)
+
+    def _reference_size(self, grid: Grid) -> int:
+        return grid[0]
+
+
+def _small_random(*shape: int) -> nn.Parameter:
+    return nn.Parameter(nn.init.normal_(torch.empty(shape), std=0.02))
+
+
+def _unmodulated(hidden: Tensor) -> Tensor:
+    return hidden
+
+
+def to_blocks(real: Tensor, imaginary: Tensor, num_blocks: int) -> Tensor:
+    """Return features of shape (..., blocks, both parts of the channels of a block)."""
+    parts = (part.unflatten(-1, (num_blocks, -1)) for part in (real, imaginary))
+    return torch.cat(tuple(parts), dim=-1)
+
+
+def _from_blocks(features: Tensor) -> tuple[Tensor, Tensor]:
+    real, imaginary = (part.flatten(start_dim=-2) for part in features.chunk(2, dim=-1))
+    return real, imaginary
+
+
+def _complex_linear(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Apply a complex linear map to each block, as one real map of both parts together."""
+    real, imaginary = weight.to(features.dtype)
+    matrix = torch.cat(
+        (torch.cat((real, imaginary), dim=-1), torch.cat((-imaginary, real), dim=-1)), dim=-2
+    )
+    products = torch.einsum("...ni,nio->...no", features, matrix)
+    return products + torch.cat(tuple(bias), dim=-1)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The modulated adaptive Fourier neural operator: AFNO that a number, such as a time, steers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from physicsnemo.models.afno._filter import AFNO2DLayer, SpectralFilter
+from physicsnemo.models.afno._layers import AFNOMlp, PatchEmbed, initialize, join_patches
+from physicsnemo.models.afno._modulation import (
+    ModAFNO2DLayer,
+    ModAFNOMlp,
+    ScaleShiftMlp,
+    check_scale_shift_mode,
+)
+from physicsnemo.models.afno._numerics import IMPLIED, PAPER
+from physicsnemo.models.afno.modembed import ModEmbedNet
+from physicsnemo.models.meta import ModelMetaData
+from physicsnemo.models.module import Module
+from physicsnemo.nn.checks import Layout, check_input
+
+__all__ = ["Block", "MetaData", "ModAFNO", "ModAFNO2DLayer", "ModAFNOMlp", "ScaleShiftMlp"]
+
+
+@dataclass
+class MetaData(ModelMetaData):
+    """What :class:`ModAFNO` supports."""
+
+    name: str = "ModAFNO"
+    cuda_graphs: bool = True
+    amp: bool = True
+    onnx_gpu: bool = True
+    onnx_runtime: bool = True
+    var_dim: int = 1
+
+
+class ModAFNO(Module):
+    """Modulated adaptive Fourier neural operator: an AFNO that depends on a number as well.
+
+    The number, such as the time between two given states, is embedded; the features move all
+    tokens, and scale and shift the hidden features of the filters and networks of the blocks.
+
+    Under autocast, products round their factors and results to half precision and sum in float32,
+    those of the transforms too. With six blocks and random weights, the output then differs from
+    that in float64 by about 0.4 % of its norm in bfloat16 and 0.05 % in float16; without autocast,
+    by 0.00002 %.
+
+    Parameters
+    ----------
+    inp_shape
+        Height and width of the fields.
+    in_channels
+        Channels of the input.
+    out_channels
+        Channels of the output.
+    embed_model
+        Arguments of :class:`~physicsnemo.models.afno.modembed.ModEmbedNet`, which embeds the
+        number: ``max_time``, ``depth``, ``activation_fn``, ``method``, and ``dim``, which must
+        equal ``mod_dim`` if it is given. Not used if neither filters nor networks are modulated.
+    patch_size
+        Height and width of a patch; they must divide those of the fields.
+    embed_dim
+        Channels of the tokens.
+    mod_dim
+        Number of modulating features.
+    modulate_filter
+        Modulate the filters (:class:`ModAFNO2DLayer`).
+    modulate_mlp
+        Modulate the networks at each token (:class:`ModAFNOMlp`).
+    scale_shift_mode
+        Whether filters are scaled and shifted by ``complex`` or ``real`` numbers.
+    depth
+        Number of blocks.
+    mlp_ratio
+        Hidden channels of the network at each token, by ``embed_dim``.
+    drop_rate
+        Probability of dropping a channel of a token in training.
+    num_blocks
+        Number of blocks that each filter divides the channels into; it must divide ``embed_dim``.
+    sparsity_threshold, hard_thresholding_fraction
+        As in :class:`~physicsnemo.models.afno.afno.AFNO`.
+    numerics
+        As in :class:`~physicsnemo.models.afno.afno.AFNO`; but the releases of nvidia-physicsnemo
+        choose the modes of modulated filters by ``k = int((min(h, w) // 2 + 1) * fraction)``, so
+        that a grid that is not square loses frequencies of its longer axis.
+
+    Raises
+    ------
+    ValueError
+        If the patches do not fill the fields, ``num_blocks`` does not divide ``embed_dim``, or
+        another option has a value that it cannot have.
+
+    References
+    ----------
+    Leinonen et al. 2024, Modulated adaptive Fourier neural operators for temporal interpolation of
+    weather forecasts, arXiv:2410.18904.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.afno import ModAFNO
+    >>> model = ModAFNO(
+    ...     inp_shape=[32, 64], in_channels=4, out_channels=2, embed_model={"max_time": 6.0},
+    ...     patch_size=[8, 8], embed_dim=16, mod_dim=8, depth=2,
+    ... )
+    >>> hours = torch.tensor([1.0, 2.5, 5.0])
+    >>> model(torch.randn(3, 4, 32, 64), hours).shape
+    torch.Size([3, 2, 32, 64])
+    """
+
+    _implied_args = IMPLIED
+
+    def __init__(
+        self,
+        inp_shape: Sequence[int],
+        in_channels: int = 155,
+        out_channels: int = 73,
+        embed_model: Mapping[str, Any] | None = None,
+        patch_size: Sequence[int] = (2, 2),
+        embed_dim: int = 512,
+        mod_dim: int = 64,
+        modulate_filter: bool = True,
+        modulate_mlp: bool = True,
+        scale_shift_mode: str = "complex",
+        depth: int = 12,
+        mlp_ratio: float = 2.0,
+        drop_rate: float = 0.0,
+        num_blocks: int = 1,
+        sparsity_threshold: float = 0.01,
+        hard_thresholding_fraction: float = 1.0,
+        numerics: str = PAPER,
+    ) -> None:
+        super().__init__(meta=MetaData())
+        if depth < 1:
+            raise ValueError(f"expected depth of at least 1, got {depth}")
+        check_scale_shift_mode(scale_shift_mode)
+        self.patch_embed = PatchEmbed(inp_shape, in_channels, patch_size, embed_dim)
+        rows, columns = self.patch_embed.grid
+        start = torch.empty(1, rows * columns, embed_dim)
+        self.pos_embed = nn.Parameter(nn.init.normal_(start, std=0.02))
+        self.pos_drop = nn.Dropout(drop_rate)
+        blocks = [
+            Block(
+                embed_dim,
+                mod_dim,
+                num_blocks,
+                mlp_ratio,
+                drop_rate,
+                modulate_filter,
+                modulate_mlp,
+                scale_shift_mode,
+                sparsity_threshold,
+                hard_thresholding_fraction,
+                numerics,
+            )
+            for _ in range(depth)
+        ]
+        blocks[0].filter.modes(self.patch_embed.grid)  # raises if no mode is left
+        self.blocks = nn.ModuleList(blocks)
+        patch_points = patch_size[0] * patch_size[1]
+        self.head = nn.Linear(embed_dim, patch_points * out_channels, bias=False)
+        initialize(self)
+        self.mod_additive_proj = nn.Linear(mod_dim, embed_dim)
+        self.mod_embed_net: nn.Module = nn.Identity()
+        if modulate_filter or modulate_mlp:
+            self.mod_embed_net = _embedding(embed_model or {}, mod_dim)
+
+    def forward(self, x: Tensor, mod: Tensor) -> Tensor:
+        """Apply the operator.
+
+        Parameters
+        ----------
+        x
+            Fields of shape (batch, in_channels, *inp_shape).
+        mod
+            The modulating number of each sample, of shape (batch,) or (batch, 1); features of
+            shape (batch, mod_dim) if neither filters nor networks are modulated.
+
+        Returns
+        -------
+        Fields of shape (batch, out_channels, *inp_shape).
+
+        Raises
+        ------
+        TypeError
+            If ``x`` or ``mod`` does not hold floating-point numbers.
+        ValueError
+            If one has another shape or device than expected.
+        """
+        tokens = self.pos_drop(self.patch_embed(x) + self.pos_embed)
+        check_input(mod, self._layout(mod, batch=x.shape[0]), self.mod_additive_proj.weight)
+        mod_embed = self.mod_embed_net(mod)
+        tokens = tokens + self.mod_additive_proj(mod_embed).unsqueeze(1)
+        tokens = tokens.unflatten(1, self.patch_embed.grid)
+        for block in self.blocks:
+            tokens = block(tokens, mod_embed)
+        return join_patches(self.head(tokens), self.patch_embed.patch_size)
+
+    def _layout(self, mod: Tensor, batch: int) -> Layout:
+        if isinstance(self.mod_embed_net, nn.Identity):
+            return {"batch": batch, "mod_dim": self.mod_additive_proj.in_features}
+        return {"batch": batch} if mod.ndim == 1 else {"batch": batch, "number": 1}
+
+
+class Block(nn.Module):
+    """A block of :class:`~physicsnemo.models.afno.afno.AFNO` with modulated parts.
+
+    Parameters
+    ----------
+    embed_dim
+        Channels of the tokens.
+    mod_dim
+        Number of modulating features.
+    num_blocks, mlp_ratio, drop
+        As in :class:`ModAFNO`, where ``drop`` is called ``drop_rate``.
+    modulate_filter, modulate_mlp, scale_shift_mode
+        As in :class:`ModAFNO`.
+    sparsity_threshold, hard_thresholding_fraction, numerics
+        As in :class:`ModAFNO`.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        mod_dim: int,
+        num_blocks: int = 8,
+        mlp_ratio: float = 4.0,
+        drop: float = 0.0,
+        modulate_filter: bool = True,
+        modulate_mlp: bool = True,
+        scale_shift_mode: str = "complex",
+        sparsity_threshold: float = 0.01,
+        hard_thresholding_fraction: float = 1.0,
+        numerics: str = PAPER,
+    ) -> None:
+        super().__init__()
+        options: dict[str, Any] = {
+            "num_blocks": num_blocks,
+            "sparsity_threshold": sparsity_threshold,
+            "hard_thresholding_fraction": hard_thresholding_fraction,
+            "numerics": numerics,
+        }
+        latent = int(embed_dim * mlp_ratio)
+        self.modulate_filter = modulate_filter
+        self.modulate_mlp = modulate_mlp
+        self.norm1 = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.filter: SpectralFilter = (
+            ModAFNO2DLayer(embed_dim, mod_dim, scale_shift_mode=scale_shift_mode, **options)
+            if modulate_filter
+            else AFNO2DLayer(embed_dim, **options)
+        )
+        self.norm2 = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.mlp = (
+            ModAFNOMlp(embed_dim, latent, embed_dim, mod_dim, drop)
+            if modulate_mlp
+            else AFNOMlp(embed_dim, latent, embed_dim, drop)
+        )
+
+    def forward(self, x: Tensor, mod_embed: Tensor) -> Tensor:
+        """Apply the block.
+
+        Parameters
+        ----------
+        x
+            Tokens of shape (batch, height, width, embed_dim).
+        mod_embed
+            Modulating features of shape (batch, mod_dim).
+
+        Returns
+        -------
+        Tokens of the shape of ``x``.
+        """
+        normed = self.norm1(x)
+        x = x + (self.filter(normed, mod_embed) if self.modulate_filter else self.filter(normed))
+        normed = self.norm2(x)
+        x = x + (self.mlp(normed, mod_embed) if self.modulate_mlp else self.mlp(normed))
+        return x
+
+
+def _embedding(arguments: Mapping[str, Any], mod_dim: int) -> ModEmbedNet:
+    dim = arguments.get("dim", mod_dim)
+    if dim != mod_dim:
+        raise ValueError(
+            f"expected the features of embed_model to be the mod_dim={mod_dim} modulating ones, "
+            f"got dim={dim}; leave it out, or set mod_dim={dim}"
+        )
+    return ModEmbedNet(**{**arguments, "dim": mod_dim})
