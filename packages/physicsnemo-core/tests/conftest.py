@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models and distributions that the tests of core share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from click.testing import CliRunner, Result
 
 from physicsnemo import Module
 from physicsnemo.cli import main
+from physicsnemo.core.capture.recording import GraphMemory
+from physicsnemo.core.capture.structure import flatten
 from physicsnemo.core.hooks import forget_plugins
 from physicsnemo.registry import ModelRegistry
 
@@ -70,3 +73,49 @@ class Affine(Module):
 def affine() -> type[Module]:
     """The class ``Affine``."""
     return Affine
+
+
+class Replays:
+    """Stands for the memory of CUDA graphs: a replay runs the function again.
+
+    As with CUDA graphs, recording changes no tensor, for which the test tells what to watch, and
+    a replay writes to the memory of the recording's results, and not to ``parameter.grad``.
+    """
+
+    def __init__(self) -> None:
+        self.watched: list[Callable[[], Iterable[torch.Tensor | None]]] = []
+        self.parameters: list[torch.nn.Parameter] = []
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        return function()
+
+    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+        tensors = [tensor for watch in self.watched for tensor in watch() if tensor is not None]
+        before = [tensor.detach().clone() for tensor in tensors]
+        generator = torch.get_rng_state()
+        result = function()
+        torch.set_rng_state(generator)
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+        return lambda: self.replay(result, function), result
+
+    def replay(self, result: Any, function: Callable[[], Any]) -> None:
+        old, new = list[Any](), list[Any]()
+        flatten(result, old)
+        gradients = [parameter.grad for parameter in self.parameters]
+        with torch.enable_grad():
+            flatten(function(), new)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        for mine, theirs in zip(old, new, strict=True):
+            if isinstance(mine, torch.Tensor) and mine is not theirs:
+                mine.detach().copy_(theirs.detach())
+
+
+@pytest.fixture
+def replays(monkeypatch: pytest.MonkeyPatch) -> Replays:
+    """Let captured steps with ``use_graphs`` set be recorded and replayed without a GPU."""
+    replays = Replays()
+    monkeypatch.setattr(GraphMemory, "of", lambda device: replays)
+    return replays

@@ -4,11 +4,14 @@
 import copy
 import gc
 import logging
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from physicsnemo import ModelMetaData, Module
+from physicsnemo.core.capture.decorator import _why_no_graphs
 from physicsnemo.utils import StaticCaptureEvaluateNoGrad, StaticCaptureTraining
 from physicsnemo.utils.capture import _StaticCapture
 
@@ -47,44 +50,24 @@ def optimizer_of(model):
     return torch.optim.AdamW(model.parameters(), lr=0.01)
 
 
-def train_by_hand(model, clip=None, dtype=None):
+def train_by_hand(model, dtype=None):
     optimizer, losses = optimizer_of(model), []
     for x, y in batches():
         optimizer.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is not None):
             loss = torch.nn.functional.mse_loss(model(x), y)
         loss.backward()
-        if clip is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
         optimizer.step()
         losses.append(loss.detach())
     return torch.stack(losses)
 
 
-def train_captured(model, in_place=False, **options):
+def train_captured(model, **options):
     @StaticCaptureTraining(model=model, optim=optimizer_of(model), **options)
     def step(x, y):
         return torch.nn.functional.mse_loss(model(x), y)
 
-    x_buffer, y_buffer = torch.empty(5, 3), torch.empty(5, 1)
-    losses = []
-    for x, y in batches():
-        if in_place:
-            x, y = x_buffer.copy_(x), y_buffer.copy_(y)
-        losses.append(step(x, y))
-    return torch.stack(losses)
-
-
-@pytest.mark.parametrize("in_place", [False, True])
-@pytest.mark.parametrize("clip", [None, 0.05])
-def test_training_equals_a_loop_by_hand(in_place, clip):
-    model = make()
-    twin = copy.deepcopy(model)
-    expected = train_by_hand(twin, clip)
-    losses = train_captured(model, in_place, use_amp=False, gradient_clip_norm=clip)
-    assert torch.equal(losses, expected)
-    for ours, theirs in zip(model.state_dict().values(), twin.state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs)
+    return torch.stack([step(x, y) for x, y in batches()])
 
 
 def test_autocast_is_bfloat16_where_the_metadata_allows_it():
@@ -108,12 +91,78 @@ def test_loss_may_be_kept_and_has_no_graph():
     assert len(losses.unique()) == len(losses)
 
 
-@pytest.mark.parametrize("result", [3.0, torch.ones(()), torch.ones(2, requires_grad=True)])
-def test_a_step_must_return_the_loss(result):
+class Output(NamedTuple):
+    prediction: torch.Tensor
+    loss: torch.Tensor
+
+
+@pytest.mark.parametrize(
+    ("wrap", "find"),
+    [
+        (lambda loss, x: loss, lambda result: result),
+        (lambda loss, x: (loss, x), lambda result: result[0]),
+        (lambda loss, x: [[loss], x], lambda result: result[0][0]),
+        (lambda loss, x: {"x": x, "loss": loss}, lambda result: result["loss"]),
+        (lambda loss, x: {"x": x, "loss": (loss, 3)}, lambda result: result["loss"][0]),
+        (lambda loss, x: Output(x, loss), lambda result: result.loss),
+        (lambda loss, x: SimpleNamespace(x=x, loss=loss), lambda result: result.loss),
+    ],
+)
+def test_the_loss_is_found_among_results(wrap, find):
+    model = make()
+
+    @StaticCaptureTraining(model=model, optim=optimizer_of(model), use_amp=False)
+    def step(x, y):
+        output = model(x)
+        return wrap(torch.nn.functional.mse_loss(output, y), output.sum())
+
+    results = [step(x, y) for x, y in batches()]
+    losses = torch.stack([find(result).detach() for result in results])
+    assert torch.equal(losses, train_by_hand(make()))
+    assert type(results[0]) is type(wrap(torch.ones(()), None))
+
+
+@pytest.mark.parametrize(
+    ("result", "got"),
+    [
+        (3.0, "float"),
+        (None, "NoneType"),
+        ((), "tuple"),
+        ({"x": 1}, "dict"),
+        ({"loss": 3.0}, "float"),
+        (torch.ones(()), r"a tensor of shape \(\), requires_grad=False"),
+        (torch.ones(2, requires_grad=True), r"a tensor of shape \(2,\), requires_grad=True"),
+    ],
+)
+def test_a_step_must_return_the_loss(result, got):
     model = make()
     step = StaticCaptureTraining(model, optimizer_of(model), use_amp=False)(lambda: result)
-    with pytest.raises(ValueError, match="must return the loss, one number with gradient; got"):
+    with pytest.raises(ValueError, match=f"must return the loss, one number .*; got {got}"):
         step()
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5])
+def test_accumulation_is_a_whole_number(steps):
+    model = make()
+    with pytest.raises(ValueError, match=f"accumulation_steps must be a whole .*, got {steps}"):
+        StaticCaptureTraining(model, optimizer_of(model), accumulation_steps=steps)
+
+
+def test_verification_is_of_some_replays():
+    with pytest.raises(ValueError, match="verify must be a number of replays from 0 on, got -1"):
+        StaticCaptureEvaluateNoGrad(make(), verify=-1)
+
+
+def test_sharded_and_distributed_models_have_no_graphs():
+    """A device other than CUDA never has them, so the reason is asked for by itself."""
+    model = make(cuda_graphs=True)
+    assert _why_no_graphs(model, model, model.meta) is None
+    assert "does not set cuda_graphs" in _why_no_graphs(model, model, ModelMetaData())
+    model.inner_model.register_buffer("elsewhere", torch.zeros(1, device="meta"))
+    assert "are on cpu, meta" in _why_no_graphs(model, model, model.meta)
+    wrapper = type("Wrapper", (torch.nn.Module,), {"__module__": "torch.distributed.fsdp.x"})()
+    wrapper.module = model
+    assert "sharded or quantized" in _why_no_graphs(wrapper, model, model.meta)
 
 
 def test_gradients_of_parameters_outside_the_optimizer_do_not_pile_up():

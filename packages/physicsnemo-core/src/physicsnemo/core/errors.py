@@ -2,6 +2,10 @@
 """The exceptions and warnings that physicsnemo-core adds to Python's own."""
 
 
+class CaptureError(RuntimeError):
+    """A replayed step does not compute what an eager one does."""
+
+
 class CheckpointError(OSError):
     """A checkpoint cannot be read or written; the text says which part and why."""
 
@@ -19,7 +23,7 @@ class NamespaceWarning(UserWarning):
 
 
 class RegistryWarning(UserWarning):
-    """Two installed distributions register a model under one name."""
+    """Installed distributions register a model under one name, or do not fit each other."""
 
 
 class PluginError(RuntimeError):

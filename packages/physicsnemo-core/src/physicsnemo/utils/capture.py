@@ -1,105 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decorators that run a training or evaluation step with AMP, CUDA graphs and compilation."""
 
-import functools
 import logging
-from collections.abc import Callable
-from typing import Any, ClassVar
 
 import torch
-from torch.utils import _pytree as pytree
 
-from physicsnemo.core.graphs import GraphedCall
-from physicsnemo.core.precision import choose_precision
-from physicsnemo.core.scalers import ScalerStore, State
-from physicsnemo.models.meta import ModelMetaData
-from physicsnemo.models.module import Module
+from physicsnemo.core.capture.decorator import StaticCapture as _StaticCapture
+from physicsnemo.core.capture.programs import Evaluation, Program, Step
+from physicsnemo.core.capture.training import Training
 
 __all__ = ["StaticCaptureEvaluateNoGrad", "StaticCaptureTraining"]
-
-Step = Callable[..., Any]
-
-
-class _StaticCapture:
-    """What both decorators share: the model, the precision, and the choice to use graphs."""
-
-    _scalers: ClassVar[ScalerStore] = ScalerStore()
-
-    def __init__(
-        self,
-        model: torch.nn.Module,
-        optim: torch.optim.Optimizer | None = None,
-        logger: logging.Logger | None = None,
-        use_graphs: bool = True,
-        use_autocast: bool = True,
-        use_gradscaler: bool = True,
-        compile: bool = False,
-        cuda_graph_warmup: int = 11,
-        amp_type: torch.dtype = torch.float16,
-        gradient_clip_norm: float | None = None,
-        label: str | None = None,
-    ) -> None:
-        self.logger = logger or logging.getLogger("capture")
-        self.model, self.optim = _unwrap(model), optim
-        self.compile, self.cuda_graph_warmup = compile, cuda_graph_warmup
-        self.gradient_clip_norm = gradient_clip_norm
-        meta, device = self.model.meta or ModelMetaData(), self.model.device
-        self.use_graphs = use_graphs and device.type == "cuda"
-        if self.use_graphs and not meta.cuda_graphs:
-            self.logger.warning(
-                "CUDA graphs are off: the metadata of %s does not set cuda_graphs", meta.name
-            )
-            self.use_graphs = False
-        self.precision = choose_precision(
-            meta, device, use_autocast, use_gradscaler, amp_type, self.logger
-        )
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.scale)
-        self.label = label if optim is None else self._scalers.add(self.scaler, label, self.logger)
-
-    def __call__(self, fn: Step) -> Step:
-        """Decorate a step function."""
-        step = self._make_step(torch.compile(fn) if self.compile else fn)
-        return functools.wraps(fn)(step)
-
-    def _make_step(self, fn: Step) -> Step:
-        raise NotImplementedError
-
-    def _graphed(self, function: Step) -> Step:
-        if not self.use_graphs:
-            return function
-        mode = functools.partial(getattr, self.model, "training")
-        return GraphedCall(function, self.cuda_graph_warmup, mode, self.logger)
-
-    @classmethod
-    def state_dict(cls) -> State:
-        """Return the states of the gradient scalers of all captures, by their labels."""
-        return cls._scalers.state_dict()
-
-    @classmethod
-    def load_state_dict(cls, state_dict: State) -> None:
-        """Restore gradient scalers by label, those of captures yet to be made included.
-
-        Raises
-        ------
-        ValueError
-            If a state does not fit its scaler.
-        """
-        cls._scalers.load_state_dict(state_dict)
-
-    @classmethod
-    def reset_state(cls) -> None:
-        """Forget all gradient scalers and loaded states."""
-        cls._scalers.clear()
 
 
 class StaticCaptureTraining(_StaticCapture):
     """Make a training step of a function that returns the loss.
 
-    The step zeroes the gradients, calls the function under autocast, calls ``backward`` on the
-    loss, clips the gradients where asked to, and advances the optimizer. On a GPU, a model whose
-    metadata sets ``cuda_graphs`` has forward and backward pass recorded as a CUDA graph after
-    ``cuda_graph_warmup`` ordinary steps. Tensors may be new ones at each call, or the same ones
-    written in place.
+    A step zeroes the gradients, calls the function under autocast, calls ``backward`` on the loss,
+    clips the gradients where asked to, and advances the optimizer. The function returns the loss
+    alone, first in a tuple or list, or among other things under the name ``loss``, as an item or
+    as an attribute. The caller gets all that it returns, without gradients, to keep.
+
+    On a GPU, a model whose metadata sets ``cuda_graphs`` has the step recorded as a CUDA graph
+    after ``cuda_graph_warmup`` ordinary calls, and later calls replay the recording, as long as it
+    computes the same; the decorated function has a method ``replays()`` that counts them. The graph
+    holds the whole step for Adam and AdamW with ``fused=True`` or ``capturable=True`` and SGD with
+    ``fused=True``, learning rates being read from ``param_groups`` at each call; other optimizers
+    make their step outside, which is logged. Gradients (``parameter.grad``) can be read until the
+    next captured call.
+
+    What a recording bakes in is watched: the shapes of tensors and the numbers among the
+    arguments, and whatever the code of the function and of what it calls reads by name, in
+    closures, globals, defaults and attributes. If that changes, another recording is made, or, if
+    it changes all the time, the steps run as without graphs, which is logged. The values of
+    tensors may change in any way. Not watched is what is found only by running code (the inside of
+    libraries, sets, queues or large containers, hooks of tensors): ``verify`` finds it.
+
+    Calls whose arguments contain tensors that are on another device or require gradients, or
+    objects that are no tuples, lists, dictionaries or dataclasses, run as without graphs, which is
+    logged as well.
 
     Parameters
     ----------
@@ -116,18 +54,33 @@ class StaticCaptureTraining(_StaticCapture):
     compile
         Whether to compile the function with ``torch.compile``.
     cuda_graph_warmup
-        Number of ordinary steps before a graph is recorded; ``DistributedDataParallel`` needs 11.
+        Number of ordinary calls before one is recorded; ``DistributedDataParallel`` needs 11.
     amp_type
         Type for autocast, ``torch.float16`` or ``torch.bfloat16``; a CPU always uses bfloat16.
     gradient_clip_norm
         Largest norm of all gradients together, by default unlimited.
     label
         Name of the gradient scaler's state in :meth:`state_dict`, by default ``scaler_<number>``.
+    accumulation_steps
+        Number of calls that make one step of the optimizer, which descends the mean of their
+        losses; each call returns its own loss. Calls left over at the end of an epoch count
+        towards the next step.
+    verify
+        Number of first replays to compare with an ordinary call on the same data, or True for
+        three. Slow, but finds what is not watched.
 
     Raises
     ------
     ValueError
-        If the model is no :class:`physicsnemo.Module`, or ``amp_type`` another type.
+        If the model is no :class:`physicsnemo.Module`, ``amp_type`` another type, or a number out
+        of range; by the step, if the function does not return a loss.
+    CaptureError
+        By the step, if ``verify`` finds a replay that differs from an ordinary call.
+
+    Notes
+    -----
+    What the function raises, the step raises. The gradients of an unfinished accumulation are then
+    lost, and the next call begins another.
 
     Examples
     --------
@@ -158,6 +111,8 @@ class StaticCaptureTraining(_StaticCapture):
         amp_type: torch.dtype = torch.float16,
         gradient_clip_norm: float | None = None,
         label: str | None = None,
+        accumulation_steps: int = 1,
+        verify: bool | int = False,
     ) -> None:
         super().__init__(
             model,
@@ -171,70 +126,44 @@ class StaticCaptureTraining(_StaticCapture):
             amp_type=amp_type,
             gradient_clip_norm=gradient_clip_norm,
             label=label,
+            accumulation_steps=accumulation_steps,
+            verify=verify,
         )
 
-    def _make_step(self, fn: Step) -> Step:
-        def differentiate(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, list[Any]]:
-            # Gradients are dropped, not zeroed: so those of a recording live in its own memory.
-            self.model.zero_grad(set_to_none=True)
-            self.optim.zero_grad(set_to_none=True)
-            with self.precision.context():
-                loss = _as_loss(fn(*args, **kwargs))
-            self.scaler.scale(loss).backward()
-            return loss.detach(), self._gradients() if self.use_graphs else []
-
-        run = self._graphed(differentiate)
-
-        def step(*args: Any, **kwargs: Any) -> torch.Tensor:
-            loss: torch.Tensor
-            loss, gradients = run(*args, **kwargs)
-            for parameter, gradient in gradients:
-                parameter.grad = gradient
-            self._update()
-            return loss.clone()
-
-        return step
-
-    def _gradients(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Return the tensors that a recording writes gradients to, for each replay to put back."""
-        groups = (group["params"] for group in self.optim.param_groups)
-        parameters = dict.fromkeys([*self.model.parameters(), *(p for g in groups for p in g)])
-        return [(p, p.grad) for p in parameters if p.grad is not None]
-
-    def _update(self) -> None:
-        if self.gradient_clip_norm is not None:
-            self.scaler.unscale_(self.optim)
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip_norm)
-        self.scaler.step(self.optim)
-        self.scaler.update()
+    def _program(self, fn: Step) -> Program:
+        return Training(
+            fn,
+            self.model,
+            self.wrapper,
+            self.optim,
+            self.scaler,
+            self.precision,
+            self.gradient_clip_norm,
+            self.accumulation_steps,
+            self.logger,
+        )
 
 
 class StaticCaptureEvaluateNoGrad(_StaticCapture):
     """Make an evaluation step of a function: no gradients, autocast, CUDA graphs.
 
+    The function may return anything. When it is recorded as a CUDA graph, and what is watched then,
+    is said at :class:`StaticCaptureTraining`.
+
     Parameters
     ----------
-    model
-        A :class:`physicsnemo.Module`, or a wrapper such as ``DistributedDataParallel`` around one.
-    logger
-        Where decisions are logged, by default the logger ``capture``.
-    use_graphs
-        Whether to use CUDA graphs, where the device and the model allow it.
-    use_amp
-        Whether to use autocast, where the model allows it.
-    compile
-        Whether to compile the function with ``torch.compile``.
-    cuda_graph_warmup
-        Number of ordinary calls before a graph is recorded.
-    amp_type
-        Type for autocast, ``torch.float16`` or ``torch.bfloat16``; a CPU always uses bfloat16.
+    model, logger, use_graphs, use_amp, compile, cuda_graph_warmup, amp_type, verify
+        As for :class:`StaticCaptureTraining`; there is no gradient scaler.
     label
-        Accepted for symmetry with :class:`StaticCaptureTraining`; evaluation has no scaler.
+        Accepted for symmetry, and not used.
 
     Raises
     ------
     ValueError
-        If the model is no :class:`physicsnemo.Module`, or ``amp_type`` another type.
+        If the model is no :class:`physicsnemo.Module`, ``amp_type`` another type, or ``verify``
+        negative.
+    CaptureError
+        By the step, if ``verify`` finds a replay that differs from an ordinary call.
 
     Examples
     --------
@@ -258,6 +187,7 @@ class StaticCaptureEvaluateNoGrad(_StaticCapture):
         cuda_graph_warmup: int = 11,
         amp_type: torch.dtype = torch.float16,
         label: str | None = None,
+        verify: bool | int = False,
     ) -> None:
         super().__init__(
             model,
@@ -269,36 +199,8 @@ class StaticCaptureEvaluateNoGrad(_StaticCapture):
             cuda_graph_warmup=cuda_graph_warmup,
             amp_type=amp_type,
             label=label,
+            verify=verify,
         )
 
-    def _make_step(self, fn: Step) -> Step:
-        def evaluate(*args: Any, **kwargs: Any) -> Any:
-            with torch.no_grad(), self.precision.context():
-                return fn(*args, **kwargs)
-
-        run = self._graphed(evaluate)
-        if not self.use_graphs:
-            return run
-        # A replay overwrites the recording's outputs; the caller gets copies to keep.
-        return lambda *args, **kwargs: pytree.tree_map_only(
-            torch.Tensor, torch.clone, run(*args, **kwargs)
-        )
-
-
-def _unwrap(model: torch.nn.Module) -> Module:
-    inner = model if isinstance(model, Module) else getattr(model, "module", model)
-    if not isinstance(inner, Module):
-        raise ValueError(
-            f"Model not a PhysicsNeMo Module! Got {type(model).__name__}; subclass "
-            f"physicsnemo.Module, or convert the class with physicsnemo.Module.from_torch"
-        )
-    return inner
-
-
-def _as_loss(result: Any) -> torch.Tensor:
-    if isinstance(result, torch.Tensor) and result.numel() == 1 and result.requires_grad:
-        return result
-    got = type(result).__name__
-    if isinstance(result, torch.Tensor):
-        got = f"a tensor of shape {tuple(result.shape)}, requires_grad={result.requires_grad}"
-    raise ValueError(f"a training step must return the loss, one number with gradient; got {got}")
+    def _program(self, fn: Step) -> Program:
+        return Evaluation(fn, self.model, self.precision)

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which optimizers can be part of a CUDA graph, and what that takes."""
+
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import optimizer as shared
+
+from physicsnemo.core.capture.structure import Same
+
+_BOUND = ("lr", "capturable")
+"""Entries of a parameter group that a recording replaces by its own."""
+
+
+def why_outside(optimizer: Optimizer) -> str | None:
+    """Return why a CUDA graph cannot hold the step of an optimizer, None if it can."""
+    name = type(optimizer).__name__
+    if type(optimizer) not in (Adam, AdamW, SGD):
+        return f"{name} is not known to run without the host"
+    if not all(_runs_on_device(optimizer, group) for group in optimizer.param_groups):
+        return f"{name} reads its state on the host; make it with fused=True"
+    if any(p.device.type != "cuda" for p in parameters(optimizer)):
+        return f"{name} has parameters that are not on a CUDA device"
+    if any(_hooks(optimizer)):
+        return f"{name} has hooks, which a replay would not call"
+    step = vars(optimizer).get("step")
+    if step is not None and not hasattr(step, "_wrapped_by_lr_sched"):
+        return f"the step method of {name} was replaced"
+    return None
+
+
+def settings(optimizer: Optimizer) -> Hashable:
+    """Return what a recording of the step bakes in: all but the learning rates and the state."""
+    groups = (
+        (
+            tuple(map(id, group["params"])),
+            *(
+                (key, _hashable(value))
+                for key, value in group.items()
+                if key not in ("params", *_BOUND)
+            ),
+        )
+        for group in optimizer.param_groups
+    )
+    return (Same(vars(optimizer).get("step")), *map(len, _hooks(optimizer)), *groups)
+
+
+def parameters(optimizer: Optimizer) -> list[Tensor]:
+    """Return the parameters of all groups."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def state_tensors(optimizer: Optimizer) -> list[Tensor]:
+    """Return the tensors of an optimizer's state."""
+    return [value for value in state_objects(optimizer) if isinstance(value, Tensor)]
+
+
+def state_objects(optimizer: Optimizer) -> list[Any]:
+    """Return what an optimizer's state consists of, to see by identity whether it was replaced."""
+    return list(chain.from_iterable(map(dict.values, optimizer.state.values())))
+
+
+def has_state(optimizer: Optimizer) -> bool:
+    """Return whether all state exists that a step needs: a recording would make it anew each time.
+
+    A gradient scaler that skips the first steps leaves Adam without.
+    """
+    return all(
+        optimizer.state.get(parameter)
+        for group in optimizer.param_groups
+        if not isinstance(optimizer, SGD) or group["momentum"]
+        for parameter in group["params"]
+        if parameter.grad is not None
+    )
+
+
+class LearningRates:
+    """Tensors that recordings read learning rates from, one for each parameter group.
+
+    They follow the groups' ``lr``, so schedules may assign numbers as always.
+
+    Parameters
+    ----------
+    optimizer
+        The optimizer.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._rates: list[Tensor] = []
+        self._values: list[Any] = []
+
+    def prepare(self) -> None:
+        """Make a tensor for each group that has none yet."""
+        for group in self._optimizer.param_groups[len(self._rates) :]:
+            device = group["params"][0].device if group["params"] else None
+            self._rates.append(torch.zeros((), dtype=torch.float32, device=device))
+            self._values.append(None)
+
+    def refresh(self) -> None:
+        """Write the groups' learning rates into the tensors, where they have changed."""
+        with torch.no_grad():
+            for index, group in enumerate(self._optimizer.param_groups[: len(self._rates)]):
+                rate = group["lr"]
+                if isinstance(rate, Tensor):
+                    self._rates[index].copy_(rate, non_blocking=True)
+                    self._values[index] = None
+                elif rate != self._values[index]:
+                    self._rates[index].fill_(rate)
+                    self._values[index] = rate
+
+    @contextmanager
+    def bound(self) -> Iterator[None]:
+        """Let the optimizer read these tensors, and allow its step to be recorded."""
+        groups = self._optimizer.param_groups
+        before = [{key: group[key] for key in _BOUND if key in group} for group in groups]
+        recording = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+        try:
+            for group, rate in zip(groups, self._rates, strict=True):
+                group["lr"] = rate
+                if recording and "capturable" in group:
+                    group["capturable"] = True
+            yield
+        finally:
+            for group, own in zip(groups, before, strict=True):
+                group.update(own)
+
+
+def step_if_finite(optimizer: Optimizer, scaler: torch.amp.GradScaler) -> None:
+    """Advance an optimizer unless gradients overflowed, without asking the device.
+
+    Fused optimizers can skip a step by themselves; for others, what the step has changed is
+    turned back.
+    """
+    if not scaler.is_enabled() or getattr(optimizer, "_step_supports_amp_scaling", False):
+        scaler.step(optimizer)
+        return
+    if scaler._per_optimizer_states[id(optimizer)]["stage"].name == "READY":
+        scaler.unscale_(optimizer)
+    found = scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"].values()
+    overflowed = torch.stack([value.reshape(()) for value in found]).amax() > 0
+    changed = [*(p.detach() for p in parameters(optimizer)), *state_tensors(optimizer)]
+    before = [tensor.clone() for tensor in changed]
+    optimizer.step()
+    with torch.no_grad():
+        for tensor, old in zip(changed, before, strict=True):
+            torch.where(overflowed, old, tensor, out=tensor)
+
+
+def _runs_on_device(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+    if group.get("differentiable"):
+        return False
+    return bool(group.get("fused") or (not isinstance(optimizer, SGD) and group["capturable"]))
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, Tensor):
+        return id(value)
+    return tuple(map(_hashable, value)) if isinstance(value, tuple | list) else value
+
+
+def _hooks(optimizer: Optimizer) -> tuple[dict[int, Any], ...]:
+    return (
+        *(optimizer._optimizer_step_pre_hooks, optimizer._optimizer_step_post_hooks),
+        *(shared._global_optimizer_pre_hooks, shared._global_optimizer_post_hooks),
+    )

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comparison of a replay with an eager call."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from physicsnemo.core.capture.randomness import HostRandomness
+from physicsnemo.core.capture.structure import map_tensors, name_leaves
+from physicsnemo.core.errors import CaptureError
+
+TOLERANCE = 1e-3
+"""Largest accepted relative difference, in the norm of each tensor."""
+
+
+class Verification:
+    """Run a call eagerly, turn everything back, and compare with the replay that follows.
+
+    Parameters
+    ----------
+    state
+        All tensors that the call changes.
+    run
+        The eager call.
+    """
+
+    def __init__(self, state: Iterable[Tensor], run: Callable[[], Any]) -> None:
+        self._state = list(state)
+        before, on_host = _copies(self._state), HostRandomness()
+        on_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        self._expected = map_tensors(run(), _copy)
+        self._expected_state = _copies(self._state)
+        with torch.no_grad():
+            for tensor, value in zip(self._state, before, strict=True):
+                tensor.copy_(value)
+        on_host.restore()
+        if on_device is not None:
+            torch.cuda.set_rng_state(on_device)
+
+    @torch.no_grad()
+    def compare(self, result: Any) -> None:
+        """Compare with what the replay did.
+
+        Raises
+        ------
+        CaptureError
+            If its result, or a tensor that it changed, is another one.
+        """
+        mine = [*name_leaves(result, "result"), *name_leaves(self._state, "state")]
+        theirs = [*name_leaves(self._expected, ""), *name_leaves(self._expected_state, "")]
+        for (name, one), (_, other) in zip(mine, theirs, strict=True):
+            problem = _difference(one, other)
+            if problem is not None:
+                raise CaptureError(
+                    f"a replayed step differs from an eager one: {name} {problem}. The step "
+                    f"depends on something that cannot be watched; pass it as an argument, or use "
+                    f"use_graphs=False"
+                )
+
+
+def _copies(tensors: list[Tensor]) -> list[Tensor]:
+    return [_copy(tensor) for tensor in tensors]
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
+
+
+def _difference(mine: Any, theirs: Any) -> str | None:
+    if not isinstance(mine, Tensor):
+        return None if mine == theirs else f"is {mine!r} instead of {theirs!r}"
+    if mine.shape != theirs.shape:
+        return f"has the shape {tuple(mine.shape)} instead of {tuple(theirs.shape)}"
+    error = _relative_error(mine, theirs)
+    if error <= TOLERANCE:
+        return None
+    return f"(of shape {tuple(mine.shape)}) has a relative error of {error:.1e}"
+
+
+def _relative_error(mine: Tensor, theirs: Tensor) -> float:
+    if torch.equal(mine, theirs) or not mine.numel():
+        return 0.0
+    finite = mine.isfinite() & theirs.isfinite()
+    if bool(mine.isfinite().all()) != bool(theirs.isfinite().all()) or not finite.any():
+        return float("inf")
+    precise = torch.promote_types(theirs.dtype, torch.float64)
+    expected = theirs[finite].to(precise)
+    scale = expected.norm().real.clamp_min(torch.finfo(torch.float32).tiny)
+    return float((mine[finite].to(precise) - expected).norm() / scale)

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When calls are recorded and replayed, with a stand-in for CUDA graphs."""
+
+import logging
+import random
+from collections import deque
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from physicsnemo import ModelMetaData, Module
+from physicsnemo.utils import StaticCaptureEvaluateNoGrad
+
+WARMUP = 3
+
+pytestmark = pytest.mark.usefixtures("replays")
+
+
+def make():
+    def build():
+        return torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8))
+
+    return Module.from_torch(build, ModelMetaData(cuda_graphs=True))()
+
+
+def evaluation(function, model=None, warmup=WARMUP, **options):
+    capture = StaticCaptureEvaluateNoGrad(
+        model or make().eval(), use_amp=False, cuda_graph_warmup=warmup, **options
+    )
+    capture.use_graphs = True
+    return capture(function)
+
+
+@pytest.mark.parametrize("raises", ["recording", "always"])
+def test_an_error_while_recording(caplog, raises):
+    """What fails only while it is recorded runs eagerly; what always fails shows its own error."""
+    calls = deque([0])
+
+    def function(x):
+        calls[0] += 1
+        if calls[0] == WARMUP + 1 or (raises == "always" and calls[0] == WARMUP + 2):
+            raise KeyError("of the function")
+        return x + 1
+
+    step = evaluation(function)
+    x = torch.zeros(2)
+    for _ in range(WARMUP):
+        step(x)
+    if raises == "always":
+        with pytest.raises(KeyError, match="of the function") as caught:
+            step(x)
+        assert caught.value.__context__ is None
+    assert torch.equal(step(x), x + 1)
+    assert torch.equal(step(x), x + 1)
+    assert step.replays() == (2 if raises == "always" else 0)
+    assert ("cannot be recorded: KeyError: 'of the function'" in caplog.text) == (
+        raises == "recording"
+    )
+
+
+def test_results_may_be_kept():
+    step = evaluation(lambda x: {"y": [x + 1, None, 3]})
+    outputs = [step(torch.full((2,), float(n))) for n in range(10)]
+    assert step.replays() == 10 - WARMUP
+    for n, output in enumerate(outputs):
+        assert output["y"][1:] == [None, 3]
+        assert output["y"][0].tolist() == [n + 1, n + 1]
+
+
+@pytest.mark.parametrize("same_first", [True, False])
+def test_tensors_may_be_the_same_or_new_ones(same_first):
+    step = evaluation(lambda x: 2 * x)
+    same = torch.zeros(2)
+    for number in range(20):
+        x = same.fill_(number) if (number < 10) == same_first else torch.full((2,), float(number))
+        assert step(x).tolist() == [2 * number] * 2
+    assert step.replays() == 20 - WARMUP
+
+
+def test_an_input_that_is_written_to_is_written():
+    step = evaluation(lambda x: x.add_(1.0).sum(), verify=2)
+    for _ in range(8):
+        x = torch.zeros(4)
+        assert step(x) == 4
+        assert x.tolist() == [1.0] * 4
+    assert step.replays() == 8 - WARMUP
+
+
+def test_inference_mode():
+    step = evaluation(lambda x: x.add_(1.0).sum())
+    with torch.inference_mode():
+        for _ in range(8):
+            x = torch.zeros(4)
+            assert step(x) == 4
+            assert x.tolist() == [1.0] * 4
+    assert step.replays() == 8 - WARMUP
+
+
+@dataclass(frozen=True)
+class Sample:
+    x: torch.Tensor
+    rest: dict[str, Any]
+
+
+def test_arguments_may_be_nested():
+    step = evaluation(lambda sample, *, shift: sample.x * sample.rest["weight"] + shift[0])
+    for number in range(10):
+        x, shift = torch.full((2,), float(number)), [torch.ones(()), None, "text"]
+        sample = Sample(x, {"weight": 2.0, "none": None})
+        assert step(sample, shift=shift).tolist() == [2 * number + 1] * 2
+    assert step.replays() == 10 - WARMUP
+
+
+@pytest.mark.parametrize("functions", ["new", "same"])
+def test_functions_among_the_arguments_run_eagerly(functions, caplog):
+    step = evaluation(lambda x, function: function(x))
+    x = torch.ones(2)
+    for number in range(8):
+        assert step(x, lambda y, number=number: number * y).tolist() == [number] * 2
+    assert step.replays() == 0
+    assert "args[1] is a function, whose contents cannot be watched" in caplog.text
+    for _ in range(8):
+        step(x, torch.nn.functional.relu)
+    assert step.replays() == 8 - WARMUP
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        (SimpleNamespace(y=1.0), "is a SimpleNamespace, whose contents cannot be watched"),
+        ({1.0}, "is a set, whose contents cannot be watched"),
+        (torch.eye(2).to_sparse(), "is a tensor of type Tensor, torch.sparse_coo"),
+        (torch.zeros(2, device="meta"), "is on meta; move it to cpu before the call"),
+    ],
+)
+def test_what_cannot_be_watched_runs_eagerly(argument, reason, caplog):
+    step = evaluation(lambda x, nest: x + 1)
+    for _ in range(6):
+        step(torch.zeros(2), {"a": [argument]})
+    assert step.replays() == 0
+    assert caplog.text.count(f"without CUDA graphs: args[1]['a'][0] {reason}") == 1
+
+
+def test_results_that_cannot_be_copied_run_eagerly(caplog):
+    step = evaluation(lambda x: {"a": SimpleNamespace(y=2 * x)})
+    outputs = [step(torch.full((1,), float(n))) for n in range(8)]
+    assert [output["a"].y.item() for output in outputs] == [2.0 * n for n in range(8)]
+    assert step.replays() == 0
+    assert "its result['a'] is a SimpleNamespace, which cannot be copied" in caplog.text
+
+
+def test_draws_on_the_host_run_eagerly(caplog):
+    step = evaluation(lambda x: x * random.random())
+    random.seed(0)
+    got = [step(torch.ones(1)).item() for _ in range(8)]
+    random.seed(0)
+    assert got == pytest.approx([random.random() for _ in range(8)])
+    assert step.replays() == 0
+    assert "it draws random numbers on the host" in caplog.text
+
+
+def test_a_number_that_changes_each_time_is_named_once(caplog):
+    step = evaluation(lambda x, number: x * number)
+    for number in range(40):
+        assert step(torch.ones(2), number).tolist() == [number] * 2
+    assert step.replays() == 0
+    texts = [text for text in caplog.messages if "since it changes each time" in text]
+    assert len(texts) == 1
+    assert "args[1] changes from 14 to 15; pass numbers that change as tensors" in texts[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda x, n: ((x, [None] * n), {}), "the nesting of the arguments changes"),
+        (lambda x, n: ((x.new_zeros(n), ()), {}), "args[0] changes its shape or another property"),
+        (lambda x, n: ((x, ()), {"flag": n}), "kwargs['flag'] changes from 14 to 15; pass numbers"),
+    ],
+)
+def test_what_changes_is_named(change, named, caplog):
+    step = evaluation(lambda x, nest, flag=0: x.sum())
+    for number in range(20):
+        args, kwargs = change(torch.ones(2), number)
+        step(*args, **kwargs)
+    assert named in caplog.text
+
+
+def test_surroundings_that_change_are_named(caplog):
+    weight = 0.0
+
+    def function(x):
+        return weight * x
+
+    step = evaluation(function)
+    for number in range(20):
+        weight = float(number)
+        assert step(torch.ones(1)).item() == weight
+    assert "'weight', which the step reads from outside its arguments, changes" in caplog.text
+    for _ in range(8):
+        assert step(torch.ones(1)).item() == weight
+    assert step.replays() == 8 + 1 - WARMUP
+
+
+def test_attributes_of_the_model_that_change_are_named(caplog):
+    model = make().eval()
+    step = evaluation(model, model)
+    for number in range(20):
+        model.inner_model[1].eps = 1e-5 * (number + 1)
+        step(torch.ones(1, 3))
+    assert "'model.inner_model.1.eps', which the step reads" in caplog.text
+
+
+def test_kinds_of_calls_are_bounded(caplog):
+    step = evaluation(lambda x: x + 1, warmup=1)
+    for size in range(1, 41):
+        for number in range(3):
+            assert step(torch.full((size,), float(number))).tolist() == [number + 1] * size
+    assert step.replays() == 80
+    assert caplog.text.count("more than 16 kinds of calls were recorded") == 1
+    step(torch.zeros(40))
+    assert step.replays() == 81
+    step(torch.zeros(1))
+    assert step.replays() == 81
+
+
+def test_an_eager_step_replays_nothing():
+    step = StaticCaptureEvaluateNoGrad(make().eval(), use_amp=False)(lambda x: x)
+    for _ in range(20):
+        step(torch.ones(1))
+    assert step.replays() == 0
+
+
+def test_recordings_are_logged(caplog):
+    step = evaluation(lambda x: x)
+    with caplog.at_level(logging.INFO, "capture"):
+        for _ in range(8):
+            step(torch.ones(1))
+    assert caplog.messages == ["recorded a CUDA graph after 3 calls"]

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a captured step reads besides its arguments is seen when it changes."""
+
+import functools
+import types
+from collections import namedtuple
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+from physicsnemo import Module
+from physicsnemo.core.capture.surroundings import Surroundings
+
+WEIGHT = 1.0
+SETTINGS = {"weight": 1.0, "nested": [1.0, (2.0,)]}
+
+
+@dataclass(slots=True)
+class Slotted:
+    weight: float = 1.0
+
+
+class WithDefault:
+    weight = 1.0
+
+
+class Loss:
+    def __init__(self):
+        self.weight, self.unread = 1.0, 1.0
+
+    def __call__(self, x):
+        return self._scaled(x)
+
+    def _scaled(self, x):
+        return self.weight * x
+
+    def unused(self):
+        return self.unread
+
+
+class Property(Loss):
+    @property
+    def value(self):
+        return self.weight
+
+    @functools.cached_property
+    def cached(self):
+        return 1.0
+
+    @staticmethod
+    def shift(x):
+        return x + WEIGHT
+
+
+def make():
+    return Module.from_torch(torch.nn.Linear)(2, 2)
+
+
+def helper(x):
+    return SETTINGS["weight"] * x
+
+
+def closure_cases():
+    """Yield pairs of a function and something that changes what it computes."""
+    weight = 1.0
+
+    def read_closure(x):
+        return weight * x
+
+    def change_closure():
+        nonlocal weight
+        weight = 2.0
+
+    yield "closure", read_closure, change_closure
+
+    yield "type of a number", read_other_closure(cell := [1]), lambda: cell.__setitem__(0, 1.0)
+
+    def read_helper(x):
+        return read_closure(x)
+
+    def change_again():
+        nonlocal weight
+        weight = 3.0
+
+    yield "closure of a helper", read_helper, change_again
+    yield "lambda in a list", lambda x, f=[read_closure]: f[0](x), lambda: change_closure()
+
+
+def read_other_closure(cell):
+    return lambda x: cell[0] * x
+
+
+def scaled(weight):
+    return lambda x: weight[0] * x
+
+
+def two_of_one_name():
+    first, second = [1.0], [1.0]
+    one, two = scaled(first), scaled(second)
+    return lambda x: one(x) + two(x), lambda: second.__setitem__(0, 2.0)
+
+
+def object_case(owner, use, change):
+    return lambda x: use(owner, x), lambda: change(owner)
+
+
+def set_weight(owner):
+    owner.weight += 1.0
+
+
+TENSOR = torch.ones(2)
+Named = namedtuple("Named", "weight")
+
+
+def cases():
+    yield from (pytest.param(f, change, id=name) for name, f, change in closure_cases())
+    yield pytest.param(*two_of_one_name(), id="two closures of one name")
+    for owner in (types.SimpleNamespace(weight=1.0), Slotted(), WithDefault(), WithDefault):
+        case = object_case(owner, lambda o, x: o.weight * x, set_weight)
+        yield pytest.param(*case, id=f"attribute of {owner}"[:40])
+    for owner in (Loss(), Property()):
+        yield pytest.param(*object_case(owner, lambda o, x: o(x), set_weight), id="call")
+        yield pytest.param(owner, lambda o=owner: set_weight(o), id="callable object")
+        yield pytest.param(owner._scaled, lambda o=owner: set_weight(o), id="method")
+    owner = Property()
+    case = object_case(owner, lambda o, x: o.value * x, set_weight)
+    yield pytest.param(*case, id="property")
+    outer = types.SimpleNamespace(a=types.SimpleNamespace(b=types.SimpleNamespace(c=Loss())))
+    case = object_case(outer, lambda o, x: o.a.b.c.weight * x, lambda o: set_weight(o.a.b.c))
+    yield pytest.param(*case, id="attribute of attributes")
+    settings = {"weight": 1.0, "nested": [1.0, (2.0,)]}
+    case = object_case(settings, lambda o, x: o["weight"] * x, lambda o: o.update(weight=2.0))
+    yield pytest.param(*case, id="item")
+    case = object_case(settings, lambda o, x: o["nested"][0] * x, lambda o: o["nested"].append(1))
+    yield pytest.param(*case, id="item of an item")
+    numbers = [1.0]
+    bound = functools.partial(lambda x, numbers, factor: numbers[0] * x, numbers=numbers, factor=2)
+    yield pytest.param(bound, lambda: numbers.append(2.0), id="partial")
+    default = types.SimpleNamespace(weight=1.0)
+    yield pytest.param(
+        lambda x, *, o=default: o.weight * x, lambda: set_weight(default), id="default"
+    )
+    losses = {"a": [Loss()]}
+    case = object_case(losses, lambda o, x: o["a"][0](x), lambda o: set_weight(o["a"][0]))
+    yield pytest.param(*case, id="object in a container")
+    holder = types.SimpleNamespace(tensor=torch.ones(2))
+    case = object_case(
+        holder, lambda o, x: o.tensor * x, lambda o: setattr(o, "tensor", torch.ones(2))
+    )
+    yield pytest.param(*case, id="other tensor")
+    scalar = types.SimpleNamespace(tensor=torch.ones(()))
+    case = object_case(scalar, lambda o, x: o.tensor * x, lambda o: o.tensor.fill_(2.0))
+    yield pytest.param(*case, id="tensor on the host")
+    sparse = types.SimpleNamespace(tensor=torch.eye(2).to_sparse())
+    case = object_case(
+        sparse, lambda o, x: o.tensor @ x, lambda o: setattr(o, "tensor", torch.eye(2).to_sparse())
+    )
+    yield pytest.param(*case, id="sparse tensor")
+    number = types.SimpleNamespace(weight=np.float32(1))
+    case = object_case(
+        number, lambda o, x: o.weight * x, lambda o: setattr(o, "weight", np.float32(2))
+    )
+    yield pytest.param(*case, id="number of NumPy")
+    late = types.SimpleNamespace(weight=1.0)
+    case = object_case(late, lambda o, x: getattr(o, "w", 1) * o.weight * x, set_weight)
+    yield pytest.param(*case, id="beside an attribute that is missing")
+
+
+@pytest.mark.parametrize(("function", "change"), list(cases()))
+def test_a_change_is_seen(function, change):
+    surroundings = Surroundings(function, make())
+    before = surroundings.observe()
+    assert before.same(surroundings.observe())
+    change()
+    after = surroundings.observe()
+    assert not before.same(after)
+    assert "the step reads" in before.difference(after)
+    surroundings.refresh()
+    assert surroundings.observe().same(surroundings.observe())
+
+
+@pytest.mark.parametrize("name", ["WEIGHT", "SETTINGS"])
+def test_a_global_is_seen(name, monkeypatch):
+    surroundings = Surroundings(lambda x: WEIGHT * helper(x), make())
+    before = surroundings.observe()
+    monkeypatch.setitem(globals(), name, {"weight": 2.0} if name == "SETTINGS" else 2.0)
+    after = surroundings.observe()
+    assert f"{name!r}, which the step reads" in before.difference(after)
+
+
+def test_names_of_attributes_are_not_globals(monkeypatch):
+    """A loop that assigns the loss to a global ``loss`` does not disturb ``result.loss``."""
+    monkeypatch.setitem(globals(), "loss", 1.0)
+    surroundings = Surroundings(lambda x: x.loss, make())
+    before = surroundings.observe()
+    monkeypatch.setitem(globals(), "loss", 2.0)
+    assert before.same(surroundings.observe())
+
+
+def test_what_no_code_reads_does_not_matter():
+    loss = Loss()
+    surroundings = Surroundings(lambda x: loss(x), make())
+    before = surroundings.observe()
+    loss.unread, loss.new = 2.0, 3.0
+    assert before.same(surroundings.observe())
+
+
+def test_large_containers_are_data():
+    data = [0.0] * 5000
+    surroundings = Surroundings(lambda n: data[n], make())
+    before = surroundings.observe()
+    data[0] = 1.0
+    assert before.same(surroundings.observe())
+    data = [0.0] * 5000
+    assert not before.same(surroundings.observe())
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_mode_of_pytorch_is_seen(mode):
+    surroundings = Surroundings(make(), make())
+    before = surroundings.observe()
+    with mode():
+        after = surroundings.observe()
+    assert "a global setting of PyTorch" in before.difference(after)
+    assert not before.same(after)
+
+
+def test_parameters_without_a_shape_are_watched():
+    model = Module.from_torch(torch.nn.LazyLinear)(2)
+    surroundings = Surroundings(model, model)
+    before = surroundings.observe()
+    assert before.same(surroundings.observe())
+    model(torch.ones(3, 4))
+    assert not before.same(surroundings.observe())
+
+
+def test_tensors_are_found():
+    model, other, shift = make(), torch.nn.Linear(2, 2), torch.ones(2)
+    surroundings = Surroundings(lambda x: other(model(x)) + shift, model)
+    found = set(map(id, surroundings.tensors()))
+    expected = [*model.parameters(), *model.buffers(), *other.parameters(), shift]
+    assert found >= set(map(id, expected))
