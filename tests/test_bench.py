@@ -4,6 +4,8 @@
 import json
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,20 @@ import torch
 
 from physicsnemo import Module
 from tools.bench import startup
+from tools.bench import transforms as transforms_bench
 from tools.bench.__main__ import main
-from tools.bench.cases import CASES, QUICK, BenchCase, noise
+from tools.bench.cases import CASES, FNO, QUICK, BenchCase, noise
 from tools.bench.measure import _watch_memory
-from tools.bench.variants import MODES, Variant, forward_step, remarks, training_step
+from tools.bench.plain import PlainFNO
+from tools.bench.variants import (
+    MODES,
+    Variant,
+    check_plain,
+    forward_step,
+    remarks,
+    training_step,
+)
+from tools.bench.ways import way
 
 CPU = torch.device("cpu")
 
@@ -130,6 +142,97 @@ def test_variants_of_a_training_step_do_the_same(variant: str) -> None:
         losses[name] = torch.stack([step() for _ in range(5)])
     assert losses["eager"][-1] < losses["eager"][0]
     torch.testing.assert_close(losses[variant], losses["eager"], rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize(("dimension", "modes"), [(1, 3), (2, [4, 2]), (3, 2), (4, [1, 2, 2, 2])])
+def test_the_plain_fno_computes_the_same(dimension: int, modes: int | list[int]) -> None:
+    arguments = FNO | {"dimension": dimension, "num_fno_modes": modes, "padding": 1}
+    grid = (6, 5, 4, 7)[-dimension:]
+    case = BenchCase("x", "FNO", arguments, noise(2, 3, *grid), plain=PlainFNO)
+    check_plain(case, CPU)
+    losses = []
+    for plain in (False, True):
+        torch.manual_seed(0)  # of the targets
+        step = training_step(case, Variant(plain=plain), CPU)
+        losses.append(torch.stack([step() for _ in range(3)]))
+    torch.testing.assert_close(*losses)
+
+
+def test_a_plain_version_that_computes_something_else_is_not_timed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Negative(Module):
+        def __init__(self, model: Module) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return -self.model(x)
+
+    options = (*FAST, "--mode", "forward", "--variants", "plain", "--case", str(TINY))
+    with pytest.raises(SystemExit, match=f"could not be run: {TINY} forward plain"):
+        main(options, [replace(TINY, plain=Negative)])
+    assert "AssertionError: Tensor-likes are not close" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=f"could not be run: {TINY} forward plain"):
+        main(options, [TINY])
+    assert f"{TINY} has no plain version to compare with" in capsys.readouterr().err
+
+
+def test_how_axes_are_transformed_is_noted() -> None:
+    (case,) = (case for case in CASES if str(case) == "FNO-3d-small")
+    assert remarks(case, Variant(), CPU) == [
+        f"12 modes of 28 points by {way(28, 12, CPU)}",
+        f"24 modes of 28 points by {way(28, 24, CPU)}",
+    ]
+    wide = {"inp_shape": [72, 150], "patch_size": [1, 1], "embed_dim": 16, "depth": 1}
+    case = BenchCase(
+        "x", "AFNO", wide | {"in_channels": 1, "out_channels": 1}, noise(1, 1, 72, 150)
+    )
+    assert remarks(case, Variant(), CPU) == [
+        f"76 modes of 150 points by {way(150, 76, CPU)}",
+        f"72 modes of 72 points by {way(72, 72, CPU)}",
+    ]
+    assert remarks(TINY, Variant(), CPU) == []
+    assert (way(16, 4, CPU), way(2**16, 2**14, CPU)) == ("product", "fft")
+
+
+def test_transforms_are_timed_both_ways(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(transforms_bench, "NUMBERS", {"cpu": 2**10})
+    path = tmp_path / "transforms.json"
+    sizes = ("--points", "6", "200", "--modes", "4", "5", "100")
+    transforms_bench.main(["--device", "cpu", *sizes, "--json", str(path)])
+    rows = json.loads(path.read_text())["results"]
+    assert [(row["axis"], row["points"], row["modes"], row["chosen"]) for row in rows] == [
+        (axis, n, kept, way(n, kept, CPU))
+        for n, kept, axes in [
+            (6, 4, ("real", "complex")),
+            (6, 5, ("complex",)),
+            (200, 4, ("real", "complex")),
+            (200, 5, ("real", "complex")),
+            (200, 100, ("real", "complex")),
+        ]
+        for axis in axes
+    ]
+    assert all(row["product_s"] > 0 and row["fft_s"] > 0 for row in rows)
+    assert capsys.readouterr().out.count("complex") == 5
+
+
+def test_the_ways_that_are_timed_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    operators = []
+
+    def watch(step: Callable[[], None], device: torch.device) -> float:
+        with torch.profiler.profile() as profiler:
+            step()
+        operators.append({event.key for event in profiler.key_averages()})
+        return 1.0
+
+    monkeypatch.setattr(transforms_bench, "_time", watch)
+    row = transforms_bench._row("complex", 6, 4, CPU)
+    assert (row.ratio, row.chosen) == (1, "product")
+    assert ["aten::_fft_c2c" in names for names in operators] == [False, True]
 
 
 @pytest.mark.parametrize("variant", ["eager", "amp", "capture"])

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast the models are: ``python -m tools.bench``, and the imports: ``tools.bench.startup``.
 
+``tools.bench.transforms`` measures by what number of modes to choose how axes are transformed.
+
 ``cases.py`` names what is timed, ``variants.py`` makes a step of it, ``measure.py`` times steps
-side by side, and ``report.py`` shows the results. A new benchmark is a new case.
+side by side, and ``report.py`` shows the results. A new benchmark is a new case. What ``plain.py``
+holds is what the library's models are compared with.
 """

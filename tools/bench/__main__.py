@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None, cases: Sequence[BenchCase] = CA
     for case in map(known.__getitem__, options.case):
         for mode in options.mode:
             run, failed = measure(
-                case, mode, options.variants, options.device, options.min_run_time
+                case, mode, options.variants, options.device, options.min_run_time, options.costs
             )
             _show(f"{case}, {mode}, {_name(options.device)}", run, failed)
             results += run
@@ -54,7 +54,7 @@ def _parser(names: list[str]) -> argparse.ArgumentParser:
         type=_variants,
         default="capture,amp",
         metavar="A,B,...",
-        help="capture, compile, amp, or a combination such as capture+amp; eager always comes too",
+        help="plain, capture, compile, amp, or some joined as in capture+amp; eager comes too",
     )
     parser.add_argument(
         "--device", type=_device, default="cuda" if torch.cuda.is_available() else "cpu"
@@ -63,6 +63,7 @@ def _parser(names: list[str]) -> argparse.ArgumentParser:
     parser.add_argument(
         "--min-run-time", type=float, default=1.0, metavar="SECONDS", help="of each variant"
     )
+    parser.add_argument("--costs", action="store_true", help="profile: what takes most time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
     return parser
 
@@ -114,7 +115,7 @@ def _row(result: Result) -> Sequence[str]:
         f"{result.ratio_to_eager:.2f}",
         f"{result.peak_tensor_bytes / 2**20:.1f} MiB",
         duration(result.warmup_s),
-        "; ".join(result.notes),
+        "; ".join([*result.notes, *map(str, result.costs)]),
     )
 
 

@@ -3,13 +3,20 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from physicsnemo import Module
 from physicsnemo.testing.case import Case
+from tools.bench.plain import PlainFNO
 from tools.bench.unet import UNet
+
+
+def _fused_adam(parameters: Iterable[Tensor]) -> Optimizer:
+    return Adam(parameters, fused=True)
 
 
 @dataclass(frozen=True)
@@ -20,9 +27,13 @@ class BenchCase(Case):
     ----------
     optimizer
         Makes an optimizer of a model's parameters.
+    plain
+        Makes of a model one with the same weights, computed in a straightforward way; None if
+        there is none to compare with.
     """
 
-    optimizer: Callable[[Iterable[Tensor]], Optimizer] = Adam
+    optimizer: Callable[[Iterable[Tensor]], Optimizer] = _fused_adam
+    plain: Callable[[Any], Module] | None = None
 
 
 def noise(*shape: int) -> Callable[[], tuple[Tensor]]:
@@ -35,14 +46,29 @@ FNO_1D = FNO | {"dimension": 1, "num_fno_modes": 16, "padding": 8}
 FNO_2D = FNO | {"dimension": 2, "num_fno_modes": 16, "padding": 8}
 FNO_3D = FNO | {"dimension": 3, "num_fno_modes": 12, "padding": 4}
 
+AFNO = {"inp_shape": [360, 720], "in_channels": 20, "out_channels": 20}
+AFNO |= {"patch_size": [8, 8], "embed_dim": 256, "depth": 6}
+SFNO = {"inp_shape": [181, 360], "out_shape": [181, 360], "inp_chans": 20, "out_chans": 20}
+SFNO |= {"embed_dim": 128, "num_layers": 4, "scale_factor": 3}
+
 CASES = [
     BenchCase("32", "FullyConnected", {"in_features": 32}, noise(1024, 32)),
     BenchCase("512", "FullyConnected", {}, noise(1024, 512)),
-    BenchCase("1d", "FNO", FNO_1D, noise(32, 3, 1024)),
-    BenchCase("2d-small", "FNO", FNO_2D, noise(8, 3, 32, 32)),
-    BenchCase("2d", "FNO", FNO_2D, noise(16, 3, 128, 128)),
-    BenchCase("3d-small", "FNO", FNO_3D, noise(2, 3, 24, 24, 24)),
-    BenchCase("3d", "FNO", FNO_3D, noise(2, 3, 64, 64, 64)),
+    BenchCase("1d", "FNO", FNO_1D, noise(32, 3, 1024), plain=PlainFNO),
+    BenchCase("2d-small", "FNO", FNO_2D, noise(8, 3, 32, 32), plain=PlainFNO),
+    BenchCase("2d", "FNO", FNO_2D, noise(16, 3, 128, 128), plain=PlainFNO),
+    BenchCase("3d-small", "FNO", FNO_3D, noise(2, 3, 24, 24, 24), plain=PlainFNO),
+    BenchCase("3d", "FNO", FNO_3D, noise(2, 3, 64, 64, 64), plain=PlainFNO),
+    BenchCase("2-degree", "AFNO", AFNO | {"inp_shape": [88, 176]}, noise(2, 20, 88, 176)),
+    BenchCase("half-degree", "AFNO", AFNO, noise(2, 20, 360, 720)),
+    BenchCase(
+        "4-degree",
+        "SFNO",
+        SFNO | {"inp_shape": [45, 90], "out_shape": [45, 90]},
+        noise(2, 20, 45, 90),
+    ),
+    BenchCase("1-degree", "SFNO", SFNO, noise(2, 20, 181, 360)),
     BenchCase("128", UNet, {}, noise(8, 1, 128, 128)),
+    BenchCase("128-default-adam", UNet, {}, noise(8, 1, 128, 128), optimizer=Adam),
 ]
 QUICK = ["FullyConnected-32", "FNO-2d-small"]

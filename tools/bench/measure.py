@@ -14,7 +14,8 @@ from torch.autograd.profiler import profile
 from torch.utils.benchmark import Measurement, Timer
 
 from tools.bench.cases import BenchCase
-from tools.bench.variants import MODES, WARMUP, Function, Variant, remarks
+from tools.bench.costs import Cost, largest_costs
+from tools.bench.variants import MODES, WARMUP, Function, Variant, check_plain, remarks
 
 EAGER = Variant()
 ROUNDS = 3
@@ -44,7 +45,9 @@ class Result:
         optimizer, activations, all other tensors and, on a GPU, the workspaces of cuBLAS, of which
         a captured step has its own. What libraries take by themselves is not in it.
     notes
-        Where the variant is not what its name promises.
+        Where the variant is not what its name promises; of ``eager``, how axes are transformed.
+    costs
+        What takes most of its time, if asked for.
     """
 
     case: str
@@ -57,6 +60,7 @@ class Result:
     warmup_s: float
     peak_tensor_bytes: int
     notes: list[str]
+    costs: list[Cost]
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,13 @@ def measure(
     variants: Sequence[Variant],
     device: torch.device,
     min_run_time: float,
+    costs: bool = False,
 ) -> tuple[list[Result], list[Failure]]:
     """Measure variants of a case, ``eager`` always and first.
 
     They take turns, so that what slows the machine down for a while slows all of them. One that
-    fails leaves the others undisturbed, and its traceback is printed.
+    fails leaves the others undisturbed, and its traceback is printed. A plain version is timed if
+    it computes the same as the case's model.
 
     Parameters
     ----------
@@ -93,6 +99,8 @@ def measure(
         Where to run it.
     min_run_time
         How long to time each variant at least, in seconds.
+    costs
+        Whether to profile each variant as well.
 
     Raises
     ------
@@ -106,6 +114,8 @@ def measure(
     failures = []
     for variant in dict.fromkeys(variant for variant in variants if variant != EAGER):
         try:
+            if variant.plain:
+                check_plain(case, device)
             candidates.append(_Candidate(case, mode, variant, device))
         except Exception as error:
             traceback.print_exc()
@@ -114,7 +124,7 @@ def measure(
     for _ in range(ROUNDS):
         for candidate in candidates:
             candidate.time(min_run_time / ROUNDS)
-    return [candidate.result(candidates[0]) for candidate in candidates], failures
+    return [candidate.result(candidates[0], costs) for candidate in candidates], failures
 
 
 class _Candidate:
@@ -130,9 +140,10 @@ class _Candidate:
 
         self._name = (str(case), mode, str(variant))
         self._notes = remarks(case, variant, device)
-        (step, self._warmup_s), self._peak = _watch_memory(warm_up, device)
+        (self._step, self._warmup_s), self._peak = _watch_memory(warm_up, device)
         threads = torch.get_num_threads()
-        self._timer = Timer("step()", globals={"step": step}, num_threads=threads)
+        self._timer = Timer("step()", globals={"step": self._step}, num_threads=threads)
+        self._device = device
         self._measurements: list[Measurement] = []
 
     def time(self, seconds: float) -> None:
@@ -142,7 +153,7 @@ class _Candidate:
         (merged,) = Measurement.merge(self._measurements)
         return merged
 
-    def result(self, eager: "_Candidate") -> Result:
+    def result(self, eager: "_Candidate", costs: bool) -> Result:
         taken = self.merged()
         return Result(
             *self._name,
@@ -153,6 +164,7 @@ class _Candidate:
             warmup_s=self._warmup_s,
             peak_tensor_bytes=self._peak,
             notes=self._notes,
+            costs=largest_costs(self._step, self._device) if costs else [],
         )
 
 

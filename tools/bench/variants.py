@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a variant switches on, and the step that it makes of a case.
 
-Without capture, a step is what one writes by hand in plain PyTorch; with it, what the decorators of
+Without capture, a step is what one writes by hand in PyTorch; with it, what the decorators of
 ``physicsnemo.utils`` make. Mixed precision is what they use by default: float16 and a gradient
 scaler on a CUDA device, bfloat16 elsewhere.
 """
@@ -21,6 +21,7 @@ from torch.utils import _pytree as pytree
 from physicsnemo import ModelMetaData, Module
 from physicsnemo.utils import StaticCaptureEvaluateNoGrad, StaticCaptureTraining
 from tools.bench.cases import BenchCase
+from tools.bench.ways import ways
 
 EAGER = "eager"
 GRAPH_WARMUP = 3
@@ -35,6 +36,8 @@ class Variant:
 
     Parameters
     ----------
+    plain
+        The case's model in the straightforward way that it names; for FNO by ``torch.fft``.
     capture
         The library's capture decorator, which uses CUDA graphs where it can.
     compile
@@ -43,6 +46,7 @@ class Variant:
         Automatic mixed precision.
     """
 
+    plain: bool = False
     capture: bool = False
     compile: bool = False
     amp: bool = False
@@ -72,7 +76,7 @@ class Variant:
 
 def forward_step(case: BenchCase, variant: Variant, device: torch.device) -> Function:
     """Return a forward pass in evaluation mode, without gradients."""
-    model, inputs = _prepare(case, device)
+    model, inputs = _prepare(case, variant, device)
     model.eval()
 
     def forward(*inputs: Any) -> Any:
@@ -90,7 +94,7 @@ def forward_step(case: BenchCase, variant: Variant, device: torch.device) -> Fun
 
 def training_step(case: BenchCase, variant: Variant, device: torch.device) -> Function:
     """Return a step of the case's optimizer that fits the model to noise."""
-    model, inputs = _prepare(case, device)
+    model, inputs = _prepare(case, variant, device)
     optimizer = case.optimizer(model.parameters())
     with torch.no_grad():
         # Noise, since a model that learns to return zeros computes with denormal numbers, slowly.
@@ -116,8 +120,26 @@ def training_step(case: BenchCase, variant: Variant, device: torch.device) -> Fu
 MODES = {"forward": forward_step, "train": training_step}
 
 
+def check_plain(case: BenchCase, device: torch.device) -> None:
+    """Raise AssertionError unless the plain version of a model computes what the model does.
+
+    In float64, since GPUs round the factors of convolutions unless they are told otherwise.
+    """
+    with torch.no_grad():
+        outputs = [
+            model.double()(*pytree.tree_map_only(Tensor, Tensor.double, inputs))
+            for model, inputs in (_prepare(case, Variant(plain), device) for plain in (True, False))
+        ]
+    torch.testing.assert_close(*outputs)
+
+
 def remarks(case: BenchCase, variant: Variant, device: torch.device) -> list[str]:
-    """Say where a variant is less than its name promises, or more than the metadata does."""
+    """Say where a variant is less than its name promises, or more than the metadata does.
+
+    Of ``eager``, which is neither, say how its model transforms each axis.
+    """
+    if variant == Variant():
+        return ways(case, device)
     meta = case.build().meta or ModelMetaData()
     on_gpu = device.type == "cuda"
     flag = "amp_gpu" if on_gpu else "amp_cpu"
@@ -132,9 +154,19 @@ def remarks(case: BenchCase, variant: Variant, device: torch.device) -> list[str
     return found
 
 
-def _prepare(case: BenchCase, device: torch.device) -> tuple[Module, tuple[Any, ...]]:
+def _prepare(
+    case: BenchCase, variant: Variant, device: torch.device
+) -> tuple[Module, tuple[Any, ...]]:
     inputs = pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), case.inputs())
-    return case.build().to(device), inputs
+    return _build(case, variant).to(device), inputs
+
+
+def _build(case: BenchCase, variant: Variant) -> Module:
+    if not variant.plain:
+        return case.build()
+    if case.plain is None:
+        raise ValueError(f"{case} has no plain version to compare with")
+    return case.plain(case.build())
 
 
 def _forward_by_hand(variant: Variant, device: torch.device, forward: Function) -> Function:

@@ -3,6 +3,7 @@
 
 import torch
 
+# Numbers of modes up to which products took less time, whatever the number of points.
 _LARGEST_PRODUCT = {"cuda": 256, "cpu": 64}
 _OTHER_DEVICES = 64
 
