@@ -7,6 +7,7 @@ from torch import nn
 
 from physicsnemo import ModelMetaData, Module
 from physicsnemo.testing import Case, check_compile, conformance_test, run_checks
+from physicsnemo.testing._proofs import PROOFS
 
 
 class Scale(Module):
@@ -47,6 +48,11 @@ def test_unprovable_claims_are_reported():
     assert str(results["cuda_graphs"]) == (
         "unproven cuda_graphs: UnprovenError: Scale claims cuda_graphs, which cpu cannot prove"
     )
+
+
+def test_a_fallback_to_eager_steps_proves_no_graphs():
+    with pytest.raises(AssertionError, match="0 of the last 5 steps replayed a CUDA graph"):
+        PROOFS["cuda_graphs"].function(case_of(), torch.device("cpu"))
 
 
 def test_unprovable_claim_has_no_item():

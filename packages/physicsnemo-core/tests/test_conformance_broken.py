@@ -200,6 +200,20 @@ class DetachesPart(Good):
         return y * y.detach()
 
 
+class AddsNeighbour(Good):
+    """Takes the features of nodes, and edges, which are not a batch."""
+
+    claims = ("func_torch",)
+
+    def forward(self, x, edges):
+        return super().forward(x + x[edges[0]])
+
+
+class ChangesEdges(AddsNeighbour):
+    def forward(self, x, edges):
+        return super().forward(x, edges + (x.sum() > 0).long().item())
+
+
 class ExportsAnother(Good):
     claims = ("onnx_runtime",)
 
@@ -305,3 +319,13 @@ def test_moving_to_another_device_can_fail():
     # Shown with the meta device, since the model fails before anything is computed there.
     with pytest.raises(AssertionError, match="is on cpu after .to.meta"):
         check_device(case_of(StaysWhereItIs), torch.device("meta"))
+
+
+def test_samples_of_what_is_no_batch_are_whole_inputs():
+    def inputs():
+        return torch.linspace(-1.5, 1.5, 12).reshape(4, 3), torch.tensor([[1, 2, 3, 3]])
+
+    good, bad = (Case("graph", m, {}, inputs, batched=False) for m in (AddsNeighbour, ChangesEdges))
+    check_flag(good, "func_torch")
+    with pytest.raises(RuntimeError, match="item"):
+        check_flag(bad, "func_torch")

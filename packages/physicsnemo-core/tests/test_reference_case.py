@@ -105,3 +105,13 @@ def test_different_results_fail(write, case, outputs, message):
 def test_unknown_kind_of_argument(write):
     with pytest.raises(ValueError, match="no argument can be made of .*'graph'"):
         check_reference_case(write({"args": [{"kind": "graph"}]}, {"out0": X}))
+
+
+def test_makers_make_arguments_of_other_kinds(write):
+    case = {"args": [tensor("x"), {"kind": "pair", "of": ["y", "z"]}]}
+    folder = write(case, {"out0": 30 * X, "out1": 2 * X + 3})
+    with pytest.raises(ValueError, match="no argument can be made of .*'pair'"):
+        check_reference_case(folder)
+    check_reference_case(
+        folder, {"pair": lambda spec, inputs: [inputs[name] for name in spec["of"]]}
+    )

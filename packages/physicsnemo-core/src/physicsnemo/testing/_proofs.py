@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from physicsnemo.models.module import Module
 from physicsnemo.testing._compare import (
@@ -113,16 +114,28 @@ def _prove_func_torch(case: Case, device: torch.device) -> None:
     model, inputs = prepare(case, device)
     model, inputs = model.double(), move(inputs, torch.float64)
     weights = {name: p.detach() for name, p in model.named_parameters()}
+    leaves, structure = pytree.tree_flatten(inputs)
+    samples, axes = zip(*[_samples(leaf, case.batched) for leaf in leaves], strict=True)
 
-    def loss(weights: dict[str, Tensor], *sample: Tensor) -> Tensor:
-        batch = [tensor.unsqueeze(0) for tensor in sample]
-        output: Tensor = torch.func.functional_call(model, weights, tuple(batch))
+    def loss(weights: dict[str, Tensor], *sample: Any) -> Tensor:
+        arguments = pytree.tree_unflatten(list(sample), structure)
+        output: Tensor = torch.func.functional_call(model, weights, arguments)
         return output.square().mean()
 
     gradient = torch.func.grad(loss)
-    together = torch.func.vmap(gradient, in_dims=(None, *[0] * len(inputs)))(weights, *inputs)
-    alone = gradient(weights, *[tensor[0] for tensor in inputs])
+    together = torch.func.vmap(gradient, in_dims=(None, *axes))(weights, *samples)
+    first = (s if axis is None else s[0] for s, axis in zip(samples, axes, strict=True))
+    alone = gradient(weights, *first)
     assert_equal({name: grad[0] for name, grad in together.items()}, alone, SAME, "a gradient")
+
+
+def _samples(leaf: Any, batched: bool) -> tuple[Any, int | None]:
+    """Return several values of one leaf of the inputs, and the axis that tells them apart."""
+    if batched and isinstance(leaf, Tensor):
+        return leaf.unsqueeze(1), 0
+    if isinstance(leaf, Tensor) and leaf.is_floating_point():
+        return torch.stack((leaf, 0.5 * leaf)), 0
+    return leaf, None  # whole numbers, such as the edges of a graph, are the same in all
 
 
 def _prove_auto_grad(case: Case, device: torch.device) -> None:
@@ -148,11 +161,11 @@ def _prove_auto_grad(case: Case, device: torch.device) -> None:
 
 
 def _prove_cuda_graphs(case: Case, device: torch.device) -> None:
-    """Training steps replayed from a CUDA graph have the losses of eager steps."""
+    """Training steps replayed from a CUDA graph, whole, have the losses of eager steps."""
     losses = {}
     for use_graphs in (False, True):
         model, inputs = prepare(case, device)
-        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, fused=True)
 
         @StaticCaptureTraining(
             model=model, optim=optimizer, use_graphs=use_graphs, use_amp=False, cuda_graph_warmup=3
@@ -162,6 +175,11 @@ def _prove_cuda_graphs(case: Case, device: torch.device) -> None:
             return torch.stack([output.square().mean() for output in outputs]).sum()
 
         losses[use_graphs] = torch.stack([step(*inputs) for _ in range(8)])
+    if step.replays() != 5:
+        raise AssertionError(
+            f"{step.replays()} of the last 5 steps replayed a CUDA graph; the logger 'capture' "
+            f"says why"
+        )
     assert_equal(losses[True], losses[False], _STEP, "the losses")
 
 

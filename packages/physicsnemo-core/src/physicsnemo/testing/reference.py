@@ -2,6 +2,7 @@
 """Comparison of a model with outputs that another implementation stored beside its checkpoint."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from torch.utils import _pytree as pytree
 from physicsnemo.models.module import Module
 
 Tensors = dict[str, Tensor]
+Makers = Mapping[str, Callable[[dict[str, Any], Tensors], Any]]
 
 
-def check_reference_case(folder: str | Path) -> None:
+def check_reference_case(folder: str | Path, makers: Makers | None = None) -> None:
     """Load a checkpoint, run it, and compare outputs and a gradient with stored ones.
 
     The folder holds ``reference.mdlus``; ``inputs.safetensors``; ``outputs.safetensors`` with
@@ -23,8 +25,8 @@ def check_reference_case(folder: str | Path) -> None:
 
     - ``class``: name of the class that the checkpoint must yield;
     - ``args`` and ``kwargs``: how to call it, each argument ``{"kind": "tensor", "name": ...}``
-      from the inputs, ``{"kind": "value", "value": ...}``, ``{"kind": "none"}`` or
-      ``{"kind": "list", "items": [...]}``;
+      from the inputs, ``{"kind": "value", "value": ...}``, ``{"kind": "none"}``,
+      ``{"kind": "list", "items": [...]}`` or a kind of ``makers``;
     - ``tolerance``: ``rtol``, relative to each number, and ``atol_scaled``, relative to the
       largest of its tensor;
     - optionally ``mode`` (``train`` or ``eval``), ``method`` (by default ``forward``) and
@@ -34,6 +36,9 @@ def check_reference_case(folder: str | Path) -> None:
     ----------
     folder
         The folder.
+    makers
+        Functions by further kinds of arguments, such as graphs; each takes the argument's entry in
+        ``case.json`` and all inputs.
 
     Raises
     ------
@@ -47,7 +52,7 @@ def check_reference_case(folder: str | Path) -> None:
     model = Module.from_checkpoint(folder / "reference.mdlus", case.get("override_args"))
     if type(model).__name__ != case["class"]:
         raise AssertionError(f"the file holds a {type(model).__name__}, not a {case['class']}")
-    results = _run(model, case, load_file(folder / "inputs.safetensors"))
+    results = _run(model, case, load_file(folder / "inputs.safetensors"), makers or {})
     expected = load_file(folder / "outputs.safetensors")
     if results.keys() != expected.keys():
         raise AssertionError(f"got {sorted(results)}, expected {sorted(expected)}")
@@ -62,11 +67,11 @@ def check_reference_case(folder: str | Path) -> None:
         )
 
 
-def _run(model: Module, case: dict[str, Any], inputs: Tensors) -> Tensors:
+def _run(model: Module, case: dict[str, Any], inputs: Tensors, makers: Makers) -> Tensors:
     model.train(case.get("mode") == "train")
     leaf = inputs[case["grad_of"]].requires_grad_() if case.get("grad_of") else None
-    args = [_decode(spec, inputs) for spec in case["args"]]
-    kwargs = {name: _decode(spec, inputs) for name, spec in case.get("kwargs", {}).items()}
+    args = [_decode(spec, inputs, makers) for spec in case["args"]]
+    kwargs = {n: _decode(spec, inputs, makers) for n, spec in case.get("kwargs", {}).items()}
     method = case.get("method", "forward")
     outputs = pytree.tree_leaves(
         (model if method == "forward" else getattr(model, method))(*args, **kwargs)
@@ -78,7 +83,7 @@ def _run(model: Module, case: dict[str, Any], inputs: Tensors) -> Tensors:
     return results
 
 
-def _decode(spec: dict[str, Any], inputs: Tensors) -> Any:
+def _decode(spec: dict[str, Any], inputs: Tensors, makers: Makers) -> Any:
     match spec:
         case {"kind": "tensor", "name": name}:
             # A copy, since a model may change its input in place, which a leaf does not allow.
@@ -88,5 +93,7 @@ def _decode(spec: dict[str, Any], inputs: Tensors) -> Any:
         case {"kind": "none"}:
             return None
         case {"kind": "list", "items": items}:
-            return [_decode(item, inputs) for item in items]
+            return [_decode(item, inputs, makers) for item in items]
+        case {"kind": kind} if kind in makers:
+            return makers[kind](spec, inputs)
     raise ValueError(f"no argument can be made of {spec}")

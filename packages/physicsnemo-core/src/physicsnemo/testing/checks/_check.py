@@ -14,6 +14,7 @@ from physicsnemo.testing.case import Case
 _NOISE = (
     ("`torch.jit", DeprecationWarning),
     (".*LeafSpec", FutureWarning),
+    (".*torch.autograd.function.Function.* should not be instantiated", DeprecationWarning),
 )
 
 
