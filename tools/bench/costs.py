@@ -45,8 +45,7 @@ def largest_costs(step: Callable[[], Any], device: torch.device, count: int = 3)
     times = {
         event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
         for event in profiler.key_averages()
-        if not event.is_user_annotation
-        and (not on_gpu or event.device_type.name == "CUDA")
+        if not event.is_user_annotation and (not on_gpu or event.device_type.name == "CUDA")
     }
     total = sum(times.values()) or 1.0
     largest = sorted(times, key=times.__getitem__, reverse=True)[:count]
