@@ -42,7 +42,7 @@ def test_a_family_works_with_what_it_declares(
     check_alone(copy, wheels, tmp_path)
 
 
-@pytest.mark.parametrize("module", ["rich", "physicsnemo.models.fno"])
+@pytest.mark.parametrize("module", ["s3fs", "physicsnemo.models.fno"])
 def test_a_planted_import_fails(
     module: str, copy: Package, wheels: Mapping[str, Path], tmp_path: Path
 ):
