@@ -114,6 +114,7 @@ def check(name, model, wrapper, **options):
     return calls
 
 
+# Errors come before the backward pass: in it, an exchange of gradients that has begun goes on.
 OPTIONS = [
     {},
     {"gradient_clip_norm": 0.1},
@@ -123,7 +124,7 @@ OPTIONS = [
 ]
 for options in OPTIONS:
     model = make()
-    calls = check("ddp", model, DistributedDataParallel(model), **options)
+    calls = check("ddp", model, DistributedDataParallel(model), backward=False, **options)
     # Gradients are exchanged in the last call of an accumulation only.
     if "failing" not in options:
         cycle = options.get("accumulation", 1)
@@ -133,7 +134,6 @@ for options in OPTIONS:
     for part in (model.inner_model.first, model.inner_model.last, model):
         fully_shard(part, mesh=dist.init_device_mesh("cpu", (2,)))
     assert type(model).__name__ == "FSDP" + type(make()).__name__
-    # PyTorch's FSDP does not survive an error in a backward pass.
     check("fsdp", model, model, backward=False, **options)
 
 assert "parameters of Net are sharded" in _why_no_graphs(model, model, model.meta)
