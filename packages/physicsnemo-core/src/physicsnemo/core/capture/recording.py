@@ -46,10 +46,10 @@ class Recording:
             _own(leaf, shared) if isinstance(leaf, Tensor) else leaf
             for leaf, shared in zip(leaves, in_place, strict=True)
         ]
-        self._inputs = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        self._buffers = {i: own[i] for i in self._inputs}
-        self._copied = [i for i in self._inputs if not in_place[i]]
-        self._shared = [(i, leaves[i].data_ptr()) for i in self._inputs if in_place[i]]
+        inputs = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        self._buffers = {i: own[i] for i in inputs}
+        self._copied = [i for i in inputs if not in_place[i]]
+        self._shared = [(i, leaves[i].data_ptr()) for i in inputs if in_place[i]]
         supply = iter(own)
         args, kwargs = rebuild(arguments, lambda _: next(supply))
         versions = {i: own[i]._version for i in self._copied}
@@ -80,7 +80,6 @@ class GraphMemory:
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.MemPool()
-        self._device = device
 
     @staticmethod
     @cache
