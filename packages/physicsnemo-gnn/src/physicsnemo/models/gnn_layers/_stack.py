@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layers of a perceptron behind its first linear map."""
+
+import warnings
+from typing import Any
+
+from torch import nn
+
+from physicsnemo.nn import get_activation
+
+
+def stack(
+    hidden_dim: int,
+    output_dim: int,
+    hidden_layers: int,
+    activation: str | nn.Module,
+    norm_type: str | None,
+) -> list[nn.Module]:
+    """Return an activation, further hidden layers, the output layer and the normalization."""
+    if hidden_layers < 1:
+        raise ValueError(f"expected at least 1 hidden layer, or None for none, got {hidden_layers}")
+    activation = get_activation(activation) if isinstance(activation, str) else activation
+    layers = [activation]
+    for _ in range(hidden_layers - 1):
+        layers += [nn.Linear(hidden_dim, hidden_dim), activation]
+    layers.append(nn.Linear(hidden_dim, output_dim))
+    return layers if norm_type is None else [*layers, _norm(norm_type, output_dim)]
+
+
+def _norm(norm_type: str, size: int) -> nn.Module:
+    if norm_type not in ("LayerNorm", "TELayerNorm"):
+        raise ValueError(f"expected norm_type 'LayerNorm' or 'TELayerNorm', got {norm_type!r}")
+    norm = nn.LayerNorm(size)
+    if norm_type == "TELayerNorm":
+        warnings.warn(
+            "norm_type 'TELayerNorm' asks for Transformer Engine; torch.nn.LayerNorm is used, "
+            "which computes the same",
+            stacklevel=2,
+        )
+        norm.register_load_state_dict_pre_hook(_drop_extra_state)
+    return norm
+
+
+def _drop_extra_state(module: Any, state: dict[str, Any], prefix: str, *others: Any) -> None:
+    """Drop what Transformer Engine adds to the weights in a file."""
+    state.pop(f"{prefix}_extra_state", None)

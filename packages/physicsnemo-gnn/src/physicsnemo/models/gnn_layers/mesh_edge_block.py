@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A step of message passing for the edges."""
+
+from torch import Tensor, nn
+
+from physicsnemo.models.gnn_layers.adapters import GraphLike
+from physicsnemo.models.gnn_layers.mesh_graph_mlp import (
+    MeshGraphEdgeMLPConcat,
+    MeshGraphEdgeMLPSum,
+    NodeFeatures,
+)
+
+__all__ = ["MeshEdgeBlock"]
+
+
+class MeshEdgeBlock(nn.Module):
+    """Add to the features of each edge a perceptron of them and of those of its two nodes.
+
+    Parameters
+    ----------
+    input_dim_nodes, input_dim_edges
+        Number of features of the nodes and of the edges.
+    output_dim
+        Number of features that the perceptron returns, the same as ``input_dim_edges``.
+    hidden_dim, hidden_layers, activation_fn, norm_type, recompute_activation
+        As in :class:`MeshGraphMLP`.
+    do_concat_trick
+        Name the weights of the first layer as :class:`MeshGraphEdgeMLPSum` does. What is computed,
+        and how, is the same.
+
+    References
+    ----------
+    Pfaff et al. 2021, arXiv:2010.03409, eq. (1).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.gnn_layers import Graph, MeshEdgeBlock
+    >>> graph = Graph(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
+    >>> block = MeshEdgeBlock(4, 5, output_dim=5, hidden_dim=8)
+    >>> efeat, nfeat = block(torch.zeros(2, 5), torch.zeros(3, 4), graph)
+    >>> efeat.shape
+    torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        input_dim_nodes: int = 512,
+        input_dim_edges: int = 512,
+        output_dim: int = 512,
+        hidden_dim: int = 512,
+        hidden_layers: int = 1,
+        activation_fn: str | nn.Module = "silu",
+        norm_type: str | None = "LayerNorm",
+        do_concat_trick: bool = False,
+        recompute_activation: bool = False,
+    ) -> None:
+        super().__init__()
+        perceptron = MeshGraphEdgeMLPSum if do_concat_trick else MeshGraphEdgeMLPConcat
+        self.edge_mlp = perceptron(
+            input_dim_edges,
+            input_dim_nodes,
+            input_dim_nodes,
+            output_dim,
+            hidden_dim,
+            hidden_layers,
+            activation_fn,
+            norm_type,
+            recompute_activation=recompute_activation,
+        )
+
+    def forward(
+        self, efeat: Tensor, nfeat: NodeFeatures, graph: GraphLike
+    ) -> tuple[Tensor, NodeFeatures]:
+        """Update the features of the edges.
+
+        Parameters
+        ----------
+        efeat
+            Features of the edges, of shape (edges, input_dim_edges).
+        nfeat
+            Features of the nodes, of shape (nodes, input_dim_nodes).
+        graph
+            The graph.
+
+        Returns
+        -------
+        The new features of the edges, and those of the nodes as they are.
+        """
+        return self.edge_mlp(efeat, nfeat, graph) + efeat, nfeat

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Interpolation between points in space, by the nearest ones."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from physicsnemo.models.gnn_layers.graph import _sort
+from physicsnemo.models.gnn_layers.messages import gather
+
+__all__ = ["Interpolation", "knn_interpolate"]
+
+# How many distances are held in memory at a time.
+_AT_ONCE = 2**24
+
+
+class Interpolation(NamedTuple):
+    """Features at new points, and how they came about.
+
+    Parameters
+    ----------
+    y
+        Features, of shape (points, channels).
+    x_idx, y_idx
+        Pairs of a point with features and a new point that these went into, the pairs of one new
+        point together, nearest first; both of shape (pairs,).
+    weights
+        By how much each counts, before division by their sum at the new point; of shape (pairs, 1).
+    """
+
+    y: Tensor
+    x_idx: Tensor
+    y_idx: Tensor
+    weights: Tensor
+
+
+def knn_interpolate(
+    x: Tensor,
+    pos_x: Tensor,
+    pos_y: Tensor,
+    batch_x: Tensor | None = None,
+    batch_y: Tensor | None = None,
+    k: int = 3,
+    num_workers: int = 1,
+) -> Interpolation:
+    r"""Interpolate features at new points from the k nearest points that have some.
+
+    With distances :math:`d_i` to these, the result is
+    :math:`\sum_i w_i x_i / \sum_i w_i` with :math:`w_i = 1 / \max(d_i^2, 10^{-16})`. All distances
+    are computed, a block at a time. Gradients pass to the features alone.
+
+    Parameters
+    ----------
+    x
+        Features of shape (points, channels).
+    pos_x
+        Where they are, of shape (points, dimensions).
+    pos_y
+        The new points, of shape (new points, dimensions).
+    batch_x, batch_y
+        The sample that each point and each new point belongs to, integers; by default all to one.
+        Points of other samples do not count; a sample without points gives NaN.
+    k
+        Number of nearest points, or all if a sample has fewer.
+    num_workers
+        Has no meaning; PyTorch decides about threads.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit each other, ``k`` is below 1, only one of the batches is given, or
+        there is no point to take features from.
+
+    References
+    ----------
+    Qi et al. 2017, PointNet++, arXiv:1706.02413, eq. (2).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.mesh_reduced import knn_interpolate
+    >>> line = torch.tensor([[0.0], [1.0], [2.0]])
+    >>> knn_interpolate(10 * line, line, torch.tensor([[0.5], [2.0]]), k=2).y
+    tensor([[ 5.],
+            [20.]])
+    """
+    _check(x, pos_x, pos_y, batch_x, batch_y)
+    if k < 1:
+        raise ValueError(f"expected k of at least 1, got {k}")
+    nearest = nearest_points(pos_x, pos_y, k, batch_x, batch_y)
+    y = weighted_mean(x, nearest)
+    x_idx, weights = nearest
+    y_idx = torch.arange(x_idx.shape[0], device=x.device)[:, None].expand_as(x_idx)
+    if batch_x is not None:
+        found = weights > 0
+        x_idx, y_idx, weights = x_idx[found], y_idx[found], weights[found]
+    return Interpolation(y, x_idx.flatten(), y_idx.flatten(), weights.view(-1, 1))
+
+
+class Nearest(NamedTuple):
+    """The nearest points to each new point, and their weights, both of shape (new points, k)."""
+
+    points: Tensor
+    weights: Tensor
+
+
+@torch.no_grad()
+def nearest_points(
+    pos_x: Tensor,
+    pos_y: Tensor,
+    k: int,
+    batch_x: Tensor | None = None,
+    batch_y: Tensor | None = None,
+) -> Nearest:
+    """Find the points that are nearest to each new point; those of other samples weigh nothing."""
+    _check_positions(pos_x, pos_y)
+    dtype = torch.promote_types(torch.promote_types(pos_x.dtype, pos_y.dtype), torch.float32)
+    pos_x, pos_y = pos_x.to(dtype), pos_y.to(dtype)
+    size = max(1, _AT_ONCE // max(1, pos_x.shape[0]))
+    blocks = []
+    for start in range(0, max(1, pos_y.shape[0]), size):
+        rows = slice(start, start + size)
+        distance = _distances(pos_y[rows], pos_x)
+        if batch_x is not None and batch_y is not None:
+            distance = distance.masked_fill(batch_y[rows, None] != batch_x, torch.inf)
+        blocks.append(distance.topk(min(k, pos_x.shape[0]), largest=False))
+    distance = torch.cat([block.values for block in blocks])
+    points = torch.cat([block.indices for block in blocks])
+    return Nearest(points, 1 / distance.square().clamp(min=1e-16))
+
+
+def weighted_mean(x: Tensor, nearest: Nearest) -> Tensor:
+    """Return the means of the features of the nearest points.
+
+    Parameters
+    ----------
+    x
+        Features of shape (points, ..., channels).
+    nearest
+        The points and their weights.
+
+    Returns
+    -------
+    Features of shape (new points, ..., channels).
+    """
+    points, weights = nearest
+    ends = _sort(points.flatten(), x.shape[0])
+    weights = (weights / weights.sum(1, keepdim=True)).to(x.dtype)
+    values = gather(x, ends).unflatten(0, points.shape)
+    return torch.einsum("nk,nk...->n...", weights, values)
+
+
+def _distances(pos_y: Tensor, pos_x: Tensor) -> Tensor:
+    # Of differences: by products, as matrix units have it, close points lose their distance.
+    return torch.cdist(pos_y, pos_x, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _check(
+    x: Tensor, pos_x: Tensor, pos_y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None
+) -> None:
+    if x.ndim != 2 or x.shape[0] != pos_x.shape[0]:
+        raise ValueError(
+            f"expected x of shape (points, channels), with {pos_x.shape[0]} points as pos_x has, "
+            f"got {tuple(x.shape)}"
+        )
+    if (batch_x is None) != (batch_y is None):
+        raise ValueError("expected both batch_x and batch_y or neither, got one of them")
+    for name, batch, pos in (("batch_x", batch_x, pos_x), ("batch_y", batch_y, pos_y)):
+        if batch is not None and batch.shape != pos.shape[:1]:
+            raise ValueError(
+                f"expected {name} of shape ({pos.shape[0]},), got {tuple(batch.shape)}"
+            )
+
+
+def _check_positions(pos_x: Tensor, pos_y: Tensor) -> None:
+    shapes = f"{tuple(pos_x.shape)} and {tuple(pos_y.shape)}"
+    if pos_x.ndim != 2 or pos_y.ndim != 2 or pos_x.shape[1] != pos_y.shape[1]:
+        raise ValueError(
+            f"expected two sets of positions of shape (points, dimensions) with equally many "
+            f"dimensions, got {shapes}"
+        )
+    if not pos_x.shape[0]:
+        raise ValueError(f"expected points to interpolate from, got positions of shapes {shapes}")
+    if pos_x.device != pos_y.device:
+        raise ValueError(
+            f"expected positions on one device, got {pos_x.device} and {pos_y.device}; move one "
+            f"of them"
+        )

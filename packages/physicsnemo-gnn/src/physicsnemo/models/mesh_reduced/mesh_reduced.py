@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""States of a mesh as features of a few points, and back."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from physicsnemo.models.gnn_layers import GraphLike, as_graph
+from physicsnemo.models.mesh_reduced.interpolation import (
+    knn_interpolate,
+    nearest_points,
+    weighted_mean,
+)
+from physicsnemo.models.meshgraphnet import MeshGraphNet
+from physicsnemo.models.meta import ModelMetaData
+from physicsnemo.models.module import Module
+
+__all__ = ["Mesh_Reduced", "MetaData"]
+
+
+@dataclass
+class MetaData(ModelMetaData):
+    """What :class:`Mesh_Reduced` supports."""
+
+    name: str = "Mesh_Reduced"
+    amp_gpu: bool | None = True
+    auto_grad: bool = True
+
+
+class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
+    """Reduce the state of a mesh to features of a few pivotal points, and bring it back.
+
+    The encoder is a MeshGraphNet, followed by a normalization and by the interpolation from the
+    nodes of the mesh to the pivotal points; the decoder interpolates to the nodes, and is another
+    MeshGraphNet. A model of time, such as
+    :class:`~physicsnemo.models.mesh_reduced.temporal_model.Sequence_Model`, can then work on
+    ``output_encode_dim`` features of each pivotal point.
+
+    Parameters
+    ----------
+    input_dim_nodes, input_dim_edges
+        Number of features of each node and of each edge.
+    output_decode_dim
+        Number of outputs of each node.
+    output_encode_dim
+        Number of features of each pivotal point.
+    processor_size, num_layers_node_processor, num_layers_edge_processor, hidden_dim_processor
+        As in :class:`~physicsnemo.models.meshgraphnet.MeshGraphNet`, for encoder and decoder.
+    hidden_dim_node_encoder, num_layers_node_encoder
+        As in ``MeshGraphNet``.
+    hidden_dim_edge_encoder, num_layers_edge_encoder
+        As in ``MeshGraphNet``.
+    hidden_dim_node_decoder, num_layers_node_decoder
+        As in ``MeshGraphNet``.
+    k
+        Number of nearest points to interpolate from. nvidia-physicsnemo takes 3 whatever it is.
+    aggregation
+        ``sum`` or ``mean`` of the features of the edges that enter a node.
+
+    Raises
+    ------
+    ValueError
+        If an argument has a value that is not described above.
+
+    References
+    ----------
+    Han et al. 2022, Predicting physics in mesh-reduced space with temporal attention,
+    arXiv:2201.09113, section 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.gnn_layers import Graph
+    >>> from physicsnemo.models.mesh_reduced import Mesh_Reduced
+    >>> model = Mesh_Reduced(input_dim_nodes=2, input_dim_edges=3, output_decode_dim=2)
+    >>> ring = Graph(torch.stack((torch.arange(20), torch.arange(1, 21) % 20)), num_nodes=20)
+    >>> mesh, pivotal, edges = torch.rand(20, 2), torch.rand(5, 2), torch.randn(20, 3)
+    >>> reduced = model.encode(torch.randn(20, 2), edges, ring, mesh, pivotal)
+    >>> reduced.shape
+    torch.Size([5, 3])
+    >>> model.decode(reduced, edges, ring, mesh, pivotal).shape
+    torch.Size([20, 2])
+    """
+
+    knn_interpolate = staticmethod(knn_interpolate)
+
+    def __init__(
+        self,
+        input_dim_nodes: int,
+        input_dim_edges: int,
+        output_decode_dim: int,
+        output_encode_dim: int = 3,
+        processor_size: int = 15,
+        num_layers_node_processor: int = 2,
+        num_layers_edge_processor: int = 2,
+        hidden_dim_processor: int = 128,
+        hidden_dim_node_encoder: int = 128,
+        num_layers_node_encoder: int | None = 2,
+        hidden_dim_edge_encoder: int = 128,
+        num_layers_edge_encoder: int | None = 2,
+        hidden_dim_node_decoder: int = 128,
+        num_layers_node_decoder: int | None = 2,
+        k: int = 3,
+        aggregation: str = "mean",
+    ) -> None:
+        super().__init__(meta=MetaData())
+        if k < 1:
+            raise ValueError(f"expected k of at least 1, got {k}")
+
+        def network(input_dim: int, output_dim: int) -> MeshGraphNet:
+            return MeshGraphNet(
+                input_dim,
+                input_dim_edges,
+                output_dim,
+                processor_size,
+                num_layers_node_processor=num_layers_node_processor,
+                num_layers_edge_processor=num_layers_edge_processor,
+                hidden_dim_processor=hidden_dim_processor,
+                hidden_dim_node_encoder=hidden_dim_node_encoder,
+                num_layers_node_encoder=num_layers_node_encoder,
+                hidden_dim_edge_encoder=hidden_dim_edge_encoder,
+                num_layers_edge_encoder=num_layers_edge_encoder,
+                hidden_dim_node_decoder=hidden_dim_node_decoder,
+                num_layers_node_decoder=num_layers_node_decoder,
+                aggregation=aggregation,
+            )
+
+        self.k = k
+        self.encoder_processor = network(input_dim_nodes, output_encode_dim)
+        self.decoder_processor = network(output_encode_dim, output_decode_dim)
+        self.PivotalNorm = nn.LayerNorm(output_encode_dim)
+
+    def forward(
+        self,
+        x: Tensor,
+        edge_features: Tensor,
+        graph: GraphLike,
+        position_mesh: Tensor,
+        position_pivotal: Tensor,
+    ) -> Tensor:
+        """Reduce states and bring them back, as in the training of both parts together.
+
+        Parameters
+        ----------
+        x, edge_features, graph, position_mesh, position_pivotal
+            As in :meth:`encode`.
+
+        Returns
+        -------
+        Outputs of shape (samples * nodes, output_decode_dim).
+        """
+        reduced = self.encode(x, edge_features, graph, position_mesh, position_pivotal)
+        return self.decode(reduced, edge_features, graph, position_mesh, position_pivotal)
+
+    def encode(
+        self,
+        x: Tensor,
+        edge_features: Tensor,
+        graph: GraphLike,
+        position_mesh: Tensor,
+        position_pivotal: Tensor,
+    ) -> Tensor:
+        """Reduce states of one mesh.
+
+        Parameters
+        ----------
+        x
+            Features of the nodes of all samples, of shape (samples * nodes, input_dim_nodes).
+        edge_features
+            Features of shape (samples * edges, input_dim_edges).
+        graph
+            The mesh, or a batch of it for several samples, of any kind that
+            :func:`physicsnemo.models.gnn_layers.as_graph` takes.
+        position_mesh
+            Positions of the nodes of one sample, of shape (nodes, dimensions).
+        position_pivotal
+            Positions of the pivotal points, of shape (points, dimensions).
+
+        Returns
+        -------
+        Features of the pivotal points, of shape (samples * points, output_encode_dim).
+
+        Raises
+        ------
+        TypeError
+            If features are not of floating point, or the graph is of no known kind.
+        ValueError
+            If shapes do not fit each other or the model, or something is on another device.
+        """
+        graph = as_graph(graph, x.shape[0], x.device)
+        encoded = self.PivotalNorm(self.encoder_processor(x, edge_features, graph))
+        return self._interpolate(encoded, graph.num_graphs, position_mesh, position_pivotal)
+
+    def decode(
+        self,
+        x: Tensor,
+        edge_features: Tensor,
+        graph: GraphLike,
+        position_mesh: Tensor,
+        position_pivotal: Tensor,
+    ) -> Tensor:
+        """Bring reduced states back to the mesh.
+
+        Parameters
+        ----------
+        x
+            Features of the pivotal points, of shape (samples * points, output_encode_dim).
+        edge_features, graph, position_mesh, position_pivotal
+            As in :meth:`encode`.
+
+        Returns
+        -------
+        Outputs of shape (samples * nodes, output_decode_dim).
+
+        Raises
+        ------
+        TypeError
+            As :meth:`encode`.
+        ValueError
+            As :meth:`encode`.
+        """
+        samples = x.shape[0] // max(1, position_pivotal.shape[0])
+        graph = as_graph(graph, samples * position_mesh.shape[0], x.device)
+        spread = self._interpolate(x, graph.num_graphs, position_pivotal, position_mesh)
+        output: Tensor = self.decoder_processor(spread, edge_features, graph)
+        return output
+
+    def _interpolate(self, x: Tensor, samples: int, pos_x: Tensor, pos_y: Tensor) -> Tensor:
+        """Interpolate the features of all samples between the same two sets of points."""
+        points = pos_x.shape[0]
+        if x.shape[0] != samples * points:
+            raise ValueError(
+                f"expected features of {samples} x {points} points, as the graph has {samples} "
+                f"samples and there are {points} positions, got {x.shape[0]}; give the positions "
+                f"of one sample, and a batch of graphs for several"
+            )
+        x = x.unflatten(0, (samples, points)).transpose(0, 1)
+        nearest = nearest_points(pos_x, pos_y, self.k)
+        return weighted_mean(x, nearest).transpose(0, 1).flatten(end_dim=1)

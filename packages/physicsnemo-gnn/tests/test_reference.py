@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of nvidia-physicsnemo give the outputs and gradients that they gave there."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from physicsnemo.models.gnn_layers import Graph
+from physicsnemo.testing import check_reference_case
+
+FOLDERS = sorted((Path(__file__).parent / "reference").glob("MeshGraphNet*"))
+
+
+def graph(spec, inputs):
+    ends = [inputs[f"{spec['name']}.{end}"] for end in ("src", "dst")]
+    return Graph(torch.stack(ends), spec["num_nodes"])
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_outputs_and_gradients(folder):
+    check_reference_case(folder, {"graph": graph})
