@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from physicsnemo.models.afno._modes import Grid, Modes, lowest_modes, reference_modes
-from physicsnemo.models.afno._numerics import PAPER, check_numerics
 from physicsnemo.nn.checks import check_input
 from physicsnemo.nn.fourier import to_field, to_modes, widened
+from physicsnemo.nn.numerics import PAPER, check_numerics
 
 
 class SpectralFilter(nn.Module):

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from physicsnemo.models.afno._filter import SpectralFilter, to_blocks
 from physicsnemo.models.afno._modes import Grid
-from physicsnemo.models.afno._numerics import PAPER
+from physicsnemo.nn.numerics import PAPER
 
 SCALE_SHIFT_MODES = ("complex", "real")
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from physicsnemo.models.afno._filter import AFNO2DLayer
 from physicsnemo.models.afno._layers import AFNOMlp, PatchEmbed, initialize, join_patches
-from physicsnemo.models.afno._numerics import IMPLIED, PAPER
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
+from physicsnemo.nn.numerics import IMPLIED, PAPER
 
 __all__ = ["AFNO", "AFNO2DLayer", "AFNOMlp", "Block", "MetaData", "PatchEmbed"]
 

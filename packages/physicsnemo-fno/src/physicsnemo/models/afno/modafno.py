@@ -16,11 +16,11 @@ from physicsnemo.models.afno._modulation import (
     ScaleShiftMlp,
     check_scale_shift_mode,
 )
-from physicsnemo.models.afno._numerics import IMPLIED, PAPER
 from physicsnemo.models.afno.modembed import ModEmbedNet
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.checks import Layout, check_input
+from physicsnemo.nn.numerics import IMPLIED, PAPER
 
 __all__ = ["Block", "MetaData", "ModAFNO", "ModAFNO2DLayer", "ModAFNOMlp", "ScaleShiftMlp"]
 
