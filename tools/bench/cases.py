@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from physicsnemo import Module
+from physicsnemo.models.gnn_layers import Graph
 from physicsnemo.testing.case import Case
 from tools.bench.plain import PlainFNO
+from tools.bench.plain_graphs import PlainMeshGraphNet
 from tools.bench.unet import UNet
 
 
@@ -41,6 +43,29 @@ def noise(*shape: int) -> Callable[[], tuple[Tensor]]:
     return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
 
 
+def on_triangles(rows: int, columns: int, *features: int) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that makes features of nodes and edges, and a mesh of triangles.
+
+    The mesh closes in itself, so that each of its rows x columns nodes has six neighbours. Nodes
+    are numbered at random, edges in a random order, as the worst case for a cache.
+    """
+
+    def inputs() -> tuple[Any, ...]:
+        generator = torch.Generator().manual_seed(0)
+        nodes, edges = rows * columns, 6 * rows * columns
+        row, column = torch.arange(nodes) // columns, torch.arange(nodes) % columns
+        shifts = [(0, 1), (1, 0), (1, 1), (0, -1), (-1, 0), (-1, -1)]
+        ends = [(row + y) % rows * columns + (column + x) % columns for y, x in shifts]
+        edge_index = torch.stack([torch.arange(nodes).repeat(6), torch.cat(ends)])
+        edge_index = edge_index[:, torch.randperm(edges, generator=generator)]
+        edge_index = torch.randperm(nodes, generator=generator)[edge_index]
+        sizes = zip((nodes, edges), features, strict=True)
+        values = (torch.randn(size, generator=generator) for size in sizes)
+        return *values, Graph(edge_index, nodes)
+
+    return inputs
+
+
 FNO = {"in_channels": 3, "out_channels": 1, "latent_channels": 32, "num_fno_layers": 4}
 FNO_1D = FNO | {"dimension": 1, "num_fno_modes": 16, "padding": 8}
 FNO_2D = FNO | {"dimension": 2, "num_fno_modes": 16, "padding": 8}
@@ -50,6 +75,7 @@ AFNO = {"inp_shape": [360, 720], "in_channels": 20, "out_channels": 20}
 AFNO |= {"patch_size": [8, 8], "embed_dim": 256, "depth": 6}
 SFNO = {"inp_shape": [181, 360], "out_shape": [181, 360], "inp_chans": 20, "out_chans": 20}
 SFNO |= {"embed_dim": 128, "num_layers": 4, "scale_factor": 3}
+MESH = {"input_dim_nodes": 11, "input_dim_edges": 3, "output_dim": 3}
 
 CASES = [
     BenchCase("32", "FullyConnected", {"in_features": 32}, noise(1024, 32)),
@@ -68,6 +94,16 @@ CASES = [
         noise(2, 20, 45, 90),
     ),
     BenchCase("1-degree", "SFNO", SFNO, noise(2, 20, 181, 360)),
+    BenchCase("small", "MeshGraphNet", MESH, on_triangles(20, 50, 11, 3), plain=PlainMeshGraphNet),
+    BenchCase(
+        "20-thousand", "MeshGraphNet", MESH, on_triangles(100, 200, 11, 3), plain=PlainMeshGraphNet
+    ),
+    BenchCase(
+        "million",
+        "MeshGraphNet",
+        MESH | {"num_processor_checkpoint_segments": 5},
+        on_triangles(1000, 1000, 11, 3),
+    ),
     BenchCase("128", UNet, {}, noise(8, 1, 128, 128)),
     BenchCase("128-default-adam", UNet, {}, noise(8, 1, 128, 128), optimizer=Adam),
 ]

@@ -127,10 +127,14 @@ def check_plain(case: BenchCase, device: torch.device) -> None:
     """
     with torch.no_grad():
         outputs = [
-            model.double()(*pytree.tree_map_only(Tensor, Tensor.double, inputs))
+            model.double()(*pytree.tree_map_only(Tensor, _double, inputs))
             for model, inputs in (_prepare(case, Variant(plain), device) for plain in (True, False))
         ]
     torch.testing.assert_close(*outputs)
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def remarks(case: BenchCase, variant: Variant, device: torch.device) -> list[str]:

@@ -15,5 +15,5 @@ test_conformance = conformance_test(CASES)
 
 def test_flags():
     flags = {name for name, value in asdict(MetaData()).items() if value is True}
-    assert flags == {"amp_gpu", "func_torch", "auto_grad"}
+    assert flags == {"cuda_graphs", "amp_gpu", "func_torch", "auto_grad"}
     assert MetaData().name == "MeshGraphNet"

@@ -108,7 +108,7 @@ def _known(graph: object) -> Graph | None:
 
 
 def _can_be_kept(graph: object) -> bool:
-    return type(graph).__weakrefoffset__ > 0
+    return type(graph).__weakrefoffset__ != 0  # negative where Python 3.12 keeps it before objects
 
 
 def _reader(graph: object) -> Callable[..., Edges]:

@@ -35,6 +35,14 @@ class Incidence(NamedTuple):
     order: Tensor
     starts: Tensor
 
+    @classmethod
+    def of(cls, node: Tensor, num_nodes: int) -> Self:
+        """Sort edges by their node, integers of shape (edges,) from 0 to below ``num_nodes``."""
+        node = node.long()
+        ordered, order = torch.sort(node, stable=True)
+        bounds = torch.arange(num_nodes + 1, device=node.device)
+        return cls(node, order, torch.searchsorted(ordered, bounds))
+
     @property
     def num_nodes(self) -> int:
         """The number of nodes, those without edges included."""
@@ -110,7 +118,7 @@ class Graph:
             ("source", "target"), self.edge_index, (self.num_nodes, num_targets), strict=True
         ):
             check_range(node, count, name)
-            object.__setattr__(self, name, _sort(node, count))
+            object.__setattr__(self, name, Incidence.of(node, count))
         object.__setattr__(self, "num_targets", num_targets)
         if not torch.compiler.is_compiling():
             is_current(self)
@@ -168,13 +176,6 @@ def is_current(graph: Graph) -> bool:
     drift = graph.edge_index._version - graph.target.order._version
     known: int = _drifts.setdefault(graph, drift)
     return known == drift
-
-
-def _sort(node: Tensor, count: int) -> Incidence:
-    node = node.long()
-    ordered, order = torch.sort(node, stable=True)
-    bounds = torch.arange(count + 1, device=node.device)
-    return Incidence(node, order, torch.searchsorted(ordered, bounds))
 
 
 def _join(graphs: Sequence[Graph]) -> Graph:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from physicsnemo.models.gnn_layers.graph import _sort
+from physicsnemo.models.gnn_layers.graph import Incidence
 from physicsnemo.models.gnn_layers.messages import gather
 
 __all__ = ["Interpolation", "knn_interpolate"]
@@ -145,7 +145,7 @@ def weighted_mean(x: Tensor, nearest: Nearest) -> Tensor:
     Features of shape (new points, ..., channels).
     """
     points, weights = nearest
-    ends = _sort(points.flatten(), x.shape[0])
+    ends = Incidence.of(points.flatten(), x.shape[0])
     weights = (weights / weights.sum(1, keepdim=True)).to(x.dtype)
     values = gather(x, ends).unflatten(0, points.shape)
     return torch.einsum("nk,nk...->n...", weights, values)

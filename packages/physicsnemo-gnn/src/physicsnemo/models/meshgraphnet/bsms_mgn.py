@@ -22,6 +22,7 @@ class MetaData(ModelMetaData):
     """What :class:`BiStrideMeshGraphNet` supports."""
 
     name: str = "BiStrideMeshGraphNet"
+    cuda_graphs: bool = True
     amp_gpu: bool | None = True
     func_torch: bool = True
     auto_grad: bool = True

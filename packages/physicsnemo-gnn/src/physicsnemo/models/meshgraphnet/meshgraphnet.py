@@ -21,6 +21,7 @@ class MetaData(ModelMetaData):
     """What :class:`MeshGraphNet` supports."""
 
     name: str = "MeshGraphNet"
+    cuda_graphs: bool = True
     amp_gpu: bool | None = True
     func_torch: bool = True
     auto_grad: bool = True
