@@ -4,7 +4,7 @@
 import pytest
 import torch
 
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_at_least, check_grid, check_input, field_layout
 
 FIELD = {"batch": None, "in_channels": 3, "n1": None, "n2": None}
 POINTS = {"...": None, "in_features": 3}
@@ -63,3 +63,44 @@ def test_symbolic_traces_hold_the_checks():
     assert traced(torch.ones(5, 3)).shape == (5, 3)
     with pytest.raises(ValueError, match="in_features is 4"):
         traced(torch.ones(5, 4))
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 3])
+def test_layout_of_fields(dimension):
+    names = ["batch", "in_channels", "n1", "n2", "n3"][: 2 + dimension]
+    assert list(field_layout(3, dimension).items()) == [
+        (name, 3 if name == "in_channels" else None) for name in names
+    ]
+
+
+def test_options_that_are_large_enough():
+    check_at_least(1, width=1, depth=5)
+    check_at_least(0, width=0)
+
+
+@pytest.mark.parametrize(("least", "value"), [(1, 0), (0, -1), (2, -3)])
+def test_option_that_is_too_small(least, value):
+    with pytest.raises(ValueError, match=f"expected depth of at least {least}, got {value}"):
+        check_at_least(least, width=least, depth=value)
+
+
+def test_grids_that_are_large_enough():
+    check_grid(torch.zeros(0, 1, 4, 9), 4, "never said")
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 3), (2, 9, 5, 3), (2, 9, 3, 5, 7)])
+def test_grid_that_is_too_small(shape):
+    message = r"grid of at least 4 points along each axis, got an input of shape \(2, 9, .*; refine"
+    with pytest.raises(ValueError, match=message):
+        check_grid(torch.zeros(shape), 4, "refine it")
+
+
+def test_checks_of_grids_in_traces():
+    class Double(torch.nn.Module):
+        def forward(self, x):
+            check_grid(x, 4, "refine it")
+            return 2 * x
+
+    assert torch.jit.trace(Double(), torch.ones(1, 1, 4))(torch.ones(1, 1, 3)).shape == (1, 1, 3)
+    with pytest.raises(ValueError, match="grid of at least 4 points"):
+        torch.fx.symbolic_trace(Double())(torch.ones(1, 1, 3))

@@ -14,6 +14,7 @@ LAYERS = {
     "Conv2dFCLayer": (nn.Conv2dFCLayer(3, 4, "gelu"), (2, 3, 5, 4)),
     "Conv3dFCLayer": (nn.Conv3dFCLayer(3, 4, "gelu"), (2, 3, 5, 4, 2)),
     "ConvNdFCLayer": (nn.ConvNdFCLayer(3, 4, "gelu"), (2, 3, 5, 4, 2, 2)),
+    "PixelShuffle": (nn.PixelShuffle(2), (2, 8, 3, 2, 4)),
     "Stan": (nn.Stan(3), (2, 3)),
     "SquarePlus": (nn.SquarePlus(), (2, 3)),
     "CappedGELU": (nn.CappedGELU(), (2, 3)),

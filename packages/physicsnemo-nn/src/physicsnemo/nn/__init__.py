@@ -17,6 +17,7 @@ from physicsnemo.nn.convolution import (
     ConvNdKernel1Layer,
 )
 from physicsnemo.nn.linear import FCLayer, WeightFactLinear, WeightNormLinear
+from physicsnemo.nn.pixel_shuffle import PixelShuffle
 
 __all__ = [
     "CappedGELU",
@@ -28,6 +29,7 @@ __all__ = [
     "ConvNdFCLayer",
     "ConvNdKernel1Layer",
     "FCLayer",
+    "PixelShuffle",
     "SquarePlus",
     "Stan",
     "WeightFactLinear",

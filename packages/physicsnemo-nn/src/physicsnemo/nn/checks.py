@@ -13,6 +13,25 @@ A first axis named ``...`` stands for any number of axes.
 """
 
 
+def field_layout(in_channels: int, dimension: int) -> Layout:
+    """Return the axes of fields on grids of any size: the batch, the channels, the grid's."""
+    grid = {f"n{axis}": None for axis in range(1, dimension + 1)}
+    return {"batch": None, "in_channels": in_channels} | grid
+
+
+def check_at_least(least: int, **values: int) -> None:
+    """Raise an error if an option, given under its name, is smaller than it may be.
+
+    Raises
+    ------
+    ValueError
+        If one is.
+    """
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"expected {name} of at least {least}, got {value}")
+
+
 def check_input(x: Tensor, layout: Layout, weight: Tensor) -> None:
     """Raise an error if a model cannot take this input.
 
@@ -45,6 +64,27 @@ def check_input(x: Tensor, layout: Layout, weight: Tensor) -> None:
         _check(x, layout, weight)
 
 
+def check_grid(x: Tensor, least: int, reason: str) -> None:
+    """Raise an error if a grid is too small for a model.
+
+    Parameters
+    ----------
+    x
+        Fields of shape (batch, channels, *grid).
+    least
+        Number of points that every axis of the grid must have.
+    reason
+        Why, and what to do about it.
+
+    Raises
+    ------
+    ValueError
+        If an axis has fewer.
+    """
+    if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        _check_grid(x, least, reason)
+
+
 @torch.fx.wrap  # symbolic tracing keeps the call, whose branches it cannot follow
 def _check(x: Tensor, layout: Layout, weight: Tensor) -> None:
     if not x.is_floating_point():
@@ -58,6 +98,15 @@ def _check(x: Tensor, layout: Layout, weight: Tensor) -> None:
             f"as in x.to('{weight.device}')"
         )
     _check_shape(tuple(x.shape), layout)
+
+
+@torch.fx.wrap
+def _check_grid(x: Tensor, least: int, reason: str) -> None:
+    if min(x.shape[2:]) < least:
+        raise ValueError(
+            f"expected a grid of at least {least} points along each axis, got an input of shape "
+            f"{tuple(x.shape)}; {reason}"
+        )
 
 
 def _check_shape(shape: tuple[int, ...], layout: Layout) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from physicsnemo.nn.activations import Activation, as_activation
+from physicsnemo.nn.dimensions import Convolution, convolution
 from physicsnemo.nn.linear import glorot_
 
 
@@ -104,16 +105,9 @@ class ConvNdKernel1Layer(nn.Module):
         return points.reshape(*points.shape[:2], *x.shape[2:])
 
 
-_CONVOLUTIONS: dict[int | None, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {
-    1: nn.Conv1d,
-    2: nn.Conv2d,
-    3: nn.Conv3d,
-}
-
-
 def pointwise_convolution(
     dimension: int | None, in_channels: int, out_channels: int
-) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | ConvNdKernel1Layer:
+) -> Convolution | ConvNdKernel1Layer:
     """Return a convolution of width 1, with the initial weights of PyTorch.
 
     Parameters
@@ -125,9 +119,9 @@ def pointwise_convolution(
     out_channels
         Channels of the output.
     """
-    if dimension in _CONVOLUTIONS:
-        return _CONVOLUTIONS[dimension](in_channels, out_channels, kernel_size=1)
-    return ConvNdKernel1Layer(in_channels, out_channels)
+    if dimension is None or dimension > 3:
+        return ConvNdKernel1Layer(in_channels, out_channels)
+    return convolution(dimension)(in_channels, out_channels, kernel_size=1)
 
 
 def pointwise_linear(convolution: nn.Module, points: Tensor) -> Tensor:

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The super-resolution residual network, for fields on regular grids of three dimensions."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from physicsnemo.models.meta import ModelMetaData
+from physicsnemo.models.module import Module
+from physicsnemo.models.srrn._blocks import ConvBlock, ResidualBlock, SubPixelBlock
+from physicsnemo.nn import get_activation
+from physicsnemo.nn.checks import check_at_least, check_input, field_layout
+
+__all__ = ["MetaData", "SRResNet"]
+
+_DOUBLINGS = {2: 1, 4: 2, 8: 3}
+
+
+@dataclass
+class MetaData(ModelMetaData):
+    """What :class:`SRResNet` supports."""
+
+    name: str = "SuperResolution"
+    jit: bool = True
+    cuda_graphs: bool = True
+    amp: bool = True
+    torch_fx: bool = True
+    bf16: bool = True
+    onnx: bool = True
+    onnx_runtime: bool = True
+    var_dim: int = 1
+    func_torch: bool = True
+    auto_grad: bool = True
+
+
+class SRResNet(Module):
+    """Super-resolution residual network: from fields on a coarse grid to those on a fine one.
+
+    A wide convolution lifts the fields to latent channels, residual blocks work on the coarse
+    grid, and blocks that end in a pixel shuffle (:class:`physicsnemo.nn.PixelShuffle`) each double
+    the grid. A last wide convolution makes the output, without an activation.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the input.
+    out_channels
+        Channels of the output.
+    large_kernel_size
+        Width in points of the first and last convolution, an odd number.
+    small_kernel_size
+        Width of all others, an odd number.
+    conv_layer_size
+        Latent channels.
+    n_resid_blocks
+        Number of residual blocks.
+    scaling_factor
+        How much finer the output's grid is: 2, 4 or 8 times, along each axis.
+    activation_fn
+        Name of an activation (:func:`physicsnemo.nn.get_activation`) or a module. The first
+        convolution and the residual blocks share it, with its parameters if it has any; the
+        blocks that refine the grid have a PReLU each.
+
+    Raises
+    ------
+    KeyError
+        If there is no activation of that name.
+    ValueError
+        If another option has a value that it cannot have.
+
+    References
+    ----------
+    Ledig et al. 2017, Photo-realistic single image super-resolution using a generative
+    adversarial network, arXiv:1609.04802.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.srrn import SRResNet
+    >>> model = SRResNet(in_channels=3, out_channels=3, conv_layer_size=8, scaling_factor=2)
+    >>> model(torch.randn(1, 3, 4, 5, 6)).shape
+    torch.Size([1, 3, 8, 10, 12])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        large_kernel_size: int = 7,
+        small_kernel_size: int = 3,
+        conv_layer_size: int = 32,
+        n_resid_blocks: int = 8,
+        scaling_factor: int = 8,
+        activation_fn: str | nn.Module = "prelu",
+    ) -> None:
+        super().__init__(meta=MetaData())
+        check_at_least(
+            1, in_channels=in_channels, out_channels=out_channels, conv_layer_size=conv_layer_size
+        )
+        check_at_least(0, n_resid_blocks=n_resid_blocks)
+        if scaling_factor not in _DOUBLINGS:
+            raise ValueError(f"expected scaling_factor 2, 4 or 8, got {scaling_factor}")
+        activation = (
+            get_activation(activation_fn) if isinstance(activation_fn, str) else activation_fn
+        )
+        size, large, small = conv_layer_size, large_kernel_size, small_kernel_size
+        self.layout = field_layout(in_channels, dimension=3)
+        self.conv_block1 = ConvBlock(in_channels, size, large, activation_fn=activation)
+        self.residual_blocks = nn.Sequential(
+            *(ResidualBlock(size, small, activation) for _ in range(n_resid_blocks))
+        )
+        self.conv_block2 = ConvBlock(size, size, small, batch_norm=True)
+        self.subpixel_convolutional_blocks = nn.Sequential(
+            *(SubPixelBlock(size, small) for _ in range(_DOUBLINGS[scaling_factor]))
+        )
+        self.conv_block3 = ConvBlock(size, out_channels, large)
+
+    def forward(self, in_vars: Tensor) -> Tensor:
+        """Refine fields.
+
+        Parameters
+        ----------
+        in_vars
+            Fields of shape (batch, in_channels, n1, n2, n3).
+
+        Returns
+        -------
+        Fields of shape (batch, out_channels, s n1, s n2, s n3), where s is ``scaling_factor``.
+
+        Raises
+        ------
+        TypeError
+            If ``in_vars`` does not hold floating-point numbers.
+        ValueError
+            If it has another shape or device than expected.
+        """
+        check_input(in_vars, self.layout, next(self.parameters()))
+        lifted = self.conv_block1(in_vars)
+        latent = lifted + self.conv_block2(self.residual_blocks(lifted))
+        output: Tensor = self.conv_block3(self.subpixel_convolutional_blocks(latent))
+        return output

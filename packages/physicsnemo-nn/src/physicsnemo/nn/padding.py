@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Convolutions that keep the size of a grid, whatever they take to be beyond its borders."""
+
+from torch import nn
+
+from physicsnemo.nn.dimensions import by_dimension, convolution
+
+_PADDINGS: dict[str, list[type[nn.Module]]] = {
+    "reflect": [nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d],
+    "replicate": [nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d],
+}
+PADDING_TYPES = ("zero", *_PADDINGS)
+"""What may be beyond the borders: zeros, the mirrored field, or its values at the border."""
+
+
+def padded_convolution(
+    dimension: int,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    padding_type: str = "zero",
+) -> list[nn.Module]:
+    """Return a convolution that keeps the size of a grid, as modules to apply in turn.
+
+    Zeros are appended by the convolution itself, other values by a module before it. So a name
+    such as ``0.weight`` in a :class:`torch.nn.Sequential`, and in its checkpoints, depends on the
+    type of padding.
+
+    Parameters
+    ----------
+    dimension
+        Number of grid axes, 1 to 3.
+    in_channels
+        Channels of the input.
+    out_channels
+        Channels of the output.
+    kernel_size
+        Width of the kernel in points, an odd number.
+    padding_type
+        What is beyond the borders: ``zero``, ``reflect`` or ``replicate``. To reflect, a grid must
+        have more than ``kernel_size // 2`` points along each axis.
+
+    Raises
+    ------
+    ValueError
+        If an option has another value.
+
+    Examples
+    --------
+    >>> from physicsnemo.nn.padding import padded_convolution
+    >>> padded_convolution(1, 3, 8, kernel_size=5)
+    [Conv1d(3, 8, kernel_size=(5,), stride=(1,), padding=(2,))]
+    >>> padded_convolution(1, 3, 8, kernel_size=5, padding_type="reflect")
+    [ReflectionPad1d((2, 2)), Conv1d(3, 8, kernel_size=(5,), stride=(1,))]
+    """
+    check_padding_type(padding_type)
+    if kernel_size % 2 == 0:
+        raise ValueError(f"expected an odd kernel_size, which keeps the grid, got {kernel_size}")
+    layer, width = convolution(dimension), kernel_size // 2
+    if padding_type == "zero":
+        return [layer(in_channels, out_channels, kernel_size, padding=width)]
+    padding = by_dimension(_PADDINGS[padding_type], dimension)
+    return [padding(width), layer(in_channels, out_channels, kernel_size)]
+
+
+def check_padding_type(padding_type: str) -> None:
+    """Raise ValueError unless it is one of ``PADDING_TYPES``."""
+    if padding_type not in PADDING_TYPES:
+        raise ValueError(
+            f"expected padding_type to be one of {', '.join(PADDING_TYPES)}, got {padding_type!r}"
+        )

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recurrent network that continues one field."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from physicsnemo.models.meta import ModelMetaData
+from physicsnemo.models.rnn._recurrent import RecurrentModel
+
+__all__ = ["MetaData", "One2ManyRNN"]
+
+
+@dataclass
+class MetaData(ModelMetaData):
+    """What :class:`One2ManyRNN` supports."""
+
+    name: str = "One2ManyRNN"
+    cuda_graphs: bool = True
+    amp: bool = True
+    torch_fx: bool = True
+    onnx: bool = True
+    onnx_runtime: bool = True
+    func_torch: bool = True
+    auto_grad: bool = True
+
+
+class One2ManyRNN(RecurrentModel):
+    """Convolutional recurrent network from one field to those of the next time steps.
+
+    A recurrent cell, :class:`~physicsnemo.models.rnn.layers.ConvGRULayer`, lives on a coarser grid
+    than the fields. Residual blocks lead there and back:
+
+    - encoder: gated residual blocks, some of which halve the grid and double the channels;
+    - cell: from a state of zeros and the encoded field to the first state, and from each state to
+      the next, each time with the state itself as input;
+    - decoder: transposed convolutions double the grid and halve the channels, each before more
+      blocks, as often as the encoder halved it; two linear maps of the channels end it.
+
+    Where gradients are recorded, the decoder gets all time steps as one batch. Elsewhere one time
+    step is decoded after the other, into the output, and the memory for all else is that of one
+    time step.
+
+    Checkpoints also hold the weights of a last level of the decoder, and of linear maps beside the
+    other levels, which nothing depends on. They are not computed, and their ``requires_grad`` is
+    false, so that data-parallel training needs no search for unused parameters.
+
+    Parameters
+    ----------
+    input_channels
+        Channels of the fields, in and out.
+    dimension
+        Number of grid axes, 2 or 3.
+    nr_latent_channels
+        Channels on the finest grid inside, at least 2; each halving of the grid doubles them.
+    nr_residual_blocks
+        Number of residual blocks on each level, of the encoder and of the decoder.
+    activation_fn
+        Name of the activation (:func:`physicsnemo.nn.get_activation`) of the residual blocks, which
+        all share it; that of the cell is ReLU.
+    nr_downsamples
+        Number of levels of the encoder; from each to the next one, the grid is halved, so that 1
+        keeps the grid of the fields.
+    nr_tsteps
+        Number of time steps of the output.
+    numerics
+        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
+        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: to halve a
+        grid, its axes swap their paddings, which matters if the number of points is even along one
+        and odd along another; and n points are doubled to 2 n - 1 if n is odd, so that fewer points
+        may come out than went in. See :class:`~physicsnemo.models.rnn.layers.ConvLayer` and
+        :class:`~physicsnemo.models.rnn.layers.TransposeConvLayer`. It makes no difference where
+        2^nr_downsamples divides all axes of the grid, or where nr_downsamples is 1.
+
+    Raises
+    ------
+    KeyError
+        If there is no activation of that name.
+    ValueError
+        If another option has a value that it cannot have, or the first block would have more
+        channels in than out.
+
+    References
+    ----------
+    Ballas et al. 2016, Delving deeper into convolutional networks for learning video
+    representations, arXiv:1511.06432 (the cell); Salimans et al. 2017,
+    arXiv:1701.05517 (the gated blocks).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.rnn import One2ManyRNN
+    >>> model = One2ManyRNN(input_channels=2, nr_latent_channels=8, nr_tsteps=5)
+    >>> model(torch.randn(4, 2, 1, 16, 24)).shape
+    torch.Size([4, 2, 5, 16, 24])
+    """
+
+    _meta = MetaData
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Continue fields.
+
+        Parameters
+        ----------
+        x
+            Fields of shape (batch, input_channels, time, *grid). Only the first of the time steps
+            matters.
+
+        Returns
+        -------
+        Fields of shape (batch, input_channels, nr_tsteps, *grid) at the time steps that follow.
+
+        Raises
+        ------
+        TypeError
+            If ``x`` does not hold floating-point numbers.
+        ValueError
+            If it has another shape or device than expected.
+        """
+        self._check(x, nr_tsteps=None)
+        encoding = self.encoder_layers(x.select(2, 0))
+        return self._continue(encoding, torch.zeros_like(encoding), x)
