@@ -75,6 +75,9 @@ AFNO = {"inp_shape": [360, 720], "in_channels": 20, "out_channels": 20}
 AFNO |= {"patch_size": [8, 8], "embed_dim": 256, "depth": 6}
 SFNO = {"inp_shape": [181, 360], "out_shape": [181, 360], "inp_chans": 20, "out_chans": 20}
 SFNO |= {"embed_dim": 128, "num_layers": 4, "scale_factor": 3}
+PIX2PIX = {"in_channels": 3, "out_channels": 3, "dimension": 2}
+SRRESNET = {"in_channels": 3, "out_channels": 3, "scaling_factor": 4}
+RNN = {"input_channels": 2, "nr_latent_channels": 64, "nr_tsteps": 16}
 MESH = {"input_dim_nodes": 11, "input_dim_edges": 3, "output_dim": 3}
 
 CASES = [
@@ -104,6 +107,12 @@ CASES = [
         MESH | {"num_processor_checkpoint_segments": 5},
         on_triangles(1000, 1000, 11, 3),
     ),
+    BenchCase("2d", "Pix2Pix", PIX2PIX, noise(8, 3, 128, 128)),
+    BenchCase("3d", "Pix2Pix", PIX2PIX | {"dimension": 3}, noise(2, 3, 48, 48, 48)),
+    BenchCase("x4", "SRResNet", SRRESNET, noise(2, 3, 16, 16, 16)),
+    BenchCase("2d", "One2ManyRNN", RNN, noise(8, 2, 1, 64, 64)),
+    BenchCase("3d", "One2ManyRNN", RNN | {"dimension": 3}, noise(1, 2, 1, 32, 32, 32)),
+    BenchCase("2d", "Seq2SeqRNN", RNN, noise(8, 2, 16, 64, 64)),
     BenchCase("128", UNet, {}, noise(8, 1, 128, 128)),
     BenchCase("128-default-adam", UNet, {}, noise(8, 1, 128, 128), optimizer=Adam),
 ]

@@ -12,7 +12,7 @@ from physicsnemo.models.fno._options import (
     modes_of_each_axis,
     padding_of_each_axis,
 )
-from physicsnemo.models.fno._spectral import SpectralConv, check_modes, field_layout
+from physicsnemo.models.fno._spectral import SpectralConv, check_modes
 from physicsnemo.nn import (
     Conv1dFCLayer,
     Conv2dFCLayer,
@@ -21,7 +21,7 @@ from physicsnemo.nn import (
     ConvNdFCLayer,
     get_activation,
 )
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_input, field_layout
 from physicsnemo.nn.convolution import pointwise_convolution, pointwise_linear
 
 

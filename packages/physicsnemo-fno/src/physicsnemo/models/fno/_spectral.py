@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.nn.checks import Layout, check_input
+from physicsnemo.nn.checks import check_input, field_layout
 from physicsnemo.nn.fourier import Frequencies, concrete, to_field, to_modes, widened
 
 # The corners of the spectrum that hold its low frequencies, in the order of the weights: on which
@@ -148,12 +148,6 @@ class SpectralConv(nn.Module):
                 for signs in corners
             }
         return corners[""]
-
-
-def field_layout(in_channels: int, dimension: int) -> Layout:
-    """Return the axes of a field, for :func:`physicsnemo.nn.checks.check_input`."""
-    grid = {f"n{axis}": None for axis in range(1, dimension + 1)}
-    return {"batch": None, "in_channels": in_channels} | grid
 
 
 def _frequencies(modes: tuple[int, ...], grid: Sequence[int]) -> list[Frequencies]:
