@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
+from physicsnemo.core.container import open_checkpoint, write_checkpoint
 from physicsnemo.core.errors import CheckpointError
 
 
@@ -84,6 +85,14 @@ def test_a_loaded_model_survives_saving_over_its_file(saved):
     assert_same(twin, model)
     twin.save(path)
     assert_same(Module.from_checkpoint(path), model)
+
+
+def test_weights_that_lie_in_a_file_are_written_to_another(saved, tmp_path):
+    path, model = saved
+    with open_checkpoint(path) as file:
+        state, arguments, metadata = file.state_dict(), file.arguments, file.metadata
+    write_checkpoint(tmp_path / "copy.mdlus", state, arguments, metadata)
+    assert_same(Module.from_checkpoint(tmp_path / "copy.mdlus"), model)
 
 
 def test_misaligned_weights_are_copied(saved):

@@ -128,7 +128,9 @@ def _storage_loader(
 
 def _mapped(whole: mmap.mmap, offset: int, size: int) -> torch.UntypedStorage:
     # Storages over a buffer cannot grow, so that no description of a tensor can allocate memory.
-    data = torch.frombuffer(whole, dtype=torch.uint8, count=max(size, 1), offset=offset)
-    if data.data_ptr() % _ALIGNMENT and size:
+    if not size:  # no buffer is empty; this one holds a number of any type, should it be saved
+        return torch.frombuffer(bytearray(_ALIGNMENT), dtype=torch.uint8).untyped_storage()
+    data = torch.frombuffer(whole, dtype=torch.uint8, count=size, offset=offset)
+    if data.data_ptr() % _ALIGNMENT:
         data = torch.frombuffer(bytearray(whole[offset : offset + size]), dtype=torch.uint8)
     return data.untyped_storage()
