@@ -11,14 +11,13 @@ seconds, and, repeating that step, in a quarter of an hour?
 
 No two plates have the same holes, so each has a mesh of its own. Finite elements make the data, and
 a MeshGraphNet (`Pfaff et al. 2021 <https://arxiv.org/abs/2010.03409>`__) learns to step, by
-messages along the edges of the meshes. (Heat is a problem to see this work on: the solver needs no
-more time for it than the model.) In the environment that ``nox -s dev`` makes,
+messages along the edges of the meshes. (For a problem as easy as heat, the solver is faster than the
+model; it is the measure here.) In the environment that ``nox -s dev`` makes,
 ``python docs/examples/heat_on_meshes.py`` runs this page, in two minutes on a CPU. For a GPU,
 ``--size full --device cuda`` takes 2200 nodes a plate, and the width and depth of that paper.
 """
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -237,8 +236,9 @@ def predict(graph: Graph, features: Tensor, state: Tensor) -> Tensor:
 # A step of training takes four states, of any plates and times, on their meshes joined to one
 # graph. In a forecast, the model goes on from states that it made itself, and that are a little
 # wrong. To learn to put them right, it gets states with noise, and predicts the change from there
-# to the true next state. As each batch has another graph, there is no CUDA graph to replay;
-# quickstart explains :class:`~physicsnemo.utils.StaticCaptureTraining`.
+# to the true next state; without noise, the last error below is four times as large. As each batch
+# has another graph, there is no CUDA graph to replay; quickstart explains
+# :class:`~physicsnemo.utils.StaticCaptureTraining`.
 
 BATCH, NOISE = 4, 0.2  # in K
 optimizer = torch.optim.Adam(model.parameters())
@@ -247,7 +247,7 @@ schedule = torch.optim.lr_scheduler.OneCycleLR(
 )
 
 
-def join(plates: Sequence[Plate]) -> tuple[Graph, Tensor]:
+def join(plates: list[Plate]) -> tuple[Graph, Tensor]:
     """Return graph and features of several plates as one."""
     graph = Graph.join([plate.graph for plate in plates])
     return graph, torch.cat([plate.features for plate in plates])
@@ -286,7 +286,9 @@ model.save(options.output / "heat_on_meshes.mdlus")
 # The forecast
 # ------------
 # On plates that it has not seen, the model steps from the first state through fifty more, each time
-# from its own prediction. Errors are relative: it is 1 to predict that all is as warm as the room.
+# from its own prediction. Errors are relative: to predict that all is as warm as the room gives 1.
+# After 20 epochs, expect 0.04 after one step and after fifty, where it is 0.35 and 1.2 if all stays
+# as it is.
 
 
 def errors(states: Tensor) -> Tensor:
