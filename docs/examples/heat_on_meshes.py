@@ -11,7 +11,7 @@ seconds, and, repeating that step, in a quarter of an hour?
 
 No two plates have the same holes, so each has a mesh of its own. Finite elements make the data, and
 a MeshGraphNet (`Pfaff et al. 2021 <https://arxiv.org/abs/2010.03409>`__) learns to step, by
-messages along the edges of the meshes. (For a problem as easy as heat, the solver is faster than the
+messages along the edges of the meshes. (On a problem as easy as heat, the solver is faster than the
 model; it is the measure here.) In the environment that ``nox -s dev`` makes,
 ``python docs/examples/heat_on_meshes.py`` runs this page, in two minutes on a CPU. For a GPU,
 ``--size full --device cuda`` takes 2200 nodes a plate, and the width and depth of that paper.

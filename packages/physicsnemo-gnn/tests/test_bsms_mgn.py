@@ -305,6 +305,7 @@ def test_the_u_net_refuses_another_number_of_graphs():
 def test_flags():
     meta = MetaData()
     assert {flag for flag, value in asdict(meta).items() if value is True} == {
+        "cuda_graphs",
         "amp_gpu",
         "func_torch",
         "auto_grad",
