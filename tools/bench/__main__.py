@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from tools.bench.cases import CASES, QUICK, BenchCase
@@ -83,7 +84,8 @@ def _device(text: str) -> torch.device:
 
 
 def _describe(case: BenchCase) -> tuple[str, str, str]:
-    shapes = ["x".join(map(str, leaf.shape)) for leaf in pytree.tree_leaves(case.inputs())]
+    tensors = [leaf for leaf in pytree.tree_leaves(case.inputs()) if isinstance(leaf, Tensor)]
+    shapes = ["x".join(map(str, tensor.shape)) for tensor in tensors]
     arguments = [f"{name}={value}" for name, value in case.arguments.items()]
     return str(case), ", ".join(shapes), ", ".join(arguments)
 
