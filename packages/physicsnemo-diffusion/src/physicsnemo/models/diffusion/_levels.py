@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of a U-Net: which blocks it has at each resolution, as data."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+
+class Block(NamedTuple):
+    """A block before it is built; ``takes_skip`` says that it also sees what the encoder saw."""
+
+    name: str
+    in_channels: int
+    out_channels: int
+    attention: bool = False
+    up: bool = False
+    down: bool = False
+    takes_skip: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of :class:`UNetBlock` that differ from block to block."""
+        return {name: value for name, value in self._asdict().items() if name in _ARGUMENTS}
+
+
+_ARGUMENTS = {"in_channels", "out_channels", "attention", "up", "down"}
+
+
+class Level(NamedTuple):
+    """One resolution: its blocks in the order in which the encoder, then the decoder runs them."""
+
+    name: str
+    channels: int
+    encoder: Sequence[Block]
+    decoder: Sequence[Block]
+
+
+def plan_levels(
+    height: int,
+    first_channels: int,
+    channels: Sequence[int],
+    num_blocks: int,
+    attn_resolutions: Collection[int],
+    attention_in_last_only: bool,
+) -> list[Level]:
+    """Return the levels of a U-Net, from the full resolution down.
+
+    Parameters
+    ----------
+    height
+        Height of the images, by which levels are named.
+    first_channels
+        Channels that the first convolution makes of the image.
+    channels
+        Channels of each level.
+    num_blocks
+        Blocks of a level of the encoder, besides the one that halves the resolution.
+    attn_resolutions
+        Heights of the levels whose blocks have attention.
+    attention_in_last_only
+        Whether it is, in levels of the decoder, in the last block only.
+
+    Raises
+    ------
+    ValueError
+        If the deepest level has no pixel, or a number is not positive.
+    """
+    _check(height, channels, num_blocks, attn_resolutions)
+    names = [f"{height >> depth}x{height >> depth}" for depth in range(len(channels))]
+    attentive = [height >> depth in attn_resolutions for depth in range(len(channels))]
+    current, skips = first_channels, [first_channels]
+    encoder: list[list[Block]] = []
+    for depth, width in enumerate(channels):
+        blocks = [] if depth == 0 else [Block(f"{names[depth]}_down", current, current, down=True)]
+        for i in range(num_blocks):
+            blocks.append(Block(f"{names[depth]}_block{i}", current, width, attentive[depth]))
+            current = width
+        skips += [block.out_channels for block in blocks]
+        encoder.append(blocks)
+    decoder: list[list[Block]] = []
+    for depth in reversed(range(len(channels))):
+        name, width = names[depth], channels[depth]
+        if not decoder:
+            blocks = [
+                Block(f"{name}_in0", current, current, attention=True),
+                Block(f"{name}_in1", current, current),
+            ]
+        else:
+            blocks = [Block(f"{name}_up", current, current, up=True)]
+        for i in range(num_blocks + 1):
+            attention = attentive[depth] and (i == num_blocks or not attention_in_last_only)
+            wide = current + skips.pop()
+            blocks.append(Block(f"{name}_block{i}", wide, width, attention, takes_skip=True))
+            current = width
+        decoder.insert(0, blocks)
+    return [Level(*level) for level in zip(names, channels, encoder, decoder, strict=True)]
+
+
+def _check(
+    height: int, channels: Sequence[int], num_blocks: int, attn_resolutions: Collection[int]
+) -> None:
+    if not channels or min(channels) < 1:
+        raise ValueError(f"expected a positive number of channels for each level, got {channels}")
+    if num_blocks < 1:
+        raise ValueError(f"expected num_blocks of at least 1, got {num_blocks}")
+    if height >> (len(channels) - 1) == 0:
+        raise ValueError(
+            f"{len(channels)} levels halve the resolution {len(channels) - 1} times, which leaves "
+            f"nothing of a height of {height}; shorten channel_mult"
+        )
+    if any(not isinstance(height, int) or height < 1 for height in attn_resolutions):
+        raise ValueError(
+            f"expected attn_resolutions to be heights of levels, whole numbers from 1 on, got "
+            f"{list(attn_resolutions)}"
+        )

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What wrappers around a network have in common: building it, and the precision that it runs in."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from physicsnemo.models.diffusion.dhariwal_unet import DhariwalUNet
+from physicsnemo.models.diffusion.song_unet import SongUNet, SongUNetPosEmbd, SongUNetPosLtEmbd
+from physicsnemo.models.module import Module
+from physicsnemo.nn.checks import check_input
+
+_CLASSES: tuple[type[Module], ...] = (SongUNetPosEmbd, SongUNetPosLtEmbd, SongUNet, DhariwalUNet)
+_NETWORKS: dict[str, Callable[..., Module]] = {found.__name__: found for found in _CLASSES}
+OVERRIDABLE = set[str]().union(*(found._overridable_args for found in _CLASSES))
+"""Arguments of the networks that :meth:`Module.from_checkpoint` may replace."""
+
+Resolution = int | Sequence[int]
+
+
+def build_network(
+    model_type: str,
+    img_resolution: Resolution,
+    in_channels: int,
+    out_channels: int,
+    numerics: str,
+    **model_kwargs: Any,
+) -> Module:
+    """Return a network by the name of its class.
+
+    Raises
+    ------
+    ValueError
+        If there is no network of that name, or it refuses the arguments.
+    """
+    if model_type not in _NETWORKS:
+        raise ValueError(
+            f"expected model_type to be one of {', '.join(_NETWORKS)}, got {model_type!r}"
+        )
+    return _NETWORKS[model_type](
+        img_resolution=img_resolution,
+        in_channels=in_channels,
+        out_channels=out_channels,
+        numerics=numerics,
+        **model_kwargs,
+    )
+
+
+def wide_type(wrapper: Module) -> torch.dtype:
+    """Return the type for all outside the network: float32, or that of the weights if wider."""
+    return torch.promote_types(wrapper.device_buffer.dtype, torch.float32)
+
+
+def network_type(wrapper: Module, use_fp16: bool, force_fp32: bool) -> torch.dtype:
+    """Return the type of the network's input: that of the weights, unless one is asked for.
+
+    ``use_fp16`` has an effect on GPUs alone, and ``force_fp32`` undoes it.
+    """
+    if force_fp32 or (use_fp16 and wrapper.device.type != "cuda"):
+        return wide_type(wrapper)
+    return torch.float16 if use_fp16 else wrapper.device_buffer.dtype
+
+
+def join(x: Tensor, condition: Tensor) -> Tensor:
+    """Append the channels of a condition to fields.
+
+    Raises
+    ------
+    TypeError
+        If the condition does not hold floating-point numbers.
+    ValueError
+        If it is of another shape than (batch, channels, height, width) of the fields, but for the
+        channels.
+    """
+    batch, _, height, width = x.shape
+    layout = {"batch": batch, "channels": None, "height": height, "width": width}
+    check_input(condition, layout, x)
+    return torch.cat((x, condition.to(x.dtype)), dim=1)
+
+
+def shape_of(img_resolution: Resolution) -> tuple[int, int]:
+    """Return height and width of fields."""
+    if isinstance(img_resolution, int):
+        return img_resolution, img_resolution
+    height, width = img_resolution
+    return height, width
+
+
+def any_sigma(sigma: float | Sequence[float] | Tensor) -> Tensor:
+    """Return noise levels as a tensor, none of them rounded.
+
+    Parameters
+    ----------
+    sigma
+        Noise levels, as a number, a sequence or a tensor.
+    """
+    return torch.as_tensor(sigma)
+
+
+def _get_use_fp16(wrapper: Any) -> bool:
+    """Whether the weights are in float16, and so the network's computation on a GPU.
+
+    Setting it converts all weights; what float16 has rounded does not come back.
+    """
+    return wrapper.__dict__.get("_use_fp16", False)  # type: ignore[no-any-return]
+
+
+def _set_use_fp16(wrapper: Any, value: bool) -> None:
+    if value not in (True, False):
+        raise ValueError(f"expected use_fp16 to be True or False, got {value!r}")
+    if value != wrapper.use_fp16:
+        wrapper.to(torch.float16 if value else torch.float32)
+    wrapper.__dict__["_use_fp16"] = bool(value)
+
+
+half_precision = property(_get_use_fp16, _set_use_fp16)
+"""A property ``use_fp16`` that converts the weights when it is set."""
+
+
+def of_network(name: str, description: str) -> property:
+    """Return a property that stands for one of the wrapped network.
+
+    Reading or setting it raises AttributeError if the network has none of that name.
+    """
+
+    def get(wrapper: Any) -> Any:
+        return getattr(wrapper.model, name)
+
+    def set_(wrapper: Any, value: Any) -> None:
+        get(wrapper)
+        setattr(wrapper.model, name, value)
+
+    return property(get, set_, doc=description)
+
+
+AMP_MODE = of_network("amp_mode", "``amp_mode`` of the network.")
+PROFILE_MODE = of_network("profile_mode", "``profile_mode`` of the network.")

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Features of numbers, such as noise levels: waves of many frequencies."""
+
+import math
+from collections.abc import Callable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+
+class _Waves(nn.Module):
+    """Cosines and sines of products with frequencies, which keep at least single precision."""
+
+    freqs: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map numbers of shape (batch,) to features of shape (batch, num_channels)."""
+        angles = self._angles(x.to(self.freqs.dtype))
+        return torch.cat((angles.cos(), angles.sin()), dim=1)
+
+    def _angles(self, x: Tensor) -> Tensor:
+        return x[:, None] * self.freqs
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # Angles reach thousands of turns, of which half precision would keep no fraction.
+        precise = self.freqs
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.freqs.dtype.itemsize < precise.dtype.itemsize:
+            self.freqs = precise.to(self.freqs.device)
+        return self
+
+
+class PositionalEmbedding(_Waves):
+    r"""Waves at frequencies from 1 down to 1 / max_positions, in geometric progression.
+
+    With n = ``num_channels`` / 2, the features of x are :math:`\cos(f_k x)` for k from 0 to n - 1,
+    then :math:`\sin(f_k x)`, where :math:`f_k` is ``max_positions`` to the power of -k / n, or of
+    -k / (n - 1) with ``endpoint``.
+
+    Parameters
+    ----------
+    num_channels
+        Number of features, an even one.
+    max_positions
+        The ratio of the highest to the lowest frequency.
+    endpoint
+        Whether the lowest frequency is reached.
+    amp_mode
+        Accepted for the sake of checkpoints: it changes nothing, as angles are never rounded.
+
+    Raises
+    ------
+    ValueError
+        If the number of features is odd, or too small.
+
+    References
+    ----------
+    Vaswani et al. 2017, Attention is all you need, arXiv:1706.03762.
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        max_positions: int = 10000,
+        endpoint: bool = False,
+        amp_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        half = _half(num_channels, at_least=2 if endpoint else 1)
+        self.num_channels, self.amp_mode = num_channels, amp_mode
+        powers = torch.arange(half, dtype=torch.float32) / (half - endpoint)
+        self.register_buffer("freqs", (1 / max_positions) ** powers, persistent=False)
+
+
+class FourierEmbedding(_Waves):
+    r"""Waves at random frequencies f: :math:`\cos(2 \pi f x)`, then :math:`\sin(2 \pi f x)`.
+
+    Parameters
+    ----------
+    num_channels
+        Number of features, an even one.
+    scale
+        Standard deviation of the frequencies, which are drawn once and not trained.
+    amp_mode
+        Accepted for the sake of checkpoints: it changes nothing, as angles are never rounded.
+
+    Raises
+    ------
+    ValueError
+        If the number of features is odd, or not positive.
+
+    References
+    ----------
+    Tancik et al. 2020, Fourier features let networks learn high frequency functions in low
+    dimensional domains, arXiv:2006.10739.
+    """
+
+    def __init__(self, num_channels: int, scale: float = 16, amp_mode: bool = False) -> None:
+        super().__init__()
+        self.num_channels, self.amp_mode = num_channels, amp_mode
+        half = _half(num_channels, at_least=1)
+        self.register_buffer("freqs", torch.empty(half).normal_() * scale)
+
+    def _angles(self, x: Tensor) -> Tensor:
+        return super()._angles(2 * math.pi * x)
+
+
+def _half(num_channels: int, at_least: int) -> int:
+    if num_channels % 2 or num_channels < 2 * at_least:
+        raise ValueError(
+            f"expected an even number of features, {2 * at_least} or more, for the embedding of "
+            f"noise levels, got {num_channels}"
+        )
+    return num_channels // 2

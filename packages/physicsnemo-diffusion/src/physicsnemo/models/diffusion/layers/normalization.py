@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Group normalization, with an activation after it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from physicsnemo.nn.numerics import PAPER, check_numerics
+
+Function = Callable[[Tensor], Tensor]
+
+# As files of nvidia-physicsnemo mean these names: its slope of leaky_relu here is PyTorch's.
+ACTIVATIONS: dict[str, Function] = {
+    "silu": functional.silu,
+    "relu": functional.relu,
+    "leaky_relu": functional.leaky_relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "gelu": functional.gelu,
+    "elu": functional.elu,
+}
+
+
+class GroupNorm(nn.Module):
+    """Group normalization, followed by an activation if told so.
+
+    It sums in single precision at least, and returns the type of its input, under autocast too.
+
+    Parameters
+    ----------
+    num_channels
+        Channels of the input; the number of groups must divide it.
+    num_groups
+        The largest number of groups.
+    min_channels_per_group
+        There are no more groups than leave so many channels to each.
+    eps
+        Added to the variance.
+    use_apex_gn
+        Use the kernel of NVIDIA Apex, for images on a GPU in the memory format channels-last.
+    fused_act
+        Apply the activation.
+    act
+        Name of the activation: silu, relu, leaky_relu (of slope 0.01), sigmoid, tanh, gelu or elu.
+    amp_mode
+        Accepted for the sake of checkpoints: it changes nothing.
+    numerics
+        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
+        nvidia-physicsnemo compute: in evaluation, but not in training, they divide by the unbiased
+        estimate of the variance.
+
+    Raises
+    ------
+    ValueError
+        If the groups do not divide the channels, there is no such activation, or Apex or a GPU is
+        missing.
+
+    References
+    ----------
+    Wu and He 2018, Group normalization, arXiv:1803.08494.
+    """
+
+    def __init__(
+        self,
+        num_channels: int,
+        num_groups: int = 32,
+        min_channels_per_group: int = 4,
+        eps: float = 1e-5,
+        use_apex_gn: bool = False,
+        fused_act: bool = False,
+        act: str | None = None,
+        amp_mode: bool = False,
+        numerics: str = PAPER,
+    ) -> None:
+        super().__init__()
+        check_numerics(numerics)
+        groups = -(-num_channels // min_channels_per_group)
+        self.num_groups = min(num_groups, groups)
+        if num_channels % self.num_groups:
+            raise ValueError(
+                f"expected channels that {self.num_groups} groups divide, got {num_channels}; "
+                f"change model_channels or channel_mult"
+            )
+        self.eps, self.amp_mode = eps, amp_mode
+        self.unbiased_in_eval = numerics != PAPER
+        self.activation = get_activation(act) if fused_act else None
+        self.weight = nn.Parameter(torch.ones(num_channels))
+        self.bias = nn.Parameter(torch.zeros(num_channels))
+        self.gn = _apex_norm(self) if use_apex_gn else None
+        self.register_load_state_dict_pre_hook(_share_weights_with_apex)  # type: ignore[no-untyped-call]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize images of shape (batch, num_channels, height, width)."""
+        x = self._normalize(x) if self.gn is None else self.gn(x)
+        return x if self.activation is None else self.activation(x)
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        weight, eps = self.weight, self.eps
+        if self.unbiased_in_eval and not self.training:
+            # With n values in a group, their variance is n / (n - 1) times the biased one.
+            n = x[0].numel() // self.num_groups
+            weight, eps = weight * ((n - 1) / n) ** 0.5, eps * (n - 1) / n
+        with _without_autocast(x):
+            return torch.group_norm(
+                x, self.num_groups, weight.to(x.dtype), self.bias.to(x.dtype), eps
+            )
+
+    def extra_repr(self) -> str:
+        """Return what sets this layer apart in printed models."""
+        return f"{len(self.weight)}, groups={self.num_groups}, eps={self.eps}"
+
+
+def get_activation(name: str | None) -> Function:
+    """Return the function that the layers here know by a name.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"expected act to be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    return ACTIVATIONS[name]
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    # Autocast would make norms return single precision, and so double the traffic after them.
+    if x.is_meta or not torch.is_autocast_enabled(x.device.type):
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _apex_norm(norm: GroupNorm) -> nn.Module:
+    """Return the module of Apex, whose weights are those of the given one."""
+    try:
+        apex = import_module("apex.contrib.group_norm")
+    except ImportError as error:
+        raise ValueError(
+            f"use_apex_gn=True needs NVIDIA Apex with its extension group_norm, got: {error}; "
+            f"install it from https://github.com/NVIDIA/apex, or leave use_apex_gn out"
+        ) from error
+    if not torch.cuda.is_available():
+        raise ValueError("use_apex_gn=True needs a GPU, and there is none; leave it out")
+    twin: nn.Module = apex.GroupNorm(norm.num_groups, len(norm.weight), norm.eps)
+    twin.weight, twin.bias = norm.weight, norm.bias
+    return twin
+
+
+def _share_weights_with_apex(
+    norm: GroupNorm, state: dict[str, Any], prefix: str, *_: object
+) -> None:
+    """Let weights be found by either module, whichever of them a file was trained with."""
+    for name in ("weight", "bias"):
+        key, twin = f"{prefix}{name}", f"{prefix}gn.{name}"
+        if twin in state:
+            state[key] = state.pop(twin)
+        if norm.gn is not None and key in state:
+            state[twin] = state[key]

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fields of positions and lead times, cut to the patches that a batch holds."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from physicsnemo.models.diffusion._inputs import tracing
+
+Selector = Callable[[Tensor], Tensor]
+
+
+def cut_by_index(fields: Tensor, index: Tensor | None) -> Tensor:
+    """Return patches of fields, in the order (patch, image) of the first two axes.
+
+    Parameters
+    ----------
+    fields
+        Of shape (images, channels, *grid).
+    index
+        Rows and columns, of shape (patches, 2, height, width); by default, the grid is one patch.
+    """
+    if index is None:
+        return fields[None]
+    rows, columns = index.long().unbind(dim=1)
+    return fields[:, :, rows, columns].movedim(2, 0)
+
+
+def cut_by_function(
+    selector: Selector, grid: Sequence[Tensor], steps: Tensor, lead_times: Tensor
+) -> Tensor:
+    """Return patches of the grid and of the lead time of each image.
+
+    The function does not tell which image a patch is of, but patches come in the order (patch,
+    image); so it cuts those of all lead times, of which one is taken.
+
+    Parameters
+    ----------
+    selector
+        Maps fields of shape (channels, *grid) to (batch, channels, height, width).
+    grid
+        Fields to cut for all images.
+    steps
+        Fields of all lead times, of shape (steps, channels, *grid).
+    lead_times
+        Those of the images.
+
+    Raises
+    ------
+    ValueError
+        If the batch is not a multiple of the number of images.
+    """
+    selected = selector(torch.cat((*grid, steps.flatten(0, 1))))
+    batch, images = len(selected), len(lead_times)
+    if batch % images:
+        raise ValueError(
+            f"embedding_selector cuts {batch} patches, which cannot be those of {images} images as "
+            f"in lead_time_label"
+        )
+    channels = steps.shape[0] * steps.shape[1]
+    where, when = selected.split([selected.shape[1] - channels, channels], dim=1)
+    numbers = torch.arange(batch, device=selected.device)
+    chosen = when.unflatten(1, steps.shape[:2])[numbers, lead_times.repeat(batch // images)]
+    return torch.cat((where, chosen), dim=1)
+
+
+def number_of_images(x: Tensor, global_index: Tensor | None) -> int:
+    """Return the number of images whose patches make up a batch.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number.
+    """
+    if global_index is None:
+        return x.shape[0]
+    batch, patches = x.shape[0], global_index.shape[0]
+    if not tracing() and (patches == 0 or batch == 0 or batch % patches):
+        raise ValueError(
+            f"global_index holds {patches} patches, so the batch must be that number times the "
+            f"number of images, got {batch}; is one of the patches empty?"
+        )
+    return batch // patches
+
+
+def as_lead_times(labels: Tensor | None, images: int | None = None) -> Tensor:
+    """Return the lead times of images, or of any number of them.
+
+    Raises
+    ------
+    TypeError
+        If there are none.
+    ValueError
+        If their number is another one.
+    """
+    if labels is None:
+        raise TypeError(
+            "expected lead_time_label, the index of the lead time of each image, got None; pass "
+            "it, or build the model without lead times"
+        )
+    shape = tuple(labels.shape)
+    if len(shape) != 1 or not (images is None or tracing() or shape[0] in (1, images)):
+        size = "images" if images is None else f"images={images}"
+        raise ValueError(f"expected lead_time_label of shape ({size},) or (1,), got {shape}")
+    return labels.long() if images is None else labels.long().expand(images)
+
+
+def check_fields(fields: Tensor, x: Tensor, in_channels: int) -> None:
+    """Raise a ValueError unless fields of positions fit the images that they are appended to."""
+    expected = (x.shape[0], in_channels - x.shape[1], *x.shape[2:])
+    if tracing() or fields.shape == expected:
+        return
+    if fields.shape[1] != expected[1]:
+        raise ValueError(
+            f"expected images of {in_channels - fields.shape[1]} channels, which with "
+            f"{fields.shape[1]} of positions and lead times make in_channels={in_channels}, got "
+            f"{x.shape[1]}"
+        )
+    raise ValueError(
+        f"the positions have shape {tuple(fields.shape)} and the images {tuple(x.shape)}; to apply "
+        f"the model to patches, pass the global_index or embedding_selector that made them"
+    )

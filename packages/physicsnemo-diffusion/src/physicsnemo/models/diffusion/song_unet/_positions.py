@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The variant of the U-Net of Song et al. that knows where, and perhaps when, a pixel is."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from physicsnemo.models.diffusion.song_unet._backbone import PUBLIC, SongUNet
+from physicsnemo.models.diffusion.song_unet._fields import (
+    Selector,
+    as_lead_times,
+    check_fields,
+    cut_by_function,
+    cut_by_index,
+    number_of_images,
+)
+from physicsnemo.models.diffusion.song_unet._grids import position_grid
+from physicsnemo.nn.numerics import PAPER
+
+
+class SongUNetPosEmbd(SongUNet):
+    r"""A :class:`SongUNet` that is also told where each pixel is, and when if asked for.
+
+    Before its first layer, fields that tell positions ("the grid") are appended to the channels of
+    the image. The grid covers a whole domain, of which images may be patches; then either their
+    pixels' indices, or a function that cuts the patches out, says where they are.
+
+    Parameters
+    ----------
+    img_resolution
+        Height and width of the grid, see :class:`SongUNet`.
+    in_channels
+        Channels of the input, those of the grid (``N_grid_channels``) and of lead times
+        (``lead_time_channels``) included.
+    out_channels, label_dim, augment_dim, model_channels, channel_mult, channel_mult_emb, \
+    num_blocks, attn_resolutions, dropout, label_dropout, embedding_type, channel_mult_noise, \
+    encoder_type, decoder_type, resample_filter, checkpoint_level, additive_pos_embed, \
+    use_apex_gn, act, profile_mode, amp_mode
+        As in :class:`SongUNet`, of which some defaults differ.
+    gridtype
+        What the grid holds: ``sinusoidal``, with 4 channels the sines of y and x, then their
+        cosines, where both go once around the circle; with another multiple of 4, sines of fx and
+        fy and cosines of them, for as many frequencies f from 1 on. ``linear``, 2 channels: x, then
+        y, both from -1 to 1. ``learnable``, weights. ``test``, 2 channels: the indices of row and
+        column.
+    N_grid_channels
+        Channels of the grid; a learnable one may have none.
+    lead_time_mode
+        Append learned fields, too, of which there is one for each lead time.
+    lead_time_channels
+        Channels of these fields, by default none.
+    lead_time_steps
+        Number of lead times.
+    prob_channels
+        Channels of the output that are probabilities of classes: logits in training, and their
+        softmax in evaluation.
+    numerics
+        See :class:`SongUNet`. The releases of nvidia-physicsnemo also go through the patches of one
+        image after the other where ``global_index`` is given, but through the images of one patch
+        after the other in their functions that cut patches, and use the first of the lead times
+        for all images where ``embedding_selector`` is given.
+
+    Attributes
+    ----------
+    pos_embd
+        The grid, of shape (N_grid_channels, height, width), or None.
+    lt_embd
+        The fields for lead times, of shape (lead_time_steps, lead_time_channels, height, width), or
+        None.
+
+    Raises
+    ------
+    ValueError
+        If an option has a value that it cannot have.
+
+    References
+    ----------
+    Mardani et al. 2023, Residual corrective diffusion modeling for km-scale atmospheric
+    downscaling (CorrDiff), arXiv:2309.15214.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.diffusion import SongUNetPosEmbd
+    >>> model = SongUNetPosEmbd(
+    ...     img_resolution=[32, 48], in_channels=3 + 4, out_channels=2, model_channels=8,
+    ...     channel_mult=[1, 2], num_blocks=1, attn_resolutions=[],
+    ... )
+    >>> model(torch.randn(2, 3, 32, 48), torch.rand(2), None).shape
+    torch.Size([2, 2, 32, 48])
+    >>> rows, columns = torch.meshgrid(torch.arange(8, 24), torch.arange(16), indexing="ij")
+    >>> patch = torch.stack((rows, columns))
+    >>> model(torch.randn(2, 3, 16, 16), torch.rand(2), None, global_index=patch[None]).shape
+    torch.Size([2, 2, 16, 16])
+    """
+
+    __module__ = PUBLIC
+
+    pos_embd: Tensor | None
+
+    def __init__(
+        self,
+        img_resolution: int | Sequence[int],
+        in_channels: int,
+        out_channels: int,
+        label_dim: int = 0,
+        augment_dim: int = 0,
+        model_channels: int = 128,
+        channel_mult: Sequence[int] = (1, 2, 2, 2, 2),
+        channel_mult_emb: int = 4,
+        num_blocks: int = 4,
+        attn_resolutions: Sequence[int] = (28,),
+        dropout: float = 0.13,
+        label_dropout: float = 0.0,
+        embedding_type: str = "positional",
+        channel_mult_noise: int = 1,
+        encoder_type: str = "standard",
+        decoder_type: str = "standard",
+        resample_filter: Sequence[int] = (1, 1),
+        gridtype: str = "sinusoidal",
+        N_grid_channels: int = 4,  # noqa: N803  # the name that files have
+        checkpoint_level: int = 0,
+        additive_pos_embed: bool = False,
+        use_apex_gn: bool = False,
+        act: str = "silu",
+        profile_mode: bool = False,
+        amp_mode: bool = False,
+        lead_time_mode: bool = False,
+        lead_time_channels: int | None = None,
+        lead_time_steps: int | None = 9,
+        prob_channels: Sequence[int] = (),
+        numerics: str = PAPER,
+    ) -> None:
+        super().__init__(
+            img_resolution,
+            in_channels,
+            out_channels,
+            label_dim,
+            augment_dim,
+            model_channels,
+            channel_mult,
+            channel_mult_emb,
+            num_blocks,
+            attn_resolutions,
+            dropout,
+            label_dropout,
+            embedding_type,
+            channel_mult_noise,
+            encoder_type,
+            decoder_type,
+            resample_filter,
+            checkpoint_level,
+            additive_pos_embed,
+            use_apex_gn,
+            act,
+            profile_mode,
+            amp_mode,
+            numerics,
+        )
+        self.follows_paper = numerics == PAPER
+        self.prob_channels = _checked_channels(prob_channels, out_channels)
+        self.pos_embd = self.lt_embd = None
+        if lead_time_mode and lead_time_channels and lead_time_steps:
+            start = torch.empty(lead_time_steps, lead_time_channels, *self.img_shape)
+            self.lt_embd = nn.Parameter(start.normal_())
+        if self.prob_channels:
+            self.scalar = nn.Parameter(torch.ones(1, len(self.prob_channels), 1, 1))
+        if gridtype == "learnable" and N_grid_channels == 0:
+            return
+        grid = position_grid(gridtype, N_grid_channels, *self.img_shape)
+        if gridtype == "learnable":
+            self.pos_embd = nn.Parameter(grid)
+        else:
+            del self.pos_embd
+            self.register_buffer("pos_embd", grid)
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        noise_labels: Tensor,
+        class_labels: Tensor | None,
+        global_index: Tensor | None = None,
+        embedding_selector: Selector | None = None,
+        augment_labels: Tensor | None = None,
+        lead_time_label: Tensor | None = None,
+    ) -> Tensor:
+        """Apply the network to images, or to patches of them.
+
+        Parameters
+        ----------
+        x
+            Images of shape (batch, channels, height, width), where channels are ``in_channels``
+            less those of the grid and of lead times.
+        noise_labels, class_labels, augment_labels
+            As in :class:`SongUNet`.
+        global_index
+            Row and column in the grid of each pixel, of shape (patches, 2, height, width). The
+            batch holds all images of the first patch, then those of the second, and so on, as
+            :mod:`physicsnemo.utils.patching` returns them. By default, images cover the grid.
+        embedding_selector
+            A function that cuts the same patches out of fields, given in place of the indices: it
+            maps fields of shape (channels, *grid) to (batch, channels, height, width), and does
+            the same to each channel.
+        lead_time_label
+            Index of the lead time of each image, of shape (images,), or (1,) for all.
+
+        Returns
+        -------
+        Images of shape (batch, out_channels, height, width).
+
+        Raises
+        ------
+        TypeError
+            If ``x`` does not hold floating-point numbers, or labels are missing.
+        ValueError
+            If there are both indices and a function, or anything has another shape or device than
+            expected.
+        """
+        x = self._with_positions(x, global_index, embedding_selector, lead_time_label)
+        output = super().forward(x, noise_labels, class_labels, augment_labels)
+        return self._with_probabilities(output) if self.prob_channels else output
+
+    def positional_embedding_indexing(
+        self,
+        x: Tensor,
+        global_index: Tensor | None = None,
+        lead_time_label: Tensor | None = None,
+    ) -> Tensor:
+        """Return what is appended to images, by the indices of their pixels.
+
+        Parameters
+        ----------
+        x, global_index, lead_time_label
+            As in :meth:`forward`.
+
+        Returns
+        -------
+        Fields of shape (batch, channels of the grid and of lead times, height, width).
+
+        Raises
+        ------
+        TypeError
+            If the lead time is missing.
+        ValueError
+            If shapes do not fit each other.
+        """
+        images = number_of_images(x, global_index)
+        fields = []  # of shape (patches, images, channels, height, width)
+        if self.pos_embd is not None:
+            grid = self.pos_embd.expand(images, -1, -1, -1)
+            fields.append(cut_by_index(grid, global_index))
+        if self.lt_embd is not None:
+            steps = self.lt_embd[as_lead_times(lead_time_label, images)]
+            fields.append(cut_by_index(steps, global_index))
+        embedded = torch.cat(fields, dim=2)
+        # The reference implementation takes all patches of an image, then those of the next.
+        ordered = embedded if self.follows_paper else embedded.transpose(0, 1)
+        return ordered.flatten(0, 1).to(x.dtype)
+
+    def positional_embedding_selector(
+        self,
+        x: Tensor,
+        embedding_selector: Selector,
+        lead_time_label: Tensor | None = None,
+    ) -> Tensor:
+        """Return what is appended to images, by a function that cuts it out.
+
+        Parameters
+        ----------
+        x, embedding_selector, lead_time_label
+            As in :meth:`forward`.
+
+        Returns
+        -------
+        Fields of shape (batch, channels of the grid and of lead times, height, width).
+
+        Raises
+        ------
+        TypeError
+            If the lead time is missing.
+        ValueError
+            If shapes do not fit each other.
+        """
+        grid = [] if self.pos_embd is None else [self.pos_embd]
+        if self.lt_embd is None:
+            return embedding_selector(torch.cat(grid)).to(x.dtype)
+        lead_times = as_lead_times(lead_time_label)
+        if len(lead_times) == 1 or not self.follows_paper:
+            first = self.lt_embd[lead_times[:1]][0]
+            return embedding_selector(torch.cat((*grid, first))).to(x.dtype)
+        return cut_by_function(embedding_selector, grid, self.lt_embd, lead_times).to(x.dtype)
+
+    def _with_positions(
+        self,
+        x: Tensor,
+        global_index: Tensor | None,
+        embedding_selector: Selector | None,
+        lead_time_label: Tensor | None,
+    ) -> Tensor:
+        if global_index is not None and embedding_selector is not None:
+            raise ValueError(
+                "expected global_index or embedding_selector, got both; they say the same"
+            )
+        if self.pos_embd is None and self.lt_embd is None:
+            return x
+        if embedding_selector is not None:
+            fields = self.positional_embedding_selector(x, embedding_selector, lead_time_label)
+        else:
+            fields = self.positional_embedding_indexing(x, global_index, lead_time_label)
+        check_fields(fields, x, self.in_channels)
+        return torch.cat((x, fields), dim=1)
+
+    def _with_probabilities(self, output: Tensor) -> Tensor:
+        logits = torch.stack([output[:, c] for c in self.prob_channels], dim=1) * self.scalar
+        replaced = logits if self.training else logits.softmax(dim=1)
+        output = output.clone()
+        for i, channel in enumerate(self.prob_channels):
+            output[:, channel] = replaced[:, i]
+        return output
+
+
+def _checked_channels(prob_channels: Sequence[int], out_channels: int) -> list[int]:
+    if any(not 0 <= channel < out_channels for channel in prob_channels):
+        raise ValueError(
+            f"expected prob_channels between 0 and {out_channels - 1}, as there are "
+            f"out_channels={out_channels}, got {list(prob_channels)}"
+        )
+    return list(prob_channels)

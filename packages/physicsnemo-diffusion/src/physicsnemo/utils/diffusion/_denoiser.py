@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A net with what it is conditioned on, as a function of the state and the noise level alone."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from physicsnemo.core.training.parts import unwrap
+from physicsnemo.utils.diffusion._inputs import check_labels, check_patching, conditioning_image
+from physicsnemo.utils.patching import GridPatching2D
+
+Net = Callable[..., Tensor]
+
+
+class Denoiser:
+    """A net on whole images, or patch by patch where there is a ``patching``.
+
+    A net's parameters tell how it is called: ``net(x, sigma, condition=image)`` if one is named
+    ``condition``, ``net(x, sigma)`` if the second is named ``sigma``, which is a net without a
+    conditioning image, else ``net(x, image, sigma)``.
+
+    Parameters
+    ----------
+    net
+        The net. Labels are passed to it by keyword, those that are None not at all.
+    latents
+        What sampling starts from, of shape (batch, channels, ...).
+    img_lr, mean_hr
+        Images that the net is conditioned on: both as one, the mean first. Of patches, each gets
+        its part of it, and then the whole of ``img_lr`` resized to the shape of a patch.
+    class_labels, lead_time_label
+        Labels.
+    patching
+        How to cut images into patches, and how to join these.
+    dtype
+        Of the state. The net gets it in float32 where the latents have no more.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        latents: Tensor,
+        img_lr: Tensor | None,
+        mean_hr: Tensor | None,
+        class_labels: Tensor | None,
+        lead_time_label: Tensor | None,
+        patching: GridPatching2D | None,
+        dtype: torch.dtype,
+    ) -> None:
+        check_patching(patching, latents)
+        check_labels(class_labels, len(latents))
+        image = conditioning_image(latents, img_lr, mean_hr)
+        keywords = _keywords(net, class_labels=class_labels, lead_time_label=lead_time_label)
+        self._bare = _bare(net)
+        self._dtype = dtype if latents.dtype == torch.float64 else torch.float32
+        self._patching, self._batch = patching, len(latents)
+        if patching is not None:
+            keywords |= _of_patches(net, patching, keywords, self._batch)
+            image = image if image is None else patching.apply(image, additional_input=img_lr)
+        self._net = _conditioned(net, None if image is None else image.to(self._dtype), keywords)
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """Return the expectation of the clean image, of the shape of ``x``."""
+        level = torch.full((), sigma, dtype=x.dtype, device=x.device)
+        x = x.to(self._dtype)
+        if self._patching is None:
+            return self._evaluated(x, level)
+        patches = self._evaluated(self._patching.apply(x), level)
+        return self._patching.fuse(patches, batch_size=self._batch)
+
+    def _evaluated(self, x: Tensor, level: Tensor) -> Tensor:
+        denoised = self._net(x, level)
+        if denoised.shape != x.shape:
+            raise ValueError(
+                f"expected the net to return a tensor of the shape of its first argument, "
+                f"{tuple(x.shape)}, got {tuple(denoised.shape)}"
+            )
+        return denoised.to(self._dtype)
+
+    def sigma_range(self, sigma_min: float, sigma_max: float) -> tuple[float, float]:
+        """Return the part of a range of noise levels that is within the net's limits.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or if it does not begin above 0.
+        """
+        low = max(sigma_min, float(getattr(self._bare, "sigma_min", 0.0)))
+        high = min(sigma_max, float(getattr(self._bare, "sigma_max", math.inf)))
+        if not 0 < low < high:
+            raise ValueError(
+                f"expected 0 < sigma_min < sigma_max, got sigma_min={sigma_min} and "
+                f"sigma_max={sigma_max}, of which the net's own limits leave {low} to {high}"
+            )
+        return low, high
+
+    def rounded(self, levels: Sequence[float], device: torch.device) -> list[float]:
+        """Return the noise levels nearest to these that the net knows, by its ``round_sigma``."""
+        # Apple's GPUs have no float64.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        round_sigma = getattr(self._bare, "round_sigma", torch.as_tensor)
+        return cast(Tensor, round_sigma(torch.tensor(levels, dtype=dtype, device=device))).tolist()
+
+
+def _conditioned(net: Net, image: Tensor | None, keywords: dict[str, Any]) -> Net:
+    names = list(_parameters(net))
+    if "condition" in names:
+        return partial(net, condition=image, **keywords)
+    if names[1:2] != ["sigma"]:
+        return lambda x, sigma: net(x, image, sigma, **keywords)
+    if image is not None:
+        raise ValueError(
+            f"the net takes no conditioning image: its parameters are {', '.join(names)}; leave "
+            f"out img_lr and mean_hr, or name the net's parameter 'condition'"
+        )
+    return partial(net, **keywords)
+
+
+def _keywords(net: Net, **labels: Tensor | None) -> dict[str, Any]:
+    given = {name: label for name, label in labels.items() if label is not None}
+    unknown = [name for name in given if not _accepts(net, name)]
+    if unknown:
+        raise ValueError(
+            f"the net takes no {' and no '.join(unknown)}: its parameters are "
+            f"{', '.join(_parameters(net))}"
+        )
+    return given
+
+
+def _of_patches(
+    net: Net, patching: GridPatching2D, keywords: Mapping[str, Any], batch: int
+) -> dict[str, Any]:
+    changed: dict[str, Any] = {}
+    if "class_labels" in keywords:
+        # Patches are ordered by place first, then by sample.
+        changed["class_labels"] = torch.cat([keywords["class_labels"]] * patching.patch_num)
+    if _accepts(net, "embedding_selector"):
+        changed["embedding_selector"] = partial(_select, patching, batch)
+    return changed
+
+
+def _select(patching: GridPatching2D, batch: int, embedding: Tensor) -> Tensor:
+    """Cut fields (channels, height, width) into the patches of each sample."""
+    return patching.apply(embedding.expand(batch, -1, -1, -1))
+
+
+def _accepts(net: Net, name: str) -> bool:
+    parameters = _parameters(net)
+    if name in parameters:
+        return True
+    if all(it.kind is not inspect.Parameter.VAR_KEYWORD for it in parameters.values()):
+        return False
+    # Preconditioners hand further arguments on to the model that they wrap.
+    model = getattr(_bare(net), "model", None)
+    return _accepts(model, name) if isinstance(model, nn.Module) else True
+
+
+def _parameters(net: Net) -> Mapping[str, inspect.Parameter]:
+    bare = _bare(net)
+    function = bare.forward if isinstance(bare, nn.Module) else bare
+    return inspect.signature(function).parameters
+
+
+def _bare(net: Net) -> Net:
+    return unwrap(net) if isinstance(net, nn.Module) else net

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stochastic sampler of Karras et al."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from physicsnemo.utils.diffusion._denoiser import Denoiser, Net
+from physicsnemo.utils.diffusion._discretizations import edm_levels
+from physicsnemo.utils.diffusion._inputs import check_churn, check_numbers, check_state
+from physicsnemo.utils.diffusion._integration import Churn, Integrator, RandnLike
+from physicsnemo.utils.diffusion._schedules import Linear, Path
+from physicsnemo.utils.patching import GridPatching2D
+
+
+def stochastic_sampler(
+    net: Net,
+    latents: Tensor,
+    img_lr: Tensor | None = None,
+    class_labels: Tensor | None = None,
+    randn_like: RandnLike = torch.randn_like,
+    patching: GridPatching2D | None = None,
+    mean_hr: Tensor | None = None,
+    lead_time_label: Tensor | None = None,
+    num_steps: int = 18,
+    sigma_min: float = 0.002,
+    sigma_max: float = 800,
+    rho: float = 7,
+    S_churn: float = 0,  # noqa: N803
+    S_min: float = 0,  # noqa: N803
+    S_max: float = math.inf,  # noqa: N803
+    S_noise: float = 1,  # noqa: N803
+    *,
+    dtype: torch.dtype | None = None,
+    progress: bool = False,
+) -> Tensor:
+    r"""Turn noise into samples of a diffusion model, with fresh noise on the way.
+
+    Heun's method on the noise levels of Karras et al., which before each step adds noise and
+    thereby corrects errors of earlier steps. With ``S_churn=0``, the default, none is added, and
+    the result is that of :func:`deterministic_sampler`.
+
+    Parameters
+    ----------
+    net, latents, img_lr, class_labels, patching, mean_hr, lead_time_label, num_steps, rho
+        As :func:`deterministic_sampler` takes them.
+    randn_like
+        Draws noise like a given tensor, once a step. With a :class:`StackedRandomGenerator`'s
+        method, samples do not depend on the batch that they are in.
+    sigma_min, sigma_max
+        The noise levels of the last and of the first step; the net's limits narrow them.
+    S_churn, S_min, S_max, S_noise
+        How much noise is added over all steps, between which noise levels, and a factor of its
+        standard deviation, slightly above 1 against a loss of detail. Each step multiplies the
+        noise level by 1 + S_churn / num_steps, which Karras et al. end at :math:`\sqrt 2`; here,
+        as in nvidia-physicsnemo, it has no end.
+    dtype
+        Of the state and of the samples: float32 or float64. By default that of the latents, in
+        single precision at least.
+    progress
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Samples of the shape of the latents. With gradients enabled they are differentiable, in the
+    latents, in the conditioning and in the net's parameters; under :class:`torch.no_grad` the
+    state stays in memory that is allocated once.
+
+    Raises
+    ------
+    TypeError
+        If the latents are not floating-point numbers.
+    ValueError
+        If an option is out of range, shapes do not fit, or the net does not take what it would
+        have to be given.
+
+    References
+    ----------
+    Karras et al. 2022, "Elucidating the Design Space of Diffusion-Based Generative Models",
+    arXiv:2206.00364, Algorithm 2; patches as in Mardani et al. 2023, arXiv:2309.15214.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.utils.diffusion import StackedRandomGenerator, stochastic_sampler
+    >>> def net(x, img_lr, sigma):  # of data that are normal, with mean img_lr
+    ...     return img_lr + (x - img_lr) / (1 + sigma**2)
+    >>> def sample(seeds, img_lr):
+    ...     noise = StackedRandomGenerator("cpu", seeds)
+    ...     latents = noise.randn(img_lr.shape)
+    ...     return stochastic_sampler(net, latents, img_lr, randn_like=noise.randn_like, S_churn=9)
+    >>> images = torch.linspace(0, 1, 2 * 16).reshape(2, 1, 4, 4)
+    >>> together, alone = sample([0, 1], images), sample([1], images[1:])
+    >>> torch.equal(together[1:], alone)
+    True
+    """
+    check_numbers(num_steps, rho=rho)
+    check_churn(S_churn, S_min, S_max, S_noise)
+    dtype = torch.promote_types(latents.dtype, torch.float32) if dtype is None else dtype
+    check_state(latents, dtype)
+    denoiser = Denoiser(
+        net, latents, img_lr, mean_hr, class_labels, lead_time_label, patching, dtype
+    )
+    low, high = denoiser.sigma_range(sigma_min, sigma_max)
+    integrator = Integrator(
+        denoiser,
+        Path(Linear(), preserves_variance=False),
+        Churn(S_churn / num_steps, S_min, S_max, S_noise, randn_like),
+        midpoint=1.0,
+    )
+    return integrator.run(latents.to(dtype), edm_levels(num_steps, low, high, rho), progress)
