@@ -171,6 +171,25 @@ def test_registry():
     assert names == sorted(names)
 
 
+@pytest.mark.parametrize(
+    "containing", ["label_dim=0,  # No", "in_channels=C_x + C_cond,  #", "= SongUNetPosLtEmbd("]
+)
+def test_diffusion_models(containing):
+    out = run(block(containing), {"__name__": __name__})["out"]
+    assert torch.isfinite(out).all()
+
+
+def test_diffusion_model_of_patches():
+    names = run(block("model = SongUNetPosEmbd("), {"__name__": __name__})
+    assert names["out"].shape == names["x_global"].shape
+    patches = block("x_global[3:4")
+    # As written, one of three patches is taken from the fourth image of three, and is empty.
+    with pytest.raises(ValueError, match="global_index holds 3 patches.* got 2"):
+        run(patches, names)
+    names = run(patches.replace("3:4", "2:3"), names)
+    assert names["out"].shape == names["patches"].shape
+
+
 def targets() -> list[Any]:
     pattern = r"^\.\. auto(module|class):: (\S+)\n((?: {4}:.*\n)*)"
     found = re.findall(pattern, SEED, re.MULTILINE)

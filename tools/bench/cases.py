@@ -43,6 +43,11 @@ def noise(*shape: int) -> Callable[[], tuple[Tensor]]:
     return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
 
 
+def in_noise(batch: int, channels: int, size: int) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that makes images, their noise levels, and no labels."""
+    return lambda: (*noise(batch, channels, size, size)(), torch.linspace(-1, 1, batch), None)
+
+
 def on_triangles(rows: int, columns: int, *features: int) -> Callable[[], tuple[Any, ...]]:
     """Return a function that makes features of nodes and edges, and a mesh of triangles.
 
@@ -78,7 +83,8 @@ SFNO |= {"embed_dim": 128, "num_layers": 4, "scale_factor": 3}
 PIX2PIX = {"in_channels": 3, "out_channels": 3, "dimension": 2}
 SRRESNET = {"in_channels": 3, "out_channels": 3, "scaling_factor": 4}
 RNN = {"input_channels": 2, "nr_latent_channels": 64, "nr_tsteps": 16}
-MESH = {"input_dim_nodes": 11, "input_dim_edges": 3, "output_dim": 3}
+SONG = {"img_resolution": 64, "in_channels": 4, "out_channels": 4, "channel_mult": [1, 2, 2]}
+MESH: dict[str, Any] = {"input_dim_nodes": 11, "input_dim_edges": 3, "output_dim": 3}
 
 CASES = [
     BenchCase("32", "FullyConnected", {"in_features": 32}, noise(1024, 32)),
@@ -113,6 +119,10 @@ CASES = [
     BenchCase("2d", "One2ManyRNN", RNN, noise(8, 2, 1, 64, 64)),
     BenchCase("3d", "One2ManyRNN", RNN | {"dimension": 3}, noise(1, 2, 1, 32, 32, 32)),
     BenchCase("2d", "Seq2SeqRNN", RNN, noise(8, 2, 16, 64, 64)),
+    BenchCase(
+        "small", "SongUNet", SONG | {"model_channels": 16, "num_blocks": 1}, in_noise(2, 4, 32)
+    ),
+    BenchCase("64", "SongUNet", SONG, in_noise(8, 4, 64)),
     BenchCase("128", UNet, {}, noise(8, 1, 128, 128)),
     BenchCase("128-default-adam", UNet, {}, noise(8, 1, 128, 128), optimizer=Adam),
 ]

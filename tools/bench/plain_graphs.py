@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """MeshGraphNet as one writes it down with PyTorch Geometric."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class PlainMeshGraphNet(Module):
     def __init__(self, model: MeshGraphNet) -> None:
         super().__init__(meta=model.meta)
         self.model = model
-        blocks = list(model.processor.processor_layers)
+        blocks: list[Any] = list(model.processor.processor_layers)
         self.steps = nn.ModuleList(map(Step, blocks[::2], blocks[1::2]))
 
     def forward(self, nodes: Tensor, edges: Tensor, graph: Graph) -> Tensor:
@@ -37,7 +37,7 @@ class PlainMeshGraphNet(Module):
         return output
 
 
-class Step(MessagePassing):
+class Step(MessagePassing):  # type: ignore[misc]  # it has no types
     """A step of message passing.
 
     Parameters

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -72,8 +72,7 @@ def _repeat(case: Case, dtype: torch.dtype) -> None:
 def _compile(case: Case) -> None:
     model, inputs = _on_gpu(case)
     expected = _gradients(model, inputs, torch.float32)
-    compiled = torch.compile(model, fullgraph=True)
-    compiled(*inputs).square().mean()
+    compiled = cast(Module, torch.compile(model, fullgraph=True))
     got = _gradients(compiled, inputs, torch.float32)
     for one, other in zip(expected, got, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)
@@ -87,10 +86,15 @@ def _capture(kind: Callable[[Graph], Graph], compiled: bool) -> None:
         torch.manual_seed(0)
         model = MeshGraphNet(**MESH, processor_size=3).cuda()
         optimizer = torch.optim.Adam(model.parameters(), fused=True)
-        options = {"use_amp": False, "cuda_graph_warmup": WARMUP, "use_graphs": capture}
-        step = StaticCaptureTraining(model, optimizer, **options, compile=compiled)(
-            partial(_loss, model)
+        capturing = StaticCaptureTraining(
+            model,
+            optimizer,
+            use_amp=False,
+            use_graphs=capture,
+            cuda_graph_warmup=WARMUP,
+            compile=compiled,
         )
+        step = capturing(partial(_loss, model))
         with log() as texts:
             losses.append([step(nodes, edges, graph, nodes[:, :3]).item() for _ in range(STEPS)])
         least = (STEPS - WARMUP - 1) * capture

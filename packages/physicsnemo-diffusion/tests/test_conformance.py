@@ -20,5 +20,6 @@ test_conformance = conformance_test(CASES)
 )
 def test_flags(module, name):
     meta = module.MetaData()
-    assert {flag for flag, value in asdict(meta).items() if value is True} == {"amp_gpu", "bf16"}
+    flags = {"cuda_graphs", "amp_gpu", "bf16"}
+    assert {flag for flag, value in asdict(meta).items() if value is True} == flags
     assert meta.name == name

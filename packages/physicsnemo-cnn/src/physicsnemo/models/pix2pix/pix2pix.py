@@ -149,7 +149,7 @@ class Pix2Pix(Module):
         self.model = nn.Sequential(*layers)
         if dimension == 2:
             # A third faster on GPUs, and twice as fast in half precision; in 3D, nothing is gained.
-            self.model.to(memory_format=torch.channels_last)
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the network.

@@ -46,6 +46,7 @@ class MetaData(ModelMetaData):
     """What :class:`DhariwalUNet` supports."""
 
     name: str = "DhariwalUNet"
+    cuda_graphs: bool = True
     amp_gpu: bool = True
     bf16: bool = True
 

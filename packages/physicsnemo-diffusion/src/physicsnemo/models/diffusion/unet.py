@@ -34,6 +34,7 @@ class MetaData(ModelMetaData):
     """What :class:`UNet` and :class:`StormCastUNet` support."""
 
     name: str = "UNet"
+    cuda_graphs: bool = True
     amp_gpu: bool | None = True
     bf16: bool = True
 

@@ -24,6 +24,7 @@ Sigma = Tensor | float
 class MetaData(ModelMetaData):
     """What the preconditioners support."""
 
+    cuda_graphs: bool = True
     amp_gpu: bool | None = True
 
 

@@ -46,6 +46,7 @@ class MetaData(ModelMetaData):
     """What :class:`SongUNet` and its variants support."""
 
     name: str = "SongUNet"
+    cuda_graphs: bool = True
     amp_gpu: bool = True
     bf16: bool = True
 
