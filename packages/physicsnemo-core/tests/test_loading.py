@@ -41,6 +41,21 @@ class Stubborn(Module):
         self.weight = torch.nn.Parameter(torch.zeros(total))
 
 
+class Choosy(Module):
+    """Draws weights until it likes them, beginning with what is in memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.bounded = torch.nn.Parameter(torch.full((4,), 100.0))
+        torch.nn.init.trunc_normal_(self.bounded, std=0.02)
+        self.narrow = torch.nn.Parameter(torch.full((4,), 100.0))
+        torch.nn.init.trunc_normal_(self.narrow, mean=3.0)
+        self.chosen = torch.nn.Parameter(torch.full((4,), 100.0))
+        with torch.no_grad():
+            while self.chosen.max() > 1:
+                self.chosen.normal_(0, 0.1)
+
+
 def rewrite(path, **changed):
     """Write a file again with other arguments."""
     with tarfile.open(path) as archive:
@@ -137,6 +152,12 @@ def test_loading_draws_no_random_numbers(saved):
     before = torch.get_rng_state()
     Module.from_checkpoint(path)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_constructor_that_draws_until_it_likes_the_weights(tmp_path):
+    model = Choosy()
+    model.save(tmp_path / "choosy.mdlus")
+    assert_same(Module.from_checkpoint(tmp_path / "choosy.mdlus"), model)
 
 
 def test_computed_buffers_are_right(saved):

@@ -2,11 +2,13 @@
 """A model built from a checkpoint without initializing weights that the file replaces."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import Parameter
 from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
@@ -54,7 +56,13 @@ def _rehearse(blueprint: Blueprint, state: State) -> None:
 
 
 class _SkippedInitialization(TorchFunctionMode):
-    """Leave tensors as they are where a constructor would fill them with random numbers."""
+    """Leave parameters as they are where a constructor would fill them with random numbers.
+
+    Others it fills, and after some times parameters too, for constructors may draw numbers until
+    they like them, as ``torch.nn.init.trunc_normal_`` does.
+    """
+
+    _TIMES = 4
 
     _SKIPPED = (
         torch.Tensor.uniform_,
@@ -64,12 +72,19 @@ class _SkippedInitialization(TorchFunctionMode):
         torch.nn.init.kaiming_uniform_,
     )
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._skipped: Counter[int] = Counter()
+
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
         if func in self._SKIPPED:
-            return args[0] if args else kwargs["tensor"]
+            tensor = args[0] if args else kwargs["tensor"]
+            self._skipped[id(tensor)] += 1
+            if isinstance(tensor, Parameter) and self._skipped[id(tensor)] <= self._TIMES:
+                return tensor
         return func(*args, **kwargs)
 
 
