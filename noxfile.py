@@ -133,7 +133,8 @@ def release(session: nox.Session) -> None:
 
 def install_data(session: nox.Session) -> None:
     """Install the data sets of examples: packages that ship them, without what those need."""
-    session.install("--no-deps", "-c", "constraints.txt", "neuraloperator")
+    data = ("iris-sample-data", "neuraloperator")
+    session.install("--no-deps", "-c", "constraints.txt", *data)
 
 
 def install(

@@ -33,11 +33,14 @@ class SongUNetPosEmbd(SongUNet):
     in_channels
         Channels of the input, those of the grid (``N_grid_channels``) and of lead times
         (``lead_time_channels``) included.
-    out_channels, label_dim, augment_dim, model_channels, channel_mult, channel_mult_emb, \
-    num_blocks, attn_resolutions, dropout, label_dropout, embedding_type, channel_mult_noise, \
-    encoder_type, decoder_type, resample_filter, checkpoint_level, additive_pos_embed, \
-    use_apex_gn, act, profile_mode, amp_mode
+    out_channels, label_dim, augment_dim, model_channels, channel_mult, channel_mult_emb
         As in :class:`SongUNet`, of which some defaults differ.
+    num_blocks, attn_resolutions, dropout, label_dropout, embedding_type, channel_mult_noise
+        As in :class:`SongUNet`.
+    encoder_type, decoder_type, resample_filter, checkpoint_level, additive_pos_embed
+        As in :class:`SongUNet`.
+    use_apex_gn, act, profile_mode, amp_mode
+        As in :class:`SongUNet`.
     gridtype
         What the grid holds: ``sinusoidal``, with 4 channels the sines of y and x, then their
         cosines, where both go once around the circle; with another multiple of 4, sines of fx and
