@@ -207,8 +207,8 @@ class EDMLoss(DenoisingLoss):
 
     The noise level is :math:`e^{P_{mean} + P_{std} n}` with a standard normal number :math:`n`. By
     the weight :math:`(\sigma^2 + \sigma_{data}^2) / (\sigma \, \sigma_{data})^2`, the loss of an
-    :class:`~physicsnemo.models.diffusion.preconditioning.EDMPrecond` whose network returns zeros is 1 at any noise
-    level, so that none outweighs others.
+    :class:`~physicsnemo.models.diffusion.preconditioning.EDMPrecond` whose network returns zeros
+    is 1 at any noise level, so that none outweighs others.
 
     Parameters
     ----------
