@@ -200,6 +200,7 @@ def test_renamed_class_is_the_registered_one(registry):
             super().__init__()
 
     UNet.__module__ = "physicsnemo.models.diffusion.elsewhere"
+    registry.__clear_registry__()  # which may know the real one
     registry.register(UNet)
     newer = "physicsnemo.models.diffusion_unets.unet"
     assert resolve(record("CorrDiffRegressionUNet", newer, img_resolution=8), Module) is UNet
@@ -209,8 +210,9 @@ def test_renamed_class_is_the_registered_one(registry):
         resolve(record("UNet", "physicsnemo.models.unet.unet", in_channels=1), Module)
 
 
-def test_renamed_class_of_a_missing_family(registry):
+def test_renamed_class_of_a_missing_family(registry, monkeypatch):
     registry.__clear_registry__()
+    monkeypatch.delitem(sys.modules, "physicsnemo.models.diffusion.unet", raising=False)
     with pytest.raises(CheckpointError, match="No model is registered under the name UNet"):
         resolve(record("CorrDiffRegressionUNet", "physicsnemo.models.diffusion_unets.unet"), Module)
 
