@@ -15,7 +15,7 @@ from tools.workspace import PREFIX, ROOT, Package, closure, names, packages
 WORKSPACE = packages()
 CORE = WORKSPACE["physicsnemo-core"]
 WITH_CODE = [package for package in WORKSPACE.values() if package.modules]
-SHARED = [Path("physicsnemo"), Path("physicsnemo/models"), Path("physicsnemo/utils")]
+SHARED = [Path("physicsnemo", *name) for name in ((), ("metrics",), ("models",), ("utils",))]
 
 each_package = pytest.mark.parametrize("package", WORKSPACE.values(), ids=lambda it: it.name)
 each_with_code = pytest.mark.parametrize("package", WITH_CODE, ids=lambda it: it.name)
