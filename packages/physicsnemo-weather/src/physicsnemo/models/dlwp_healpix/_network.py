@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The U-Net inside a model, from its configurations."""
+
+from physicsnemo.models.dlwp_healpix_layers import UNetDecoder, UNetEncoder
+from physicsnemo.models.dlwp_healpix_layers._configuration import Configuration, build
+
+__all__ = ["build_network"]
+
+
+def build_network(
+    encoder: Configuration,
+    decoder: Configuration,
+    channels: tuple[int, int],
+    enable_nhwc: bool,
+    enable_healpixpad: bool,
+) -> tuple[UNetEncoder, UNetDecoder]:
+    """Return the two halves of a U-Net.
+
+    Parameters
+    ----------
+    encoder, decoder
+        Their configurations.
+    channels
+        Number of channels of the input and of the output.
+    enable_nhwc, enable_healpixpad
+        As in :class:`physicsnemo.models.dlwp_healpix_layers.HEALPixLayer`.
+
+    Raises
+    ------
+    TypeError
+        If a configuration is no mapping, or a layer does not take an argument.
+    ValueError
+        If a configuration names no known class, or another than these, or they do not fit.
+    """
+    options = {"enable_nhwc": enable_nhwc, "enable_healpixpad": enable_healpixpad}
+    down = build(encoder, input_channels=channels[0], **options)
+    up = build(decoder, output_channels=channels[1], **options)
+    if not isinstance(down, UNetEncoder) or not isinstance(up, UNetDecoder):
+        raise ValueError(
+            f"expected configurations of a UNetEncoder and a UNetDecoder, got those of a "
+            f"{type(down).__name__} and a {type(up).__name__}"
+        )
+    if down.n_channels != up.n_channels[::-1]:
+        raise ValueError(
+            f"expected n_channels of the decoder to be those of the encoder, "
+            f"{down.n_channels}, in reverse order, got {up.n_channels}"
+        )
+    return down, up

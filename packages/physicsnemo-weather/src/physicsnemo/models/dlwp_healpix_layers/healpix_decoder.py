@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The second half of a U-Net: from coarse grids back to fine ones."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from physicsnemo.models.dlwp_healpix_layers._configuration import Configuration, build
+from physicsnemo.models.dlwp_healpix_layers._levels import check_levels
+from physicsnemo.models.dlwp_healpix_layers._recurrence import reset_memory
+
+__all__ = ["UNetDecoder"]
+
+
+class UNetDecoder(nn.Module):
+    """Blocks of convolutions on finer and finer grids, each beside what the encoder has there.
+
+    Parameters
+    ----------
+    conv_block
+        Configuration of the block on each grid, with the class's path under ``_target_``.
+    up_sampling_block
+        Configuration of what makes the grid finer, and keeps the number of channels.
+    output_layer
+        Configuration of the last layer.
+    recurrent_block
+        Configuration of the memory on each grid, None for none.
+    n_channels
+        Channels on each grid, the coarsest first: those of the encoder, reversed.
+    n_layers
+        Number of layers of the block on each grid, for those blocks that heed it.
+    output_channels
+        Channels of the output.
+    dilations
+        Dilation of the block on each grid, by default 1; the output layer has the last.
+    enable_nhwc, enable_healpixpad
+        As in :class:`HEALPixLayer`.
+
+    Raises
+    ------
+    TypeError
+        If a block does not take what its configuration says.
+    ValueError
+        If the numbers of grids differ, or a configuration names no known class.
+    """
+
+    def __init__(
+        self,
+        conv_block: Configuration,
+        up_sampling_block: Configuration,
+        output_layer: Configuration,
+        recurrent_block: Configuration | None = None,
+        n_channels: Sequence[int] = (64, 32, 16),
+        n_layers: Sequence[int] = (1, 2, 2),
+        output_channels: int = 1,
+        dilations: Sequence[int] | None = None,
+        enable_nhwc: bool = False,
+        enable_healpixpad: bool = False,
+    ) -> None:
+        super().__init__()
+        self.n_channels = list(n_channels)
+        dilations = check_levels(n_channels, n_layers, dilations)
+        options = {"enable_nhwc": enable_nhwc, "enable_healpixpad": enable_healpixpad}
+        levels = []
+        for level, (channels, after) in enumerate(
+            zip(n_channels, [*n_channels[1:], n_channels[-1]], strict=True)
+        ):
+            parts = {}
+            if level:
+                parts["upsamp"] = build(
+                    up_sampling_block, in_channels=channels, out_channels=channels, **options
+                )
+            parts["conv"] = build(
+                conv_block,
+                in_channels=2 * channels if level else channels,
+                latent_channels=channels,
+                out_channels=after,
+                dilation=dilations[level],
+                n_layers=n_layers[level],
+                **options,
+            )
+            if recurrent_block is not None:
+                parts["recurrent"] = build(recurrent_block, in_channels=after, **options)
+            levels.append(nn.ModuleDict(parts))
+        self.decoder = nn.ModuleList(levels)
+        self.output_layer = build(
+            output_layer,
+            in_channels=n_channels[-1],
+            out_channels=output_channels,
+            dilation=dilations[-1],
+            **options,
+        )
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Decode what the encoder returns.
+
+        Parameters
+        ----------
+        inputs
+            Faces on each grid, the finest first.
+
+        Returns
+        -------
+        Faces of shape (batch * 12, output_channels, size, size).
+
+        Raises
+        ------
+        ValueError
+            If a grid made coarser and finer again does not have the size that it had.
+        """
+        x = inputs[-1]
+        for index, level in enumerate(self.decoder):
+            parts = cast(nn.ModuleDict, level)
+            if index:
+                x = _joined(parts["upsamp"](x), inputs[-1 - index])
+            x = parts["conv"](x)
+            if "recurrent" in parts:
+                x = parts["recurrent"](x)
+        return cast(Tensor, self.output_layer(x))
+
+    def reset(self) -> None:
+        """Forget what recurrent blocks hold."""
+        reset_memory(self)
+
+
+def _joined(x: Tensor, skipped: Tensor) -> Tensor:
+    if x.shape[2:] != skipped.shape[2:]:
+        raise ValueError(
+            f"a grid of {tuple(skipped.shape[2:])} comes back as {tuple(x.shape[2:])}: expected "
+            f"faces whose size is a multiple of that by which all levels make them coarser, and "
+            f"an up_sampling_block that undoes the down_sampling_block"
+        )
+    return torch.cat((x, skipped), dim=1)

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any layer of images, applied to the faces of the HEALPix grid as if they were one surface."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from physicsnemo.models.dlwp._rows import pad_faces
+from physicsnemo.models.dlwp_healpix_layers._neighbours import FACES, around_healpix
+
+__all__ = [
+    "HEALPixFoldFaces",
+    "HEALPixLayer",
+    "HEALPixPadding",
+    "HEALPixPaddingv2",
+    "HEALPixUnfoldFaces",
+]
+
+
+class HEALPixLayer(nn.Module):
+    """A layer of images that is applied to each of the twelve faces.
+
+    Before a convolution whose kernel is larger than a cell, the faces are padded by cells of their
+    neighbours, such that its output has the size of its input.
+
+    Parameters
+    ----------
+    layer
+        Class of the layer.
+    **kwargs
+        Its arguments, by name; those of a convolution are ``kernel_size`` at least, an odd number,
+        but not ``padding``. Besides:
+
+        ``enable_nhwc``: keep the weights of convolutions in memory with channels last, as the
+        faces are after padding. The numbers are the same.
+
+        ``enable_healpixpad``: has no effect; there is one padding, which is fast.
+
+    Raises
+    ------
+    KeyError
+        If a convolution lacks ``kernel_size``.
+    ValueError
+        If its size is not an odd number.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.dlwp_healpix_layers import HEALPixLayer
+    >>> layer = HEALPixLayer(torch.nn.Conv2d, in_channels=2, out_channels=5, kernel_size=3)
+    >>> layer(torch.randn(12, 2, 8, 8)).shape
+    torch.Size([12, 5, 8, 8])
+    """
+
+    def __init__(self, layer: type[nn.Module], **kwargs: Any) -> None:
+        super().__init__()
+        enable_nhwc = kwargs.pop("enable_nhwc", False)
+        kwargs.pop("enable_healpixpad", None)
+        layers: list[nn.Module] = []
+        if issubclass(layer, _ConvNd) and not issubclass(layer, _ConvTransposeNd):
+            padding = _padding_of(**kwargs)
+            if padding:
+                layers.append(HEALPixPadding(padding))
+        layers.append(layer(**kwargs))
+        self.layers = nn.Sequential(*layers)
+        if enable_nhwc:
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer to faces of shape (batch * 12, channels, height, width)."""
+        return cast(Tensor, self.layers(x))
+
+
+def _padding_of(**kwargs: Any) -> int:
+    if "kernel_size" not in kwargs:
+        raise KeyError("expected kernel_size among the arguments of a convolution of faces")
+    size, dilation = kwargs["kernel_size"], kwargs.get("dilation", 1)
+    if not isinstance(size, int) or size % 2 == 0:
+        raise ValueError(f"expected kernel_size to be an odd number, as in 3, got {size!r}")
+    return (size - 1) // 2 * int(dilation)
+
+
+class HEALPixPadding(nn.Module):
+    """Surround the twelve faces by cells of their neighbours.
+
+    At the eight corners where three faces meet and not four, a face around the equator gets the
+    mean of the two cells beside the corner, and a face around a pole one of them.
+
+    Parameters
+    ----------
+    padding
+        Width of the rim.
+    enable_nhwc
+        Has no effect; the faces are kept in memory with channels last in any case.
+
+    Raises
+    ------
+    ValueError
+        If the padding is not a whole number above zero.
+
+    References
+    ----------
+    Karlbauer et al. 2024, arXiv:2311.06253, figure 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.dlwp_healpix_layers import HEALPixPadding
+    >>> HEALPixPadding(1)(torch.ones(12, 3, 4, 4)).shape
+    torch.Size([12, 3, 6, 6])
+    """
+
+    def __init__(self, padding: int, enable_nhwc: bool = False) -> None:
+        super().__init__()
+        if not isinstance(padding, int) or padding < 1:
+            raise ValueError(f"expected padding by a whole number above zero, got {padding!r}")
+        self.padding = padding
+
+    def forward(self, data: Tensor) -> Tensor:
+        """Pad faces.
+
+        Parameters
+        ----------
+        data
+            Faces of shape (batch * 12, channels, size, size), with ``size`` at least ``padding``.
+
+        Returns
+        -------
+        Faces of shape (batch * 12, channels, size + 2 padding, size + 2 padding).
+
+        Raises
+        ------
+        ValueError
+            If they have another shape.
+        """
+        count, _, height, width = _sizes(data, "batch * 12, channels, size, size")
+        _check_faces(count)
+        if height != width or height < self.padding:
+            raise ValueError(
+                f"expected square faces of size {self.padding} or more, since they are padded by "
+                f"{self.padding}, got {height} x {width}"
+            )
+        faces = data.permute(0, 2, 3, 1).unflatten(0, (-1, FACES))
+        return pad_faces(faces, self.padding, around_healpix).flatten(0, 1).permute(0, 3, 1, 2)
+
+    def extra_repr(self) -> str:
+        """Return the padding."""
+        return str(self.padding)
+
+
+HEALPixPaddingv2 = HEALPixPadding
+
+
+class HEALPixFoldFaces(nn.Module):
+    """Take the faces of all samples as one batch of images.
+
+    Parameters
+    ----------
+    enable_nhwc
+        Has no effect.
+    """
+
+    def __init__(self, enable_nhwc: bool = False) -> None:
+        super().__init__()
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        """Map (batch, 12, channels, height, width) to (batch * 12, channels, height, width).
+
+        Raises
+        ------
+        ValueError
+            If there are not five axes, or not twelve faces.
+        """
+        _, faces, _, _, _ = _sizes(tensor, "batch, 12, channels, height, width")
+        if faces != FACES:
+            raise ValueError(f"expected {FACES} faces in the second axis, got {faces}")
+        return tensor.flatten(0, 1)
+
+
+class HEALPixUnfoldFaces(nn.Module):
+    """Undo :class:`HEALPixFoldFaces`.
+
+    Parameters
+    ----------
+    num_faces
+        Number of faces.
+    enable_nhwc
+        Has no effect.
+    """
+
+    def __init__(self, num_faces: int = FACES, enable_nhwc: bool = False) -> None:
+        super().__init__()
+        self.num_faces = num_faces
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        """Map (batch * 12, channels, height, width) to (batch, 12, channels, height, width).
+
+        Raises
+        ------
+        ValueError
+            If there are not four axes, or the number of faces does not divide the first.
+        """
+        count, *_ = _sizes(tensor, "batch * 12, channels, height, width")
+        _check_faces(count, self.num_faces)
+        return tensor.unflatten(0, (-1, self.num_faces))
+
+
+def _sizes(tensor: Tensor, layout: str) -> torch.Size:
+    if tensor.ndim != layout.count(",") + 1:
+        raise ValueError(f"expected faces of shape ({layout}), got {tuple(tensor.shape)}")
+    return tensor.shape
+
+
+def _check_faces(count: int, faces: int = FACES) -> None:
+    if count % faces:
+        raise ValueError(
+            f"expected the first axis to hold the {faces} faces of each sample, got {count} faces"
+        )

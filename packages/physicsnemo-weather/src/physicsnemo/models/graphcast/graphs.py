@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The three graphs of GraphCast: from the grid to the mesh, on the mesh, and back to the grid."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from physicsnemo.models.gnn_layers import Graph
+from physicsnemo.models.graphcast._edges import (
+    grid_to_mesh,
+    mesh_to_grid,
+    mesh_to_grid_by_centroid,
+)
+from physicsnemo.models.graphcast._features import Places, edge_features, node_features
+from physicsnemo.models.graphcast._store import Arrays, cache_folder, stored
+from physicsnemo.models.graphcast.icosahedral_mesh import mesh_edges, mesh_hierarchy
+from physicsnemo.nn.numerics import PAPER, check_numerics
+
+__all__ = ["GraphCastGraphs", "build_graphs"]
+
+
+@dataclass(frozen=True)
+class GraphCastGraphs:
+    """Graphs and the features of their edges and nodes, all on the CPU; not to be edited.
+
+    Parameters
+    ----------
+    g2m
+        From the points of the grid to the vertices of the mesh.
+    mesh
+        Between the vertices of the mesh.
+    m2g
+        From the vertices of the mesh to the points of the grid.
+    g2m_edata, mesh_edata, m2g_edata
+        Features of their edges, of shape (edges, 4).
+    mesh_ndata
+        Features of the vertices, of shape (vertices, 3).
+    """
+
+    g2m: Graph
+    mesh: Graph
+    m2g: Graph
+    g2m_edata: Tensor
+    mesh_edata: Tensor
+    m2g_edata: Tensor
+    mesh_ndata: Tensor
+
+
+def build_graphs(
+    mesh_level: int,
+    input_res: tuple[int, int],
+    multimesh: bool = True,
+    numerics: str = PAPER,
+) -> GraphCastGraphs:
+    """Return the graphs of a :class:`GraphCastNet`.
+
+    The last ones that were made are kept in memory; in files within :func:`graph_cache`. Points of
+    the grid are numbered row by row, from the south pole to the north pole, and in a row from one
+    step east of the date line to the date line.
+
+    Parameters
+    ----------
+    mesh_level
+        How often the faces of an icosahedron are divided into four.
+    input_res
+        Number of latitudes and of longitudes of the grid.
+    multimesh
+        Whether the mesh also has the edges of all coarser levels.
+    numerics
+        As in :class:`GraphCastNet`.
+
+    Returns
+    -------
+    The graphs, the same object for the same arguments.
+
+    Raises
+    ------
+    ValueError
+        If ``mesh_level`` is negative, there are less than 2 latitudes or 1 longitude, or there are
+        no such ``numerics``.
+
+    References
+    ----------
+    Lam et al. 2022, arXiv:2212.12794, section 3 of the supplement.
+
+    Examples
+    --------
+    >>> from physicsnemo.models.graphcast import build_graphs
+    >>> graphs = build_graphs(mesh_level=2, input_res=(19, 36))
+    >>> graphs.mesh
+    Graph(edge_index=..., num_nodes=162, num_targets=162, ...)
+    """
+    check_numerics(numerics)
+    height, width = input_res
+    if height < 2 or width < 1:
+        raise ValueError(
+            f"expected input_res of at least 2 latitudes, the poles, and 1 longitude, got "
+            f"{(height, width)}"
+        )
+    layout = _Layout(mesh_level, height, width, multimesh, numerics == PAPER)
+    return _build(layout, cache_folder())
+
+
+class _Layout(NamedTuple):
+    """All that the graphs depend on."""
+
+    mesh_level: int
+    height: int
+    width: int
+    multimesh: bool
+    paper: bool
+
+    @property
+    def name(self) -> str:
+        mesh = "multimesh" if self.multimesh else "mesh"
+        numerics = "paper" if self.paper else "reference"
+        return f"graphcast-{mesh}{self.mesh_level}-{self.height}x{self.width}-{numerics}"
+
+
+@lru_cache(maxsize=2)
+@torch.inference_mode(False)  # the graphs serve other models too, which may be trained
+def _build(layout: _Layout, folder: Path | None) -> GraphCastGraphs:
+    arrays = (
+        stored(lambda: _make(layout), folder, layout.name) if folder is not None else _make(layout)
+    )
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    edges = {name: tensors.pop(name).long() for name in ("g2m", "mesh", "m2g")}
+    points, vertices = layout.height * layout.width, len(tensors["mesh_ndata"])
+    return GraphCastGraphs(
+        g2m=Graph(edges["g2m"], points, vertices),
+        mesh=Graph(edges["mesh"], vertices),
+        m2g=Graph(edges["m2g"], vertices, points),
+        **tensors,
+    )
+
+
+def _make(layout: _Layout) -> Arrays:
+    meshes = mesh_hierarchy(layout.mesh_level)
+    used = meshes if layout.multimesh else meshes[-1:]
+    mesh = Places.of_points(meshes[-1].vertices)
+    edges = mesh_edges(used)
+    if layout.paper:
+        grid, angle = Places.of_grid(layout.height, layout.width), 1.0
+        g2m, m2g = grid_to_mesh(grid.xyz, meshes[-1]), mesh_to_grid(grid.xyz, meshes)
+    else:  # Rounded, points at a pole are beyond it, and so have the opposite longitude.
+        rounded = Places.of_grid(layout.height, layout.width, np.float32)
+        grid, angle = Places.of_points(rounded.xyz), 180 / np.pi
+        g2m = grid_to_mesh(grid.xyz, meshes[-1], least=0)
+        m2g = mesh_to_grid_by_centroid(grid.xyz, used)
+    return {
+        "g2m": g2m.astype(np.int32),
+        "mesh": edges.astype(np.int32),
+        "m2g": m2g.astype(np.int32),
+        "g2m_edata": edge_features(g2m, grid, mesh),
+        "mesh_edata": edge_features(edges, mesh, mesh),
+        "m2g_edata": edge_features(m2g, mesh, grid),
+        "mesh_ndata": node_features(mesh, angle),
+    }

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SwinRNN, which forecasts the next state from several past ones."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from physicsnemo.models.meta import ModelMetaData
+from physicsnemo.models.module import Module
+from physicsnemo.models.swinvrnn._convolution import ConvBlock
+from physicsnemo.models.window_layers import PatchEmbed, SwinTransformer, coarser
+from physicsnemo.models.window_layers._checks import check_heads, check_sizes
+from physicsnemo.models.window_layers.padding import crop_grid, pad_grid
+from physicsnemo.models.window_layers.patches import join_patches
+from physicsnemo.nn.checks import check_input
+
+_LEVELS = range(1, 5)
+_ENCODER_BLOCKS, _DECODER_BLOCKS = 2, 12
+
+
+@dataclass
+class MetaData(ModelMetaData):
+    """What :class:`SwinRNN` supports."""
+
+    name: str = "SwinRNN"
+    cuda_graphs: bool = True
+    amp: bool = True
+    onnx_gpu: bool = True
+    onnx_runtime: bool = True
+    var_dim: int = 1
+
+
+class SwinRNN(Module):
+    """SwinRNN: a Swin transformer of four resolutions that forecasts by how much the state changes.
+
+    Patches of all past states become a grid. Swin blocks encode it at its resolution, a half, a
+    quarter and an eighth of it; at each of them, further blocks see the last state as well.
+    Convolutions join the four to one change of each patch, which is added to the last state. All
+    sizes work: fields are padded until patches fill them, grids until windows do, and both are
+    cropped afterwards; half the resolution is rounded up.
+
+    Parameters
+    ----------
+    img_size
+        Number of past states, of latitudes and of longitudes.
+    patch_size
+        Those of a patch; it holds all past states.
+    in_chans
+        Channels of a state.
+    out_chans
+        As many; changes of a state have its channels.
+    embed_dim
+        Channels of the grids.
+    num_groups
+        Number of groups of channels that convolutions normalize together; it must divide
+        ``embed_dim``.
+    num_heads
+        Number of heads; it must divide ``embed_dim``.
+    window_size
+        Height and width of a window, in points of a grid.
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, a patch does not hold all past states, ``out_chans`` is not
+        ``in_chans``, or ``num_heads`` or ``num_groups`` does not divide ``embed_dim``.
+
+    References
+    ----------
+    Hu et al. 2023, SwinVRNN: a data-driven ensemble forecasting model via learned distribution
+    perturbation, arXiv:2205.13158.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.swinvrnn import SwinRNN
+    >>> model = SwinRNN(
+    ...     img_size=(2, 19, 36), patch_size=(2, 2, 2), in_chans=3, out_chans=3, embed_dim=8,
+    ...     num_groups=2, num_heads=2, window_size=3,
+    ... )
+    >>> model(torch.randn(1, 3, 2, 19, 36)).shape
+    torch.Size([1, 3, 19, 36])
+    """
+
+    def __init__(
+        self,
+        img_size: Sequence[int] = (2, 721, 1440),
+        patch_size: Sequence[int] = (2, 4, 4),
+        in_chans: int = 70,
+        out_chans: int = 70,
+        embed_dim: int = 1536,
+        num_groups: int = 32,
+        num_heads: int = 8,
+        window_size: int = 7,
+    ) -> None:
+        super().__init__(meta=MetaData())
+        self.img_size = check_sizes("img_size", img_size, "times, latitudes, longitudes")
+        patch = check_sizes("patch_size", patch_size, "times, latitudes, longitudes")
+        check_sizes("in_chans", [in_chans], "channels")
+        check_sizes("embed_dim", [embed_dim], "channels")
+        check_sizes("window_size", [window_size], "points")
+        check_heads(embed_dim, num_heads)
+        _check_choice(self.img_size[0], patch[0], in_chans, out_chans, embed_dim, num_groups)
+
+        self.in_chans = in_chans
+        self.cube_embedding = PatchEmbed(self.img_size, patch, in_chans, embed_dim, norm=True)
+        grid = self.cube_embedding.grid[1:]
+        for level in _LEVELS:
+            if level > 1:
+                grid = coarser(grid)
+                down = ConvBlock(embed_dim, embed_dim, num_groups, upsample=-1)
+                self.add_module(f"down{level - 1}", down)
+                down = ConvBlock(in_chans, in_chans, in_chans, upsample=-1)
+                self.add_module(f"down{level - 1}x", down)
+                channels = embed_dim if level == _LEVELS[-1] else 2 * embed_dim
+                up = ConvBlock(channels, embed_dim, num_groups, upsample=1)
+                self.add_module(f"up{level - 1}x", up)
+            for name, depth in (("block", _ENCODER_BLOCKS), ("decoder", _DECODER_BLOCKS)):
+                blocks = SwinTransformer(embed_dim, grid, num_heads, window_size, depth)
+                self.add_module(f"swin_{name}{level}", blocks)
+            self.add_module(f"lin_proj{level}", nn.Linear(in_chans + embed_dim, embed_dim))
+        points = patch[1] * patch[2]
+        self.pred = ConvBlock(2 * embed_dim, out_chans * points, out_chans)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Forecast the next state.
+
+        Parameters
+        ----------
+        x
+            Past states of shape (batch, in_chans, *img_size), the last one last.
+
+        Returns
+        -------
+        The next state, of shape (batch, out_chans, latitudes, longitudes).
+
+        Raises
+        ------
+        TypeError
+            If ``x`` does not hold floating-point numbers.
+        ValueError
+            If it has another shape or device than expected.
+        """
+        layout = {"batch": None, "in_chans": self.in_chans}
+        layout |= {f"img_size[{axis}]": size for axis, size in enumerate(self.img_size)}
+        check_input(x, layout, self.cube_embedding.proj.weight)
+
+        _, *patch = self.cube_embedding.patch_size
+        pads = self.cube_embedding.pads[1:]
+        last = x[:, :, -1]
+        state = functional.avg_pool2d(pad_grid(last, pads, channels_last=False), patch)
+        features = self._encode(self.cube_embedding(x).squeeze(1), state)
+        change = features.pop()
+        for level in reversed(_LEVELS[:-1]):
+            feature = features.pop()
+            change = getattr(self, f"up{level}x")(change)
+            change = change[..., : feature.shape[-2], : feature.shape[-1]]
+            change = torch.cat((feature, change), dim=1)
+        change = join_patches(self.pred(change).movedim(1, -1), patch)
+        return last + crop_grid(change, pads, channels_last=False)
+
+    def _encode(self, grid: Tensor, state: Tensor) -> list[Tensor]:
+        """Return features at all resolutions, from a grid with channels last and a state."""
+        features = []
+        for level in _LEVELS:
+            if level > 1:
+                grid = getattr(self, f"down{level - 1}")(grid.movedim(-1, 1)).movedim(1, -1)
+                state = getattr(self, f"down{level - 1}x")(state)
+            grid = getattr(self, f"swin_block{level}")(grid)
+            both = torch.cat((state.movedim(1, -1), grid), dim=-1)
+            both = getattr(self, f"lin_proj{level}")(both)
+            feature = grid + getattr(self, f"swin_decoder{level}")(both)
+            features.append(feature.movedim(-1, 1))
+        return features
+
+
+def _check_choice(
+    times: int, patch_times: int, in_chans: int, out_chans: int, embed_dim: int, num_groups: int
+) -> None:
+    if patch_times != times:
+        raise ValueError(
+            f"expected a patch to hold all {times} past states, got patch_size[0]={patch_times}; "
+            f"take patch_size[0]={times}, or another img_size[0]"
+        )
+    if out_chans != in_chans:
+        raise ValueError(
+            f"expected out_chans to be in_chans, whose change the model forecasts, got out_chans="
+            f"{out_chans} and in_chans={in_chans}"
+        )
+    if num_groups < 1 or embed_dim % num_groups:
+        raise ValueError(
+            f"expected num_groups to divide embed_dim, got num_groups={num_groups} and embed_dim="
+            f"{embed_dim}"
+        )

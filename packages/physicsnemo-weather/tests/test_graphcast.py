@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What GraphCastNet promises: its formula, numerics, checkpoints, switches, clear errors."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from physicsnemo.models.graphcast import GraphCastNet, build_graphs
+from physicsnemo.models.graphcast.graph_cast_net import MetaData, get_lat_lon_partition_separators
+from physicsnemo.models.module import Module
+
+SMALL = {
+    "mesh_level": 1,
+    "input_res": [7, 10],
+    "input_dim_grid_nodes": 3,
+    "output_dim_grid_nodes": 2,
+    "processor_layers": 4,
+    "hidden_dim": 8,
+}
+REFERENCE = Path(__file__).parent / "reference" / "GraphCastNet__level1"
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def build(**arguments):
+    return GraphCastNet(**SMALL | arguments).double()
+
+
+def draw():
+    return torch.randn(1, 3, 7, 10).double()
+
+
+def gradients(model, x):
+    x = x.clone().requires_grad_()
+    model.zero_grad()
+    torch.manual_seed(1)
+    model(x).square().sum().backward()
+    return [x.grad, *(p.grad for p in model.parameters() if p.grad is not None)]
+
+
+def test_outputs_and_gradients_of_a_checkpoint_of_the_reference():
+    case = json.loads((REFERENCE / "case.json").read_text(encoding="utf-8"))
+    inputs = load_file(REFERENCE / "inputs.safetensors")
+    expected = load_file(REFERENCE / "outputs.safetensors")
+    model = Module.from_checkpoint(REFERENCE / "reference.mdlus").eval()
+    x = inputs["arg0"].requires_grad_()
+    raw = model(x)
+    output = raw * inputs[case["output_mask"]]  # without the points whose triangle is a tie
+    (gradient,) = torch.autograd.grad(output.square().mean(), x)
+    results = {"raw_out0": raw, "out0": output, "grad_arg0": gradient}
+    assert results.keys() == expected.keys()
+    for name, tensor in expected.items():
+        tolerance = case["tolerance"]
+        atol = tolerance["atol_scaled"] * tensor.abs().max().item()
+        torch.testing.assert_close(results[name], tensor, rtol=tolerance["rtol"], atol=atol)
+
+
+def test_flags():
+    flags = {name for name, value in asdict(MetaData()).items() if value is True}
+    assert flags == {"cuda_graphs", "amp_gpu", "bf16"}
+    assert MetaData().name == "GraphCastNet"
+
+
+@pytest.mark.parametrize("aggregation", ["sum", "mean"])
+@pytest.mark.parametrize("numerics", ["paper", "reference-2.1"])
+def test_formula_of_the_paper(aggregation, numerics):
+    model, x = build(aggregation=aggregation, numerics=numerics), draw()
+    graphs = build_graphs(1, (7, 10), numerics=numerics)
+
+    def to_targets(edges, graph):
+        zeros = edges.new_zeros(graph.num_targets, edges.shape[1])
+        total = zeros.index_add(0, graph.edge_index[1], edges)
+        count = torch.bincount(graph.edge_index[1], minlength=graph.num_targets)
+        return total / count.clamp(min=1)[:, None] if aggregation == "mean" else total
+
+    def on_edges(layer, edges, sources, targets, graph):
+        source, target = graph.edge_index
+        return layer.edge_mlp.model(torch.cat((edges, sources[source], targets[target]), dim=1))
+
+    embed = {name: mlp.model for name, mlp in model.encoder_embedder.items()}
+    grid = embed["grid_node_mlp"](x[0].permute(1, 2, 0).reshape(70, 3))
+    mesh = embed["mesh_node_mlp"](graphs.mesh_ndata.double())
+    edges = embed["grid2mesh_edge_mlp"](graphs.g2m_edata.double())
+    edges = on_edges(model.encoder, edges, grid, mesh, graphs.g2m)
+    joined = torch.cat((to_targets(edges, graphs.g2m), mesh), dim=1)
+    mesh = mesh + model.encoder.dst_node_mlp.model(joined)
+    grid = grid + model.encoder.src_node_mlp.model(grid)
+    edges = embed["mesh_edge_mlp"](graphs.mesh_edata.double())
+    parts = (model.processor_encoder, model.processor, model.processor_decoder)
+    blocks = [block for part in parts for block in part.processor_layers]
+    assert len(blocks) == 8
+    for edge_block, node_block in zip(blocks[::2], blocks[1::2], strict=True):
+        edges = edges + on_edges(edge_block, edges, mesh, mesh, graphs.mesh)
+        joined = torch.cat((to_targets(edges, graphs.mesh), mesh), dim=1)
+        mesh = mesh + node_block.node_mlp.model(joined)
+    edges = model.decoder_embedder["mesh2grid_edge_mlp"].model(graphs.m2g_edata.double())
+    edges = on_edges(model.decoder, edges, mesh, grid, graphs.m2g)
+    joined = torch.cat((to_targets(edges, graphs.m2g), grid), dim=1)
+    grid = grid + model.decoder.node_mlp.model(joined)
+    output = model.finale.model(grid).T.reshape(1, 2, 7, 10)
+    torch.testing.assert_close(model(x), output)
+
+
+def test_numerics_differ():
+    ours, x = build(), draw()
+    outputs = {}
+    for numerics in ("paper", "reference-1.2", "reference-2.1"):
+        model = build(numerics=numerics)
+        model.load_state_dict(ours.state_dict())
+        outputs[numerics] = model(x)
+    assert torch.equal(outputs["reference-1.2"], outputs["reference-2.1"])
+    assert not torch.allclose(outputs["reference-1.2"], outputs["paper"])
+
+
+def test_graphs_are_shared_until_they_move_and_are_in_no_checkpoint():
+    one, other = GraphCastNet(**SMALL), GraphCastNet(**SMALL)
+    names = [name for name, _ in one.named_buffers() if name != "device_buffer"]
+    assert {"m2g_edata", "mesh_ndata", "g2m_graph.edge_index", "mesh_graph.target_order"} <= {
+        *names
+    }
+    for name in names:
+        assert one.get_buffer(name).data_ptr() == other.get_buffer(name).data_ptr()
+    assert not {*names} & one.state_dict().keys()
+    assert set(one._ddp_params_and_buffers_to_ignore) == {*names}
+    parent = torch.nn.ModuleList([one]).to("meta")
+    assert all(buffer.is_meta for buffer in parent.buffers())
+    assert one.g2m_graph().device.type == "meta"
+    assert not any(buffer.is_meta for buffer in other.buffers())
+
+
+def test_graphs_that_models_hold():
+    model, graphs = GraphCastNet(**SMALL), build_graphs(1, (7, 10))
+    for name in ("g2m", "mesh", "m2g"):
+        held, built = getattr(model, f"{name}_graph")(), getattr(graphs, name)
+        assert (held.num_nodes, held.num_targets) == (built.num_nodes, built.num_targets)
+        assert torch.equal(held.edge_index, built.edge_index)
+        for end in ("source", "target"):
+            ours, theirs = getattr(held, end), getattr(built, end)
+            assert all(map(torch.equal, ours, theirs))
+
+
+@pytest.mark.parametrize("kind", ["MessagePassing", "GraphTransformer"])
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"model": True},
+        {"encoder": True, "decoder": True, "processor": 2},
+        {"processor": 4},
+        {"processor": -1},
+    ],
+    ids=str,
+)
+def test_recomputation_changes_no_bit(kind, switches):
+    model, x = build(processor_type=kind), draw()
+    expected = gradients(model, x)
+    for part, value in switches.items():
+        getattr(model, f"set_checkpoint_{part}")(value)
+    got = gradients(model, x)
+    assert len(got) == len(expected)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def kept_bytes(model, x):
+    sizes = {}
+
+    def pack(tensor):
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = model(x)
+    assert output.requires_grad
+    own = [*model.parameters(), *model.buffers()]
+    return sum(sizes.values()) - sum(
+        sizes.get(tensor.untyped_storage().data_ptr(), 0) for tensor in own
+    )
+
+
+def test_switches_save_memory():
+    model, x = build(processor_layers=8), draw()
+    kept = {"nothing": kept_bytes(model, x)}
+    for part, value in (("processor", 6), ("encoder", True), ("decoder", True), ("model", True)):
+        getattr(model, f"set_checkpoint_{part}")(value)
+        kept[part] = kept_bytes(model, x)
+    assert kept["nothing"] > 1.5 * kept["processor"]
+    assert kept["processor"] > kept["encoder"] > kept["decoder"] > kept["model"]
+    assert kept["model"] < 0.05 * kept["nothing"]
+    model.set_checkpoint_model(False)
+    assert kept_bytes(model, x) == kept["nothing"]
+
+
+def test_segments_that_do_not_divide():
+    with pytest.raises(ValueError, match="divides the 4 blocks of the processor, .* got 3"):
+        build().set_checkpoint_processor(3)
+
+
+def test_autocast_is_close():
+    model, x = GraphCastNet(**SMALL), draw().float()
+    expected = model(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = model(x)
+    assert got.dtype == torch.bfloat16
+    assert (got - expected).norm() < 0.03 * expected.norm()
+
+
+def test_samples_by_vmap():
+    model, x = build(), torch.randn(2, 1, 3, 7, 10).double()
+    together = torch.func.vmap(model)(x)
+    torch.testing.assert_close(together, torch.stack([model(sample) for sample in x]))
+
+
+def test_arguments_without_effect_in_one_process():
+    x = draw()
+    plain = build()
+    expected = plain(x)
+    for arguments in (
+        {"partition_group_name": "graph", "use_lat_lon_partitioning": True},
+        {"expect_partitioned_input": True, "produce_aggregated_output": False},
+        {"global_features_on_rank_0": True, "produce_aggregated_output_on_all_ranks": False},
+    ):
+        model = build(**arguments)
+        model.load_state_dict(plain.state_dict())
+        assert torch.equal(model(x), expected)
+
+
+def test_points_are_numbered_row_by_row():
+    model, x = build(), draw()
+    points = model.prepare_input(x)
+    assert torch.equal(points[3 * 10 + 4], x[0, :, 3, 4])
+    assert torch.equal(model.prepare_output(points), x)
+    assert torch.equal(model.prepare_output(model.custom_forward(points)), model(x))
+
+
+def test_former_name_of_the_level():
+    with pytest.warns(DeprecationWarning, match="pass it as mesh_level"):
+        model = GraphCastNet(**SMALL | {"mesh_level": 5, "multimesh_level": 1})
+    assert len(model.mesh_ndata) == 42
+
+
+@pytest.mark.parametrize("part", ["encoder", "processor", "decoder"])
+def test_kernels_that_there_are_not(part):
+    with pytest.warns(UserWarning, match="compute the same"):
+        GraphCastNet(**SMALL | {f"use_cugraphops_{part}": True})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"processor_type": "Messages"}, ValueError, "MessagePassing, GraphTransformer, got 'Mess"),
+        ({"processor_layers": 2}, ValueError, "processor_layers of at least 3, got 2"),
+        ({"input_dim_mesh_nodes": 4}, ValueError, "input_dim_mesh_nodes=3 .* got 4 and 4"),
+        ({"input_dim_edges": 3}, ValueError, "input_dim_edges=4, .* got 3 and 3"),
+        ({"mesh_level": -1}, ValueError, "level of the mesh of at least 0, got -1"),
+        ({"input_res": [1, 10]}, ValueError, "at least 2 latitudes"),
+        ({"input_res": [10]}, ValueError, "not enough values"),
+        ({"aggregation": "max"}, ValueError, "'sum' or 'mean', got 'max'"),
+        ({"activation_fn": "silo"}, KeyError, "did you mean silu"),
+        ({"norm_type": "GroupNorm"}, ValueError, "'LayerNorm' or 'TELayerNorm', got 'GroupNorm'"),
+        ({"numerics": "exact"}, ValueError, "numerics to be one of paper"),
+        ({"partition_size": 2}, ValueError, "expected partition_size=1, got 2"),
+        (
+            {"expect_partitioned_input": True, "global_features_on_rank_0": True},
+            ValueError,
+            "contradict each other",
+        ),
+        (
+            {"processor_type": "GraphTransformer", "khop_neighbors": 0},
+            ValueError,
+            "khop_neighbors of at least 1, got 0",
+        ),
+        (
+            {"processor_type": "GraphTransformer", "num_attention_heads": 3},
+            ValueError,
+            "num_attention_heads that divide hidden_dim=8, got 3",
+        ),
+    ],
+    ids=str,
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        build(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (torch.zeros(2, 3, 7, 10), ValueError, r"where batch is 2"),
+        (torch.zeros(1, 4, 7, 10), ValueError, r"where input_dim_grid_nodes is 4"),
+        (torch.zeros(1, 3, 8, 10), ValueError, r"where input_res\[0\] is 8"),
+        (torch.zeros(1, 3, 10, 7), ValueError, r"where input_res\[0\] is 10"),
+        (torch.zeros(3, 7, 10), ValueError, "which has 3 dimensions"),
+        (torch.zeros(1, 3, 7, 10).long(), TypeError, "floating-point numbers, got torch.int64"),
+        (torch.zeros(1, 3, 7, 10, device="meta"), ValueError, "on meta and the model on cpu"),
+    ],
+    ids=["batch", "fields", "latitudes", "turned", "axes", "integers", "device"],
+)
+def test_bad_inputs(x, error, message):
+    with pytest.raises(error, match=message):
+        build()(x)
+
+
+def test_contradicting_origins_of_the_input():
+    with pytest.raises(ValueError, match="contradict each other"):
+        build().prepare_input(draw(), True, True)
+
+
+@pytest.mark.parametrize(("size", "rows"), [(1, 1), (2, 1), (4, 2), (6, 2), (7, 1), (12, 3)])
+def test_rectangles_cover_the_sphere_once(size, rows):
+    lower, upper = get_lat_lon_partition_separators(size)
+    assert len(lower) == len(upper) == size
+    assert len({lat for lat, _ in lower}) == rows
+    ends = [[90 if lat is None else lat, 180 if lon is None else lon] for lat, lon in upper]
+    steps = torch.tensor(ends) - torch.tensor(lower)
+    torch.testing.assert_close(steps, torch.tensor([180 / rows, 360 * rows / size]).expand(size, 2))
+    assert len({tuple(bounds) for bounds in lower}) == size
+
+
+def test_no_rectangles():
+    with pytest.raises(ValueError, match="partition_size of at least 1, got 0"):
+        get_lat_lon_partition_separators(0)

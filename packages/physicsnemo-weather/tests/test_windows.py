@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows, attention within them, patches and resolutions, against loops and plain operators."""
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from physicsnemo.models.window_layers import (
+    DownSample,
+    EarthAttention,
+    PatchEmbed,
+    PatchRecovery,
+    SwinTransformer,
+    UpSample,
+    Windows,
+    earth_blocks,
+)
+from physicsnemo.models.window_layers.attention import DropPath
+from physicsnemo.models.window_layers.earth import earth_position_index
+from physicsnemo.models.window_layers.padding import centred_pads, crop_grid, pad_grid
+from physicsnemo.models.window_layers.patches import join_patches, split_patches
+
+HAND = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("by_hand.py"))))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def randomized(module):
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.normal_(std=0.5)
+    return module.double()
+
+
+@pytest.mark.parametrize(
+    ("grid", "window"), [((4, 6), (2, 3)), ((4, 4, 6), (2, 1, 3)), ((2, 3, 4), (2, 3, 4))]
+)
+def test_windows_split_and_join(grid, window):
+    windows = Windows(grid, window)
+    x = torch.randn(2, *grid, 3, 2, 5)
+    parts = windows.split(x)
+    *others, columns = (n // w for n, w in zip(grid, window, strict=True))
+    types = int(torch.tensor(others).prod())
+    assert parts.shape == (3, 2, columns, types, 2, windows.points, 5)
+    for part in range(3):
+        torch.testing.assert_close(windows.join(parts[part]), x[..., part, :, :].flatten(-2))
+    corner = tuple(slice(n - w, n) for n, w in zip(grid, window, strict=True))
+    last = x[(1, *corner)].flatten(0, len(grid) - 1)
+    torch.testing.assert_close(parts[:, 1, -1, -1].movedim(-2, 0), last)
+
+
+def test_index_of_biases_by_the_formula_of_the_paper():
+    index = earth_position_index((2, 3, 4))
+    assert index.shape == (24, 24)
+    for query in range(24):
+        for key in range(24):
+            (z, h, w), (other_z, other_h, other_w) = (
+                (place // 12, place // 4 % 3, place % 4) for place in (query, key)
+            )
+            expected = ((z + 2 * other_z) * 9 + h + 3 * other_h) * 7 + w - other_w + 3
+            assert index[query, key] == expected
+
+
+@pytest.mark.parametrize("numerics", ["paper", "reference-1.2", "reference-2.1"])
+@pytest.mark.parametrize(
+    ("grid", "window"),
+    [
+        ((4, 16), (2, 8)),
+        ((5, 13), (4, 7)),  # padded on both axes
+        ((7, 7), (7, 8)),  # one window, padded
+        ((3, 3, 9), (2, 2, 7)),
+        ((8, 3, 6), (2, 2, 2)),  # shifted by more than a window
+        ((1, 2, 3), (2, 2, 2)),  # shifted by more than the grid
+    ],
+)
+def test_blocks_are_attention_among_all_pairs_of_points(grid, window, numerics):
+    blocks = randomized(earth_blocks(4, grid, 2, window, [0.0, 0.0], numerics))
+    x = torch.randn(2, *grid, 4, dtype=torch.float64, requires_grad=True)
+    y = blocks[1](blocks[0](x))
+    weights = blocks.state_dict(prefix="blocks.", keep_vars=True)
+    expected = x
+    for index in range(2):
+        expected = HAND.earth_block(
+            weights, f"blocks.{index}", expected, window, index == 1, numerics
+        )
+    torch.testing.assert_close(y, expected)
+    direction = torch.randn_like(y)
+    wanted = [x, *blocks.parameters()]
+    ours, theirs = (torch.autograd.grad((z * direction).sum(), wanted) for z in (y, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("grid", [(8, 12), (7, 9), (4, 9), (3, 2)])
+def test_swin_stage_is_attention_among_all_pairs_of_points(grid):
+    stage = randomized(SwinTransformer(4, grid, num_heads=2, window_size=4, depth=3))
+    x = torch.randn(2, *grid, 4, dtype=torch.float64)
+    expected = HAND.swin_stage(stage.state_dict(prefix="stage."), "stage", x, (4, 4))
+    torch.testing.assert_close(stage(x), expected)
+
+
+def test_poles_do_not_attend_to_each_other():
+    blocks = randomized(earth_blocks(4, (12, 12), 2, (6, 12), [0.0, 0.0]))
+    x = torch.randn(1, 12, 12, 4, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(blocks[1](x)[:, 0].sum(), x)
+    assert gradient[:, 2].abs().max() > 1e6 * gradient[:, 9:].abs().max()
+    assert gradient[:, 3:9].abs().max() == 0  # in other windows
+
+
+@pytest.mark.parametrize("heads", [0, 3])
+def test_heads_that_do_not_divide_the_channels(heads):
+    with pytest.raises(ValueError, match=f"got num_heads of {heads} for 4 channels; take another"):
+        EarthAttention(4, Windows((4, 4), (2, 2)), heads)
+
+
+@pytest.mark.parametrize(
+    ("img_size", "patch_size"),
+    [((8, 12), (4, 4)), ((181, 5), (4, 3)), ((721, 4), (4, 4)), ((13, 9, 10), (2, 4, 4))],
+)
+def test_patches_are_convolutions_of_padded_fields(img_size, patch_size):
+    embed = randomized(PatchEmbed(img_size, patch_size, 3, 5))
+    recover = randomized(PatchRecovery(img_size, patch_size, 5, 3))
+    x = torch.randn(2, 3, *img_size, dtype=torch.float64)
+    amounts = [HAND.pads(n, p) for n, p in zip(img_size, patch_size, strict=True)]
+    expected = HAND.embed(embed.state_dict(prefix="embed."), "embed", x, amounts)
+    vectors = embed(x)
+    torch.testing.assert_close(vectors, expected)
+    assert vectors.shape[1:-1] == embed.grid == recover.grid
+    expected = HAND.recover(recover.state_dict(prefix="recover."), "recover", vectors, img_size)
+    torch.testing.assert_close(recover(vectors), expected)
+
+
+@pytest.mark.parametrize("patch_size", [(2, 3), (1, 1), (2, 1, 3)])
+def test_patches_split_and_join(patch_size):
+    x = torch.randn(2, 5, *(2 * n for n in patch_size))
+    torch.testing.assert_close(join_patches(split_patches(x, patch_size), patch_size), x)
+
+
+@pytest.mark.parametrize(("size", "multiple", "expected"), [(181, 4, (1, 2)), (9, 5, (0, 1))])
+def test_pads(size, multiple, expected):
+    assert centred_pads([size], [multiple]) == (expected,)
+    x = torch.randn(1, size, 2)
+    padded = pad_grid(x, (expected,))
+    assert padded.shape == (1, size + sum(expected), 2)
+    assert padded.sum() == pytest.approx(float(x.sum()), abs=1e-4)
+    torch.testing.assert_close(crop_grid(padded, (expected,)), x, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("grid", [(4, 6), (5, 7), (2, 5, 6), (3, 4, 7)])
+def test_resolutions(grid):
+    down, up = randomized(DownSample(4, grid)), randomized(UpSample(4, grid))
+    x = torch.randn(2, *grid, 4, dtype=torch.float64)
+    coarse = down(x)
+    expected = HAND.downsample(down.state_dict(prefix="down."), "down", x)
+    torch.testing.assert_close(coarse, expected)
+    expected = HAND.upsample(up.state_dict(prefix="up."), "up", coarse, grid[-2:])
+    torch.testing.assert_close(up(coarse), expected)
+    assert expected.shape == x.shape
+
+
+def test_drop_path_leaves_out_whole_samples_and_keeps_the_mean():
+    layer, x = DropPath(0.25), torch.ones(4000, 2, 3)
+    y = layer(x)
+    assert y.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert (y == y[:, :1, :1]).all()
+    assert y.mean().item() == pytest.approx(1, abs=0.05)
+    assert layer.eval()(x) is x
+
+
+def test_branches_are_dropped_in_training():
+    blocks = randomized(earth_blocks(4, (4, 4), 2, (2, 2), [0.5]))
+    x = torch.randn(1, 4, 4, 4, dtype=torch.float64).expand(64, -1, -1, -1)
+    outputs = blocks[0](x)
+    assert 2 <= len(outputs.round(decimals=8).unique(dim=0)) <= 4  # each branch or none of them
+    same = blocks.eval()[0](x)
+    torch.testing.assert_close(same, same[:1].expand_as(same))
+
+
+def test_attention_under_autocast():
+    module = EarthAttention(8, Windows((4, 6), (2, 3)), 2)
+    x = torch.randn(1, 4, 6, 8)
+    exact = module(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = module(x)
+    assert output.dtype == torch.bfloat16
+    assert functional.mse_loss(output.float(), exact) < 1e-3 * exact.square().mean()
+    output.float().sum().backward()
+    assert module.earth_position_bias_table.grad.isfinite().all()
