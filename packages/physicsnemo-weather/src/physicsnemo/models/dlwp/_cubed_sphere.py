@@ -6,8 +6,8 @@ of face ``i``. Face 4 is around the south pole, and face 0 beyond its last row; 
 north pole, and face 0 before its first row. A corner of the cube has no cell beyond it: there, the
 rim repeats the cell beside it.
 
-Here face 5 is stored with its columns reversed, a mirror image of face 4 as the hemispheres are of
-each other, so that both can share weights.
+Here face 5 is stored with its columns reversed. Then a cell of it and the one in the same place of
+face 4 lie opposite each other on the globe, and weights that both share see cyclones turn one way.
 """
 
 import numpy as np

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks on the HEALPix grid: steps through time, memory, symmetry, and what they refuse."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from physicsnemo.models.dlwp_healpix import HEALPixRecUNet, HEALPixUNet
+from physicsnemo.models.dlwp_healpix._durations import hours
+from physicsnemo.models.dlwp_healpix._fields import Fields, Given
+
+EXAMPLES = runpy.run_path(str(Path(__file__).with_name("cases_healpix.py")))
+CASES = {case.id: case for case in EXAMPLES["CASES"]}
+RECURRENT, FIELDS, IN_TWO, OCEAN = (
+    EXAMPLES[name] for name in ("RECURRENT", "FIELDS", "IN_TWO", "OCEAN")
+)
+
+
+def build(model=HEALPixRecUNet, **arguments):
+    torch.manual_seed(0)
+    return model(**RECURRENT | FIELDS | arguments).eval()
+
+
+def inputs(state, forcing, **options):
+    return EXAMPLES["fields"](state, forcing, **options)()[0]
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=str)
+def test_turning_the_globe_by_a_quarter(case):
+    model = case.build().eval()
+
+    def turned(x, faces):
+        return x.unflatten(faces, (3, 4)).roll(1, faces + 1).flatten(faces, faces + 1)
+
+    (given,) = case.inputs()
+    around = [turned(x, x.shape.index(12)) for x in given]
+    torch.testing.assert_close(model(around), turned(model(given), 1))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=str)
+def test_last_step_alone(case):
+    model = case.build().eval()
+    whole, last = model(*case.inputs()), model(*case.inputs(), output_only_last=True)
+    assert torch.equal(last, whole[:, :, -last.shape[2] :])
+    assert whole.shape[2] == model.integration_steps * last.shape[2]
+
+
+def test_steps_without_memory_are_the_same_as_single_ones():
+    # Memory that is emptied at each step, and not filled, remembers nothing.
+    model = build(output_time_dim=3, presteps=0, reset_cycle="6h")
+    single = build(output_time_dim=1, presteps=0)
+    single.load_state_dict(model.state_dict())
+    state, forcing, constants = inputs(1, 3)
+    outputs, x = [], state
+    for step in range(3):
+        x = single([x, forcing[:, :, step : step + 1], constants])
+        outputs.append(x)
+    torch.testing.assert_close(model([state, forcing, constants]), torch.cat(outputs, dim=2))
+    remembering = build(output_time_dim=3, presteps=0, reset_cycle="24h")
+    remembering.load_state_dict(model.state_dict())
+    assert not torch.allclose(remembering([state, forcing, constants])[:, :, 1:], outputs[1])
+
+
+@pytest.mark.parametrize("presteps", [1, 2])
+def test_memory_is_filled_before_the_first_step(presteps):
+    model = build(output_time_dim=1, presteps=presteps)
+    given = inputs(presteps + 1, presteps + 1)
+    output = model(given)
+    for step in range(presteps + 1):
+        faces = torch.cat(
+            (given[0][:, :, step], given[1][:, :, step], given[2].expand(2, -1, -1, -1, -1)), dim=2
+        ).flatten(0, 1)
+        change = model.decoder(model.encoder(faces))
+    expected = (faces[:, :2] + change).unflatten(0, (2, 12))[:, :, None]
+    torch.testing.assert_close(output, expected)
+
+
+def test_memory_is_filled_again_from_predictions():
+    # Steps 0 and 2 begin a cycle: the second filling sees the first prediction.
+    model = build(output_time_dim=3, reset_cycle="12h")
+    state, forcing, constants = inputs(2, 4)
+    output = model([state, forcing, constants])
+    again = build(output_time_dim=1)
+    again.load_state_dict(model.state_dict())
+    expected = again([output[:, :, :2], forcing[:, :, 2:], constants])
+    torch.testing.assert_close(output[:, :, 2:], expected)
+
+
+def test_memory_does_not_outlast_a_call():
+    model, given = build(output_time_dim=2), inputs(2, 3)
+    first = model(given)
+    assert torch.equal(model(given), first)
+    assert all(getattr(part, "h", None) is None for part in model.modules())
+    unet, given = build(HEALPixUNet), inputs(1, 2)
+    assert torch.equal(unet(given), unet(given))
+
+
+def test_order_of_channels():
+    fields = Fields(2, 2, 1, 1, 2, 2, [OCEAN])
+    state = torch.arange(4.0).view(1, 1, 2, 2, 1, 1).expand(1, 12, 2, 2, 1, 1)
+    forcing = torch.arange(10.0, 14).view(1, 1, 4, 1, 1, 1).expand(1, 12, 4, 1, 1, 1)
+    ocean = torch.arange(30.0, 34).view(2, 1, 2, 1, 1, 1).expand(2, 1, 2, 12, 1, 1)
+    given = Given(state, forcing, torch.full((12, 1, 1, 1), 20.0), ocean)
+    faces = fields.at_step(given, state, 1)
+    assert faces[0].flatten().tolist() == [0, 1, 2, 3, 12, 13, 20, 32, 33]
+    assert faces.shape == (12, fields.network_inputs, 1, 1)
+
+
+def test_couplings_as_a_list_or_a_tensor():
+    case = CASES["multi_symmetric_coupled"]
+    model, (given,) = case.build().eval(), case.inputs()
+    assert torch.equal(model([*given[:3], list(given[3])]), model(given))
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "error", "message"),
+    [
+        (HEALPixUNet, {"output_time_dim": 3, "input_time_dim": 2}, ValueError, "must be a multiple"),
+        (HEALPixUNet, {"output_channels": 3}, ValueError, "2 steps.*got 3 and 2"),
+        (HEALPixUNet, {"input_time_dim": 0}, ValueError, "input_time_dim of at least 1, got 0"),
+        (HEALPixUNet, {"couplings": [{"params": {}}]}, TypeError, "'variables'"),
+        (HEALPixUNet, {"couplings": ["sst"]}, TypeError, "got 'sst'"),
+        (
+            HEALPixUNet,
+            {"couplings": [OCEAN], "n_constants": 0},
+            NotImplementedError,
+            "coupled models with no constant fields",
+        ),
+        (
+            HEALPixRecUNet,
+            {"couplings": [OCEAN], "decoder_input_channels": 0},
+            NotImplementedError,
+            "coupled models with no decoder inputs",
+        ),
+        (
+            HEALPixRecUNet,
+            {"n_constants": 0, "decoder_input_channels": 0},
+            NotImplementedError,
+            "no constant fields and no decoder inputs",
+        ),
+        (HEALPixRecUNet, {"output_time_dim": 1, "output_channels": 1}, ValueError, "changes"),
+        (HEALPixRecUNet, {"input_time_dim": 2, "output_time_dim": 1}, ValueError, "changes"),
+        (HEALPixRecUNet, {"presteps": -1}, ValueError, "presteps of at least 0, got -1"),
+        (HEALPixRecUNet, {"delta_time": "six"}, ValueError, "such as '6h'.*got 'six'"),
+        (HEALPixRecUNet, {"reset_cycle": "0h"}, ValueError, "got '0h'"),
+    ],
+)
+def test_wrong_arguments(model, arguments, error, message):
+    with pytest.raises(error, match=message):
+        build(model, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, f, c: [x, f], r"3 inputs \(state, forcing, constants\), got 2"),
+        (lambda x, f, c: [x[:, :, :1], f, c], "state at 2 times.*got 1"),
+        (lambda x, f, c: [x, f[:, :, :2], c], "decoder inputs at 3 times.*got 2"),
+        (lambda x, f, c: [x[:, :6], f, c], "faces=12"),
+        (lambda x, f, c: [x[..., :3], f, c], "height is 4"),
+        (lambda x, f, c: [x, f[:1], c], "batch is 1"),
+        (lambda x, f, c: [x, f, c[:, :0]], "n_constants is 0"),
+        (lambda x, f, c: [t[..., :3, :3] for t in (x, f, c)], r"\(3, 3\) comes back as \(2, 2\)"),
+    ],
+)
+def test_wrong_inputs(change, message):
+    with pytest.raises(ValueError, match=message):
+        build()(change(*inputs(2, 3)))
+
+
+def test_too_few_couplings():
+    case = CASES["multi_symmetric_coupled"]
+    (given,) = case.inputs()
+    with pytest.raises(ValueError, match="couplings for 2 steps or more, got 1"):
+        case.build()([*given[:3], given[3][:1]])
+    with pytest.raises(ValueError, match="coupled is 1"):
+        case.build()([*given[:3], given[3][:, :, :1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("6h", 6), ("1D", 24), (" 90 min", 1.5), ("1.5d", 36), ("24H", 24)]
+)
+def test_durations(text, expected):
+    assert hours(text) == expected
