@@ -71,6 +71,16 @@ def on_triangles(rows: int, columns: int, *features: int) -> Callable[[], tuple[
     return inputs
 
 
+def in_time(batch: int, size: int) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that makes what a recurrent U-Net on the HEALPix grid starts from."""
+
+    def inputs() -> tuple[Any, ...]:
+        shapes = [(batch, 12, 4, 7, size, size), (batch, 12, 6, 1, size, size), (12, 2, size, size)]
+        return ([noise(*shape)()[0] for shape in shapes],)
+
+    return inputs
+
+
 FNO = {"in_channels": 3, "out_channels": 1, "latent_channels": 32, "num_fno_layers": 4}
 FNO_1D = FNO | {"dimension": 1, "num_fno_modes": 16, "padding": 8}
 FNO_2D = FNO | {"dimension": 2, "num_fno_modes": 16, "padding": 8}
@@ -85,6 +95,36 @@ SRRESNET = {"in_channels": 3, "out_channels": 3, "scaling_factor": 4}
 RNN = {"input_channels": 2, "nr_latent_channels": 64, "nr_tsteps": 16}
 SONG = {"img_resolution": 64, "in_channels": 4, "out_channels": 4, "channel_mult": [1, 2, 2]}
 MESH: dict[str, Any] = {"input_dim_nodes": 11, "input_dim_edges": 3, "output_dim": 3}
+HEALPIX_LAYERS = "physicsnemo.models.dlwp_healpix_layers."
+HEALPIX_BLOCK = {"_target_": HEALPIX_LAYERS + "ConvNeXtBlock", "activation": "gelu"}
+HEALPIX: dict[str, Any] = {
+    "encoder": {
+        "_target_": HEALPIX_LAYERS + "UNetEncoder",
+        "conv_block": HEALPIX_BLOCK,
+        "down_sampling_block": {"_target_": HEALPIX_LAYERS + "AvgPool"},
+        "n_channels": [32, 64, 128],
+        "n_layers": [1, 1, 1],
+    },
+    "decoder": {
+        "_target_": HEALPIX_LAYERS + "UNetDecoder",
+        "conv_block": HEALPIX_BLOCK,
+        "up_sampling_block": {"_target_": HEALPIX_LAYERS + "TransposedConvUpsample"},
+        "output_layer": {"_target_": HEALPIX_LAYERS + "BasicConvBlock", "kernel_size": 1},
+        "recurrent_block": {"_target_": HEALPIX_LAYERS + "ConvGRUBlock"},
+        "n_channels": [128, 64, 32],
+        "n_layers": [1, 1, 1],
+    },
+    "input_channels": 7,
+    "output_channels": 7,
+    "n_constants": 2,
+    "decoder_input_channels": 1,
+    "input_time_dim": 2,
+    "output_time_dim": 4,
+}
+DLWP = {"nr_input_channels": 18, "nr_output_channels": 18}
+PANGU = {"img_size": [181, 360], "embed_dim": 96}
+SWIN = {"img_size": [2, 181, 360], "in_chans": 70, "out_chans": 70, "embed_dim": 256}
+GRAPHCAST = {"mesh_level": 5, "input_res": [181, 360]}
 
 CASES = [
     BenchCase("32", "FullyConnected", {"in_features": 32}, noise(1024, 32)),
@@ -123,6 +163,25 @@ CASES = [
         "small", "SongUNet", SONG | {"model_channels": 16, "num_blocks": 1}, in_noise(2, 4, 32)
     ),
     BenchCase("64", "SongUNet", SONG, in_noise(8, 4, 64)),
+    BenchCase("small", "DLWP", DLWP | {"nr_initial_channels": 16}, noise(1, 18, 6, 16, 16)),
+    BenchCase("64", "DLWP", DLWP, noise(4, 18, 6, 64, 64)),
+    BenchCase("64", "HEALPixRecUNet", HEALPIX, in_time(4, 64)),
+    BenchCase(
+        "small",
+        "Pangu",
+        PANGU | {"img_size": [45, 90], "embed_dim": 12, "num_heads": [2, 4, 4, 2]},
+        noise(1, 72, 45, 90),
+    ),
+    BenchCase("1-degree", "Pangu", PANGU, noise(1, 72, 181, 360)),
+    BenchCase("1-degree", "Fengwu", PANGU, noise(1, 189, 181, 360)),
+    BenchCase("1-degree", "SwinRNN", SWIN, noise(1, 70, 2, 181, 360)),
+    BenchCase(
+        "small",
+        "GraphCastNet",
+        GRAPHCAST | {"mesh_level": 2, "input_res": [19, 36], "hidden_dim": 32},
+        noise(1, 474, 19, 36),
+    ),
+    BenchCase("1-degree", "GraphCastNet", GRAPHCAST, noise(1, 474, 181, 360)),
     BenchCase("128", UNet, {}, noise(8, 1, 128, 128)),
     BenchCase("128-default-adam", UNet, {}, noise(8, 1, 128, 128), optimizer=Adam),
 ]
