@@ -2,6 +2,7 @@
 """What GraphCastNet promises: its formula, numerics, checkpoints, switches, clear errors."""
 
 import json
+import tarfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from physicsnemo.models.module import Module
 
 SMALL = {
     "mesh_level": 1,
-    "input_res": [7, 10],
+    "input_res": [7, 11],
     "input_dim_grid_nodes": 3,
     "output_dim_grid_nodes": 2,
     "processor_layers": 4,
@@ -34,7 +35,7 @@ def build(**arguments):
 
 
 def draw():
-    return torch.randn(1, 3, 7, 10).double()
+    return torch.randn(1, 3, 7, 11).double()
 
 
 def gradients(model, x):
@@ -72,7 +73,7 @@ def test_flags():
 @pytest.mark.parametrize("numerics", ["paper", "reference-2.1"])
 def test_formula_of_the_paper(aggregation, numerics):
     model, x = build(aggregation=aggregation, numerics=numerics), draw()
-    graphs = build_graphs(1, (7, 10), numerics=numerics)
+    graphs = build_graphs(1, (7, 11), numerics=numerics)
 
     def to_targets(edges, graph):
         zeros = edges.new_zeros(graph.num_targets, edges.shape[1])
@@ -85,7 +86,7 @@ def test_formula_of_the_paper(aggregation, numerics):
         return layer.edge_mlp.model(torch.cat((edges, sources[source], targets[target]), dim=1))
 
     embed = {name: mlp.model for name, mlp in model.encoder_embedder.items()}
-    grid = embed["grid_node_mlp"](x[0].permute(1, 2, 0).reshape(70, 3))
+    grid = embed["grid_node_mlp"](x[0].permute(1, 2, 0).reshape(77, 3))
     mesh = embed["mesh_node_mlp"](graphs.mesh_ndata.double())
     edges = embed["grid2mesh_edge_mlp"](graphs.g2m_edata.double())
     edges = on_edges(model.encoder, edges, grid, mesh, graphs.g2m)
@@ -104,7 +105,7 @@ def test_formula_of_the_paper(aggregation, numerics):
     edges = on_edges(model.decoder, edges, mesh, grid, graphs.m2g)
     joined = torch.cat((to_targets(edges, graphs.m2g), grid), dim=1)
     grid = grid + model.decoder.node_mlp.model(joined)
-    output = model.finale.model(grid).T.reshape(1, 2, 7, 10)
+    output = model.finale.model(grid).T.reshape(1, 2, 7, 11)
     torch.testing.assert_close(model(x), output)
 
 
@@ -136,7 +137,7 @@ def test_graphs_are_shared_until_they_move_and_are_in_no_checkpoint():
 
 
 def test_graphs_that_models_hold():
-    model, graphs = GraphCastNet(**SMALL), build_graphs(1, (7, 10))
+    model, graphs = GraphCastNet(**SMALL), build_graphs(1, (7, 11))
     for name in ("g2m", "mesh", "m2g"):
         held, built = getattr(model, f"{name}_graph")(), getattr(graphs, name)
         assert (held.num_nodes, held.num_targets) == (built.num_nodes, built.num_targets)
@@ -210,8 +211,65 @@ def test_autocast_is_close():
     assert (got - expected).norm() < 0.03 * expected.norm()
 
 
+def test_concat_trick_renames_weights_alone():
+    plain, x = build(), draw()
+    state = {}
+    for name, value in plain.state_dict().items():
+        block, inside, layer = name.partition("edge_mlp.model.")
+        index, _, kind = layer.partition(".")
+        if name.startswith(("encoder_embedder", "decoder_embedder")) or not inside:
+            state[name] = value
+        elif index != "0":
+            state[f"{block}{inside}{int(index) - 1}.{kind}"] = value
+        elif kind == "bias":
+            state[f"{block}edge_mlp.bias"] = value
+        else:
+            parts = zip(("efeat", "src", "dst"), value.chunk(3, dim=1), strict=True)
+            state |= {f"{block}edge_mlp.lin_{part}": weight for part, weight in parts}
+    split = build(do_concat_trick=True)
+    split.load_state_dict(state)
+    torch.testing.assert_close(split(x), plain(x))
+
+
+def test_recomputed_activations_change_no_bit_and_save_memory():
+    plain, saving, x = build(), build(recompute_activation=True), draw()
+    saving.load_state_dict(plain.state_dict())
+    for ours, theirs in zip(gradients(saving, x), gradients(plain, x), strict=True):
+        assert torch.equal(ours, theirs)
+    assert kept_bytes(saving, x) < 0.8 * kept_bytes(plain, x)
+
+
+def test_normalization_of_transformer_engine():
+    plain, x = build(), draw()
+    with pytest.warns(UserWarning, match="torch.nn.LayerNorm is used, which computes the same"):
+        model = build(norm_type="TELayerNorm")
+    extra = {
+        f"{name.removesuffix('weight')}_extra_state": torch.empty(0)
+        for name in plain.state_dict()
+        if name.endswith("model.3.weight")
+    }
+    assert len(extra) == 18
+    model.load_state_dict(plain.state_dict() | extra)
+    assert torch.equal(model(x), plain(x))
+
+
+def test_vertices_without_points_of_the_grid():
+    model = GraphCastNet(**SMALL | {"mesh_level": 2, "input_res": [7, 12]})
+    assert model.g2m_graph().target.degrees.min() == 0
+    assert model(torch.randn(1, 3, 7, 12)).isfinite().all()
+
+
+def test_a_file_without_numerics_is_of_the_reference_and_stays_so(tmp_path):
+    model = Module.from_checkpoint(REFERENCE / "reference.mdlus")
+    assert model._args["__args__"]["numerics"] == "reference-1.2"
+    model.save(tmp_path / "again.mdlus")
+    with tarfile.open(tmp_path / "again.mdlus") as file:
+        arguments = json.load(file.extractfile("args.json"))["__args__"]
+    assert "numerics" not in arguments
+
+
 def test_samples_by_vmap():
-    model, x = build(), torch.randn(2, 1, 3, 7, 10).double()
+    model, x = build(), torch.randn(2, 1, 3, 7, 11).double()
     together = torch.func.vmap(model)(x)
     torch.testing.assert_close(together, torch.stack([model(sample) for sample in x]))
 
@@ -233,7 +291,7 @@ def test_arguments_without_effect_in_one_process():
 def test_points_are_numbered_row_by_row():
     model, x = build(), draw()
     points = model.prepare_input(x)
-    assert torch.equal(points[3 * 10 + 4], x[0, :, 3, 4])
+    assert torch.equal(points[3 * 11 + 4], x[0, :, 3, 4])
     assert torch.equal(model.prepare_output(points), x)
     assert torch.equal(model.prepare_output(model.custom_forward(points)), model(x))
 
@@ -259,7 +317,9 @@ def test_kernels_that_there_are_not(part):
         ({"input_dim_edges": 3}, ValueError, "input_dim_edges=4, .* got 3 and 3"),
         ({"mesh_level": -1}, ValueError, "level of the mesh of at least 0, got -1"),
         ({"input_res": [1, 10]}, ValueError, "at least 2 latitudes"),
-        ({"input_res": [10]}, ValueError, "not enough values"),
+        ({"input_res": [10]}, ValueError, r"at least 2 latitudes, .* got \(10,\)"),
+        ({"hidden_layers": None}, ValueError, "hidden_layers of at least 1, got None"),
+        ({"hidden_layers": 0}, ValueError, "hidden_layers of at least 1, got 0"),
         ({"aggregation": "max"}, ValueError, "'sum' or 'mean', got 'max'"),
         ({"activation_fn": "silo"}, KeyError, "did you mean silu"),
         ({"norm_type": "GroupNorm"}, ValueError, "'LayerNorm' or 'TELayerNorm', got 'GroupNorm'"),
@@ -291,12 +351,12 @@ def test_bad_arguments(arguments, error, message):
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
-        (torch.zeros(2, 3, 7, 10), ValueError, r"where batch is 2"),
-        (torch.zeros(1, 4, 7, 10), ValueError, r"where input_dim_grid_nodes is 4"),
-        (torch.zeros(1, 3, 8, 10), ValueError, r"where input_res\[0\] is 8"),
-        (torch.zeros(1, 3, 10, 7), ValueError, r"where input_res\[0\] is 10"),
-        (torch.zeros(3, 7, 10), ValueError, "which has 3 dimensions"),
-        (torch.zeros(1, 3, 7, 10).long(), TypeError, "floating-point numbers, got torch.int64"),
+        (torch.zeros(2, 3, 7, 11), ValueError, r"where batch is 2"),
+        (torch.zeros(1, 4, 7, 11), ValueError, r"where input_dim_grid_nodes is 4"),
+        (torch.zeros(1, 3, 8, 11), ValueError, r"where input_res\[0\] is 8"),
+        (torch.zeros(1, 3, 11, 7), ValueError, r"where input_res\[0\] is 11"),
+        (torch.zeros(3, 7, 11), ValueError, "which has 3 dimensions"),
+        (torch.zeros(1, 3, 7, 11).long(), TypeError, "floating-point numbers, got torch.int64"),
         (torch.zeros(1, 3, 7, 10, device="meta"), ValueError, "on meta and the model on cpu"),
     ],
     ids=["batch", "fields", "latitudes", "turned", "axes", "integers", "device"],
@@ -325,3 +385,11 @@ def test_rectangles_cover_the_sphere_once(size, rows):
 def test_no_rectangles():
     with pytest.raises(ValueError, match="partition_size of at least 1, got 0"):
         get_lat_lon_partition_separators(0)
+
+
+def test_a_model_built_on_a_device_has_its_graphs_there_and_leaves_those_of_others():
+    build_graphs.__globals__["_build"].cache_clear()
+    with torch.device("meta"):
+        elsewhere = GraphCastNet(**SMALL)
+    assert {tensor.device.type for tensor in elsewhere.buffers()} == {"meta"}
+    assert {tensor.device.type for tensor in GraphCastNet(**SMALL).buffers()} == {"cpu"}

@@ -41,6 +41,20 @@ def test_every_point_of_the_grid_is_joined(level, grid, numerics):
     assert (built.m2g.target.degrees == 3).all()
 
 
+def test_points_out_of_reach():
+    # The centre of a face of the icosahedron, as a pole is, is further from its corners than that.
+    paper, reference = (build_graphs(0, (3, 4), numerics=name) for name in ("paper", OLD))
+    assert paper.g2m.source.degrees[:4].tolist() == [1] * 4
+    assert reference.g2m.source.degrees[:4].tolist() == [0] * 4
+
+
+def test_vertices_without_points():
+    built = build_graphs(2, (7, 12))
+    assert built.g2m.num_targets == 162
+    assert (built.g2m.target.degrees[-10:] == 0).any()
+    assert (build_graphs(3, (3, 5)).m2g.source.degrees[-10:] == 0).all()
+
+
 @pytest.mark.parametrize(("level", "grid"), GRIDS)
 def test_points_are_joined_to_all_vertices_within_reach(level, grid):
     points, vertices = places(level, grid)
@@ -108,7 +122,8 @@ def test_features_of_edges_are_positions_seen_from_the_target(part, numerics):
 
 
 def test_east_and_north_at_the_poles():
-    paper, reference = (build_graphs(1, (8, 13), numerics=name) for name in ("paper", OLD))
+    # The faces of an icosahedron are those of the nearest centroids too.
+    paper, reference = (build_graphs(0, (8, 13), numerics=name) for name in ("paper", OLD))
     target = paper.m2g.edge_index[1]
     pole = (target < 13) | (target >= 7 * 13)
     assert torch.equal(paper.m2g.edge_index[:, pole], reference.m2g.edge_index[:, pole])
@@ -116,7 +131,7 @@ def test_east_and_north_at_the_poles():
     torch.testing.assert_close(ours * torch.tensor([1, -1, -1, 1]), theirs, atol=1e-6, rtol=0)
     # As one step towards the pole along a meridian: north stays north.
     step = Places.of_grid(180 * 60 + 1, 13)
-    place, vertex = step.xyz[13:26], mesh_hierarchy(1)[-1].vertices
+    place, vertex = step.xyz[13:26], mesh_hierarchy(0)[-1].vertices
     away = vertex[paper.m2g.edge_index[0, :39].reshape(13, 3)] - place[:, None]
     lat, lon = step.lat[13:26], step.lon[13:26]
     north = np.stack((-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)), axis=1)
@@ -177,15 +192,31 @@ def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", b"no graphs", b"PK\x03\x04 and then nothing"])
-def test_damaged_file(tmp_path, content):
+def cut(content):
+    return content[: len(content) // 2]
+
+
+def altered(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda _: b"", lambda _: b"no graphs", lambda _: b"PK\x03\x04 and then nothing", cut, altered],
+    ids=["empty", "text", "start", "cut", "altered"],
+)
+def test_damaged_file_is_made_again(tmp_path, damage):
     with graph_cache(tmp_path):
-        build_graphs(1, (7, 13))
+        made = build_graphs(1, (7, 13))
         (path,) = tmp_path.iterdir()
-        path.write_bytes(content)
+        whole = path.read_bytes()
+        path.write_bytes(damage(whole))
         graphs._build.cache_clear()
-        with pytest.raises(ValueError, match="is damaged; delete it"):
-            build_graphs(1, (7, 13))
+        with pytest.warns(UserWarning, match=f"{path.name} is damaged and is made again"):
+            again = build_graphs(1, (7, 13))
+    assert path.read_bytes() == whole
+    assert torch.equal(again.m2g_edata, made.m2g_edata)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +225,8 @@ def test_damaged_file(tmp_path, content):
         ((-1, (7, 13)), "level of the mesh of at least 0, got -1"),
         ((1, (1, 13)), r"at least 2 latitudes, the poles, and 1 longitude, got \(1, 13\)"),
         ((1, (7, 0)), r"got \(7, 0\)"),
+        ((1, (7,)), r"got \(7,\)"),
+        ((1, [7, 13, 2]), r"got \(7, 13, 2\)"),
         ((1, (7, 13), True, "exact"), "numerics to be one of paper, .* got 'exact'"),
     ],
 )

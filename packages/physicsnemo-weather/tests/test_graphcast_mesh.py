@@ -129,6 +129,16 @@ def test_face_of_vertices_and_midpoints_has_them():
     assert all({a, b} <= set(face) for a, b, face in zip(one, other, faces, strict=True))
 
 
+def test_rounding_does_not_decide_between_faces():
+    mesh, rng = MESHES[2], np.random.default_rng(0)
+    one, other = mesh_edges([mesh])
+    between = np.concatenate((mesh.vertices, mesh.vertices[one] + mesh.vertices[other]))
+    between /= np.linalg.norm(between, axis=1, keepdims=True)
+    faces = face_of_points(between, MESHES[:3])
+    noise = rng.normal(scale=1e-15, size=between.shape)
+    assert np.array_equal(face_of_points(between + noise, MESHES[:3]), faces)
+
+
 def test_edges_have_the_symmetries_of_the_icosahedron():
     group, mesh = rotations(), MESHES[2]
     assert group.shape == (120, 3, 3)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A graph as part of a model."""
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -28,7 +29,7 @@ class GraphBuffers(nn.Module):
             ("target_order", graph.target.order),
             ("target_starts", graph.target.starts),
         ):
-            self.register_buffer(name, tensor, persistent=False)
+            self.register_buffer(name, tensor.to(torch.get_default_device()), persistent=False)
         self._structure = pytree.tree_structure(graph)
 
     def forward(self) -> Graph:

@@ -2,7 +2,6 @@
 """Edges between the points of a grid and the vertices of a mesh."""
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from physicsnemo.models.graphcast.icosahedral_mesh import (
     Integers,
@@ -36,7 +35,7 @@ def grid_to_mesh(points: Reals, mesh: TriangularMesh, least: int = 1) -> Integer
     -------
     Source and target of each edge, of shape (2, edges), sorted by point and then by distance.
     """
-    distance, vertex = cKDTree(mesh.vertices).query(points, k=_MOST)
+    distance, vertex = _closest(points, mesh.vertices, _MOST)
     near = distance <= _REACH * mesh.edge_lengths.max()
     near[:, :least] = True
     point, place = np.nonzero(near)
@@ -49,10 +48,21 @@ def mesh_to_grid(points: Reals, meshes: list[TriangularMesh]) -> Integers:
 
 
 def mesh_to_grid_by_centroid(points: Reals, meshes: list[TriangularMesh]) -> Integers:
-    """Join the corners of the triangle, of any mesh, whose centroid is nearest to each point."""
+    """Join the corners of the triangle, of any mesh, whose centroid is nearest to each point.
+
+    Of equally near ones it is either; which, rounding decides in nvidia-physicsnemo too.
+    """
     vertices, faces = meshes[-1].vertices, np.concatenate([mesh.faces for mesh in meshes])
-    _, nearest = cKDTree(vertices[faces].mean(axis=1)).query(points)
-    return _from_corners(faces[nearest])
+    _, nearest = _closest(points, vertices[faces].mean(axis=1), 1)
+    return _from_corners(faces[nearest[:, 0]])
+
+
+def _closest(points: Reals, places: Reals, count: int) -> tuple[Reals, Integers]:
+    """Return distances and numbers of the places closest to each point, the closest first."""
+    from scipy.spatial import cKDTree
+
+    distance, number = cKDTree(places).query(points, k=range(1, count + 1))
+    return distance, number
 
 
 def _from_corners(corners: Integers) -> Integers:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from physicsnemo.models.graphcast.icosahedral_mesh import Integers, mesh_edges, mesh_hierarchy
 
-# Nodes that walks start from at a time, as bits; it bounds the memory.
+# Nodes that walks start from at a time, a multiple of 64, as they are bits; it bounds the memory.
 _CHUNK = 1 << 13
 
 
@@ -48,19 +48,21 @@ def within_hops(edges: Integers, num_nodes: int, hops: int) -> npt.NDArray[np.bo
     joined = np.empty((num_nodes, num_nodes), bool)
     for first in range(0, num_nodes, _CHUNK):
         count = min(_CHUNK, num_nodes - first)
-        itself = np.packbits(np.eye(num_nodes, count, -first, dtype=bool), axis=1)
-        reached = _step(itself, neighbour, starts)
+        itself = np.packbits(np.eye(num_nodes, _CHUNK, -first, dtype=bool), axis=1)
+        reached = _step(itself.view(np.uint64), neighbour, starts)
         for _ in range(hops - 1):
             further = reached | _step(reached, neighbour, starts)
             if np.array_equal(further, reached):
                 break
             reached = further
-        joined[:, first : first + count] = np.unpackbits(reached, axis=1, count=count)
+        joined[:, first : first + count] = np.unpackbits(
+            reached.view(np.uint8), axis=1, count=count
+        )
     return joined
 
 
 def _step(
-    reached: npt.NDArray[np.uint8], neighbour: Integers, starts: Integers
-) -> npt.NDArray[np.uint8]:
+    reached: npt.NDArray[np.uint64], neighbour: Integers, starts: Integers
+) -> npt.NDArray[np.uint64]:
     """Return for each node the union of what its neighbours have, sets being rows of bits."""
     return np.bitwise_or.reduceat(reached[neighbour], starts, axis=0)

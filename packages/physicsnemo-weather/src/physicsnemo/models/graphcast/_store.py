@@ -2,16 +2,18 @@
 """Graphs in files, for those who ask for it."""
 
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from physicsnemo.core.files import replacing
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -24,7 +26,8 @@ _folder: ContextVar[Path | None] = ContextVar("graph_cache", default=None)
 def graph_cache(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Keep the graphs of models that are built within the ``with`` block in files.
 
-    Where there is a file already, they are read instead of made, by any process.
+    Where there is a file already, they are read instead of made, by any process. A damaged one is
+    replaced, with a warning.
 
     Parameters
     ----------
@@ -52,31 +55,22 @@ def cache_folder() -> Path | None:
 
 
 def stored(make: Callable[[], Arrays], folder: Path, name: str) -> Arrays:
-    """Return the arrays of a file; make them, and the file, if there is none."""
+    """Return the arrays of a file; make them, and the file, if there is none or a damaged one."""
     path = folder / f"{name}-v{_FORMAT}.npz"
     if path.exists():
-        return _read(path)
+        try:
+            return _read(path)
+        except (ValueError, EOFError, zipfile.BadZipFile) as error:
+            message = f"{path} is damaged and is made again: {error}"
+            warnings.warn(message, stacklevel=2)
     arrays = make()
-    _write(path, arrays)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     return arrays
 
 
 def _read(path: Path) -> Arrays:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} holds no graphs, or is damaged; delete it") from error
-
-
-def _write(path: Path, arrays: Arrays) -> None:
-    """Write a file that appears whole or not at all, whoever else writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False)  # noqa: SIM115
-    try:
-        with file:
-            np.savez(file, **arrays)
-        os.replace(file.name, path)
-    except BaseException:
-        os.unlink(file.name)
-        raise
+    # Opened here, as NumPy leaves a file open that turns out to be damaged.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)

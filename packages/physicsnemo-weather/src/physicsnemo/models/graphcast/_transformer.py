@@ -35,7 +35,7 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.self_attention = _Attention(hidden_dim, num_attention_heads)
         self.layernorm_mlp = _Normalized(hidden_dim, ("fc1", "fc2"))
-        self.register_load_state_dict_pre_hook(_drop_extra_state)
+        self.register_load_state_dict_pre_hook(_drop_extra_state)  # type: ignore[no-untyped-call]
 
     def forward(self, nfeat: Tensor, mask: Tensor | None = None) -> Tensor:
         """Update features of shape (nodes, hidden_dim).

@@ -120,7 +120,9 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
     References
     ----------
     Lam et al. 2022, GraphCast: learning skillful medium-range global weather forecasting,
-    arXiv:2212.12794; Price et al. 2023, GenCast, arXiv:2312.15796.
+    arXiv:2212.12794; Keisler 2022, arXiv:2202.07575 (a grid and a mesh of the sphere); Pfaff et
+    al. 2021, arXiv:2010.03409 (messages); Fortunato et al. 2022, arXiv:2210.00612 (several
+    levels); Price et al. 2023, GenCast, arXiv:2312.15796 (attention).
 
     Examples
     --------
@@ -183,14 +185,12 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         if use_cugraphops_encoder or use_cugraphops_processor or use_cugraphops_decoder:
             message = "kernels of cugraph-ops are asked for; those of PyTorch compute the same"
             warnings.warn(message, stacklevel=2)
-        _check_sizes(input_dim_mesh_nodes, input_dim_edges, processor_type, processor_layers)
-        height, width = input_res
-        self.input_res = (height, width)
+        _check_sizes(input_dim_mesh_nodes, input_dim_edges, processor_layers, hidden_layers)
+        _check_processor(processor_type, khop_neighbors)
         self.input_dim_grid_nodes = input_dim_grid_nodes
-        self._passes_messages = processor_type == _TYPES[0]
+        self._passes_messages = processor_type == "MessagePassing"
         self._origin = (expect_partitioned_input, global_features_on_rank_0)
         self._destination = (produce_aggregated_output, produce_aggregated_output_on_all_ranks)
-        self._register(build_graphs(mesh_level, self.input_res, multimesh, numerics))
 
         activation = get_activation(activation_fn)  # one for all, as weights in files have it
         shape = (hidden_dim, hidden_layers, activation, norm_type)
@@ -208,25 +208,24 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         )
         self.decoder_embedder = nn.ModuleDict({"mesh2grid_edge_mlp": embed(input_dim_edges)})
         options = (*shape, do_concat_trick, recompute_activation)
-        self.encoder = MeshGraphEncoder(aggregation, *[hidden_dim] * 6, *options)
+        dim = hidden_dim
+        self.encoder = MeshGraphEncoder(aggregation, dim, dim, dim, dim, dim, dim, *options)
         self.processor_encoder: nn.Module = nn.Identity()
         self.processor: GraphCastProcessor | GraphCastProcessorGraphTransformer
         self.processor_decoder: nn.Module = nn.Identity()
         if self._passes_messages:
             self.processor_encoder, self.processor, self.processor_decoder = (
-                GraphCastProcessor(aggregation, layers, hidden_dim, hidden_dim, *options)
+                GraphCastProcessor(aggregation, layers, dim, dim, *options)
                 for layers in (1, processor_layers - 2, 1)
             )
         else:
-            if khop_neighbors < 1:
-                raise ValueError(f"expected khop_neighbors of at least 1, got {khop_neighbors}")
             self.processor = GraphCastProcessorGraphTransformer(
                 mesh_within_hops(mesh_level, multimesh, khop_neighbors),
                 num_attention_heads,
                 processor_layers,
                 hidden_dim,
             )
-        self.decoder = MeshGraphDecoder(aggregation, *[hidden_dim] * 5, *options)
+        self.decoder = MeshGraphDecoder(aggregation, dim, dim, dim, dim, dim, *options)
         self.finale = MeshGraphMLP(
             hidden_dim,
             output_dim_grid_nodes,
@@ -236,6 +235,9 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
             None,
             recompute_activation,
         )
+        # What takes longest comes last, behind all that may be wrong with other arguments.
+        self._register(build_graphs(mesh_level, input_res, multimesh, numerics))
+        self.input_res = (input_res[0], input_res[1])
         self.set_checkpoint_model(False)
         self.set_checkpoint_encoder(False)
         self.set_checkpoint_decoder(False)
@@ -305,7 +307,7 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         produce_aggregated_output, produce_aggregated_output_on_all_ranks
             Without effect in one process.
         """
-        return outvar.T.unflatten(1, self.input_res)[None]
+        return outvar.T.reshape(1, outvar.shape[1], *self.input_res)
 
     def custom_forward(self, grid_nfeat: Tensor) -> Tensor:
         """Map features of points to features of points, of shape (points, fields)."""
@@ -398,7 +400,8 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         self.mesh_graph = GraphBuffers(graphs.mesh)
         self.m2g_graph = GraphBuffers(graphs.m2g)
         for name in ("g2m_edata", "mesh_edata", "m2g_edata", "mesh_ndata"):
-            features = getattr(graphs, name).to(torch.get_default_dtype())
+            features = getattr(graphs, name)
+            features = features.to(torch.get_default_device(), torch.get_default_dtype())
             self.register_buffer(name, features, persistent=False)
         # They are equal in all processes, and so large that sending them at each step would tell.
         names = [name for name, _ in self.named_buffers() if name != "device_buffer"]
@@ -406,16 +409,21 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
 
 
 def _check_sizes(
-    input_dim_mesh_nodes: int, input_dim_edges: int, processor_type: str, processor_layers: int
+    input_dim_mesh_nodes: int, input_dim_edges: int, processor_layers: int, hidden_layers: int
 ) -> None:
     if (input_dim_mesh_nodes, input_dim_edges) != (3, 4):
         raise ValueError(
             f"expected input_dim_mesh_nodes=3 and input_dim_edges=4, as many features as are made "
             f"of the places of vertices and edges, got {input_dim_mesh_nodes} and {input_dim_edges}"
         )
-    if processor_type not in _TYPES:
-        raise ValueError(
-            f"expected processor_type to be one of {', '.join(_TYPES)}, got {processor_type!r}"
-        )
     if processor_layers < 3:
         raise ValueError(f"expected processor_layers of at least 3, got {processor_layers}")
+    if not hidden_layers or hidden_layers < 1:  # None, for no perceptron, is for other models
+        raise ValueError(f"expected hidden_layers of at least 1, got {hidden_layers}")
+
+
+def _check_processor(kind: str, khop_neighbors: int) -> None:
+    if kind not in _TYPES:
+        raise ValueError(f"expected processor_type to be one of {', '.join(_TYPES)}, got {kind!r}")
+    if kind == "GraphTransformer" and khop_neighbors < 1:
+        raise ValueError(f"expected khop_neighbors of at least 1, got {khop_neighbors}")

@@ -3,6 +3,7 @@
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers import Graph, GraphLike, MeshEdgeBlock, MeshNodeBlock, as_graph
@@ -155,6 +156,8 @@ class GraphCastProcessorGraphTransformer(nn.Module):
                 f"expected num_attention_heads that divide hidden_dim={hidden_dim}, got "
                 f"{num_attention_heads}"
             )
+        if attention_mask is not None:
+            attention_mask = attention_mask.to(torch.get_default_device())
         self.register_buffer("mask", attention_mask, persistent=False)
         self.processor_layers = nn.ModuleList(
             TransformerLayer(hidden_dim, num_attention_heads) for _ in range(processor_layers)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The three graphs of GraphCast: from the grid to the mesh, on the mesh, and back to the grid."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -53,7 +54,7 @@ class GraphCastGraphs:
 
 def build_graphs(
     mesh_level: int,
-    input_res: tuple[int, int],
+    input_res: Sequence[int],
     multimesh: bool = True,
     numerics: str = PAPER,
 ) -> GraphCastGraphs:
@@ -81,8 +82,8 @@ def build_graphs(
     Raises
     ------
     ValueError
-        If ``mesh_level`` is negative, there are less than 2 latitudes or 1 longitude, or there are
-        no such ``numerics``.
+        If ``mesh_level`` is negative, ``input_res`` is not two numbers of at least 2 and 1, or
+        there are no such ``numerics``.
 
     References
     ----------
@@ -96,12 +97,12 @@ def build_graphs(
     Graph(edge_index=..., num_nodes=162, num_targets=162, ...)
     """
     check_numerics(numerics)
-    height, width = input_res
-    if height < 2 or width < 1:
+    if len(input_res) != 2 or input_res[0] < 2 or input_res[1] < 1:
         raise ValueError(
             f"expected input_res of at least 2 latitudes, the poles, and 1 longitude, got "
-            f"{(height, width)}"
+            f"{tuple(input_res)}"
         )
+    height, width = input_res
     layout = _Layout(mesh_level, height, width, multimesh, numerics == PAPER)
     return _build(layout, cache_folder())
 
@@ -131,12 +132,13 @@ def _build(layout: _Layout, folder: Path | None) -> GraphCastGraphs:
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     edges = {name: tensors.pop(name).long() for name in ("g2m", "mesh", "m2g")}
     points, vertices = layout.height * layout.width, len(tensors["mesh_ndata"])
-    return GraphCastGraphs(
-        g2m=Graph(edges["g2m"], points, vertices),
-        mesh=Graph(edges["mesh"], vertices),
-        m2g=Graph(edges["m2g"], vertices, points),
-        **tensors,
-    )
+    with torch.device("cpu"):  # whatever the device is that a model is being built on
+        return GraphCastGraphs(
+            g2m=Graph(edges["g2m"], points, vertices),
+            mesh=Graph(edges["mesh"], vertices),
+            m2g=Graph(edges["m2g"], vertices, points),
+            **tensors,
+        )
 
 
 def _make(layout: _Layout) -> Arrays:

@@ -19,6 +19,8 @@ _FACES = [
 ]  # fmt: skip
 # How many points are looked for at a time; it bounds the memory.
 _CHUNK = 1 << 15
+# Points so close to a side are on it, however their coordinates were rounded.
+_ON_SIDE = 1e-12
 
 
 class TriangularMesh(NamedTuple):
@@ -116,7 +118,8 @@ def face_of_points(points: Reals, meshes: list[TriangularMesh]) -> Integers:
 
     Returns
     -------
-    A face for each point, of shape (points,); either one for points between two.
+    A face for each point, of shape (points,). Which one points between faces get depends on the
+    mesh alone, so that all machines make the same graph.
     """
     roots = _sides(meshes[0].corners)
     middles = [_sides(mesh.corners[3::4]) for mesh in meshes[1:]]
@@ -166,9 +169,9 @@ def _sides(corners: Reals) -> Reals:
 
 def _descend(points: Reals, roots: Reals, middles: list[Reals]) -> Integers:
     inside = (points @ roots.reshape(-1, 3).T).reshape(len(points), -1, 3).min(axis=-1)
-    face = inside.argmax(axis=-1)
+    face: Integers = (inside > -_ON_SIDE).argmax(axis=-1)
     for sides in middles:
         inside = np.einsum("nd,nsd->ns", points, sides[face])
         beyond = inside.argmin(axis=-1)  # the side of the middle part that cuts off a corner
-        face = 4 * face + np.where(inside.min(axis=-1) < 0, (beyond + 1) % 3, 3)
+        face = 4 * face + np.where(inside.min(axis=-1) < -_ON_SIDE, (beyond + 1) % 3, 3)
     return face
