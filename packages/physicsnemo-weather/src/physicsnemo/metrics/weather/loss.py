@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A loss for training on the globe."""
+
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from physicsnemo.metrics.weather.scores import check_alike, widened
+
+__all__ = ["LatitudeWeightedLoss"]
+
+Error = Literal["mse", "mae"]
+
+
+class LatitudeWeightedLoss(nn.Module):
+    r"""The mean error over batch, channels and cells, weighted by the areas of cells.
+
+    With weights :math:`a_i` of cells and :math:`w_c` of channels, it is the mean of
+
+    .. math:: a_i w_c (x_{ci} - y_{ci})^2 \quad \mathrm{or} \quad a_i w_c |x_{ci} - y_{ci}|
+
+    Weights are taken as they are: those of areas have a mean of 1, and those of channels scale the
+    loss. GraphCast's are products of two for each variable at each level: the inverse variance of
+    its change in a step, and its importance, which is proportional to the pressure of the level,
+    and 1 for the temperature at 2 m and 0.1 for other fields at the surface.
+
+    Parameters
+    ----------
+    weights
+        Weights of cells, in the shape of the grid: of :func:`latitude_weights`, or of
+        :func:`cubed_sphere_weights`; ``torch.ones(1, 1)`` where all cells are equal, as on HEALPix
+        faces.
+    channel_weights
+        A weight for each channel, of shape (channels,). By default, all are 1.
+    error
+        ``"mse"`` for squares, or ``"mae"`` for absolute values.
+
+    Raises
+    ------
+    ValueError
+        If there is no such error, or weights are negative or of another number of axes.
+
+    References
+    ----------
+    Lam et al. 2023, Learning skillful medium-range global weather forecasting, arXiv:2212.12794.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.metrics.weather import LatitudeWeightedLoss, latitude_weights
+    >>> weights = latitude_weights(torch.linspace(90, -90, 19))
+    >>> loss = LatitudeWeightedLoss(weights, channel_weights=torch.tensor([1.0, 0.1]))
+    >>> loss(torch.ones(8, 2, 19, 36), torch.zeros(8, 2, 19, 36))
+    tensor(0.5500)
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        weights: Tensor,
+        channel_weights: Tensor | None = None,
+        error: Error = "mse",
+    ) -> None:
+        super().__init__()
+        if error not in get_args(Error):
+            raise ValueError(f"expected error to be one of {get_args(Error)}, got {error!r}")
+        if weights.ndim < 2 or (weights < 0).any():
+            raise ValueError(
+                f"expected weights of cells in the shape of the grid, none negative, got the "
+                f"shape {tuple(weights.shape)}; for latitudes, latitude_weights(latitudes)"
+            )
+        if channel_weights is not None:
+            if channel_weights.ndim != 1 or (channel_weights < 0).any():
+                raise ValueError(
+                    f"expected channel_weights of shape (channels,), none negative, got the shape "
+                    f"{tuple(channel_weights.shape)}"
+                )
+            weights = weights * channel_weights.reshape(-1, *(1,) * weights.ndim)
+        self.error = error
+        self.register_buffer("weights", widened(weights), persistent=False)
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Parameters
+        ----------
+        prediction, target
+            Fields of equal shape (..., channels, *grid), with the grid of the weights.
+
+        Returns
+        -------
+        The loss, without axes, in single precision at least.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit.
+        """
+        check_alike(prediction, target, self.weights)
+        difference = widened(prediction) - widened(target)
+        errors = difference.square() if self.error == "mse" else difference.abs()
+        return (self.weights.to(errors.dtype) * errors).mean()
