@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from physicsnemo.models.dlwp._cubed_sphere import around_cube, around_cube_as_reference
-from physicsnemo.models.dlwp._rows import pad_faces
+from physicsnemo.models.face_layers import pad_faces
 
 
 def positions(size):
@@ -56,6 +56,10 @@ def test_corners_repeat_a_cell_beside_them(face):
 def test_wide_padding_goes_on_in_rows():
     xyz = positions(6)
     once, thrice = padded(xyz, 1), padded(xyz, 3)
+    beside = np.zeros(thrice.shape[1:3], dtype=bool)
+    beside[3:-3] = beside[:, 3:-3] = True  # all but the corners
+    for face in thrice:
+        assert len(np.unique(face[beside], axis=0)) == beside.sum()  # no cell twice
     assert np.array_equal(thrice[:, 3:-3, 3:-3], xyz)
     assert np.array_equal(thrice[:, 2:-2, 3:-3], once[:, :, 1:-1])
     spacing = np.linalg.norm(np.diff(thrice[:, :, 3:-3], axis=1), axis=-1)
@@ -73,3 +77,28 @@ def test_reference_sees_the_other_pole_beyond_two_edges():
     assert not differ[:, :, 1:-1].any()
     assert np.array_equal(theirs[4, 0, 1:-1], xyz[5, -1])
     assert np.array_equal(theirs[5, -1, 1:-1], xyz[4, 0])
+
+
+@pytest.mark.parametrize("padding", [1, 2, 3])
+def test_reference_by_its_formulas(padding):
+    p, x = padding, torch.randn(6, 4, 4, generator=torch.Generator().manual_seed(0))
+
+    def block(before, rows, after):
+        """Put rims before and after rows, with their ends repeated on either side."""
+        first, last = (torch.cat((rim[:, :p], rim, rim[:, -p:]), 1) for rim in (before, after))
+        return torch.cat((first[-p:], rows, last[:p]))
+
+    def belt(face, left, right, turns):
+        rows = torch.cat((x[left][:, -p:], x[face], x[right][:, :p]), 1)
+        south, north = torch.rot90(x[4], turns, (-1, -2)), torch.rot90(x[5], turns, (-2, -1))
+        return block(south, rows, north)
+
+    def cap(face, before, after, dims):
+        left, right = torch.rot90(x[3], dims=dims), torch.rot90(x[1], dims=dims[::-1])
+        columns = torch.cat((x[before][-p:], x[face], x[after][:p]))
+        return block(left.T, columns.T, right.T).T
+
+    expected = [belt(0, 3, 1, 0), belt(1, 0, 2, 1), belt(2, 1, 3, 2), belt(3, 2, 0, 3)]
+    expected += [cap(4, 5, 0, (-1, -2)), cap(5, 0, 4, (-2, -1))]
+    found = padded(x[..., None].numpy(), p, around_cube_as_reference)[..., 0]
+    assert np.array_equal(found, torch.stack(expected).numpy())

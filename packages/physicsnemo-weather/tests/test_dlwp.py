@@ -59,7 +59,7 @@ def test_hemispheres_are_treated_alike():
 
 
 @pytest.mark.parametrize(
-    ("clamp", "low", "high"), [((None, 0.1), None, 0.1), ((0, None), 0, None), ((-1, 1), -1, 1)]
+    ("clamp", "low", "high"), [((None, 0.5), None, 0.5), ((0, None), 0, None), ((-1, 1), -1, 1)]
 )
 def test_clamp(clamp, low, high):
     model, bounds = build(clamp_activation=clamp), []
@@ -106,6 +106,7 @@ def test_wrong_input(shape, message):
     ("arguments", "message"),
     [
         ({"depth": 0}, "depth of at least 1"),
+        ({"nr_input_channels": 0}, "nr_input_channels of at least 1, got 0"),
         ({"clamp_activation": (1.0,)}, "smallest and a largest"),
         ({"numerics": "reference-3"}, "reference-2.1"),
     ],

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configurations name layers, by any of their paths, and nothing else."""
 
+import io
+import json
+import tarfile
 import types
+from collections import UserList
 
 import pytest
 import torch
 from torch import nn
 
 from physicsnemo import Module
+from physicsnemo.core.errors import CheckpointError
 from physicsnemo.models import dlwp_healpix_layers
 from physicsnemo.models.dlwp_healpix import HEALPixUNet
-from physicsnemo.models.dlwp_healpix_layers import AvgPool, ConvNeXtBlock, UNetEncoder
-from physicsnemo.models.dlwp_healpix_layers._configuration import activation_of, build, plain
+from physicsnemo.models.dlwp_healpix_layers import AvgPool, UNetEncoder
+from physicsnemo.models.dlwp_healpix_layers.configuration import activation_of, build, plain
 from physicsnemo.nn import CappedGELU
 
 BLOCK = {"_target_": "physicsnemo.models.dlwp_healpix_layers.ConvNeXtBlock"}
@@ -41,6 +46,8 @@ def test_paths(path, expected):
     "path",
     [
         "os.system",
+        "builtins.eval",
+        "physicsnemo.models.dlwp_healpix_layers.os.system",
         "torch.nn.Linear",
         "torch.load",
         "AvgPool",
@@ -76,13 +83,34 @@ def test_arguments_take_the_place_of_configured_ones():
 
 def test_activations():
     configuration = {"_target_": "physicsnemo.nn.CappedGELU", "cap_value": 3}
-    (capped,) = activation_of(configuration)
+    capped = activation_of(configuration)
     assert capped.cap == 3
-    assert activation_of(None) == []
-    assert activation_of(capped) == [capped]
-    assert isinstance(*activation_of("silu"), nn.SiLU)
-    block = ConvNeXtBlock(activation=configuration)
-    assert block.convblock[1] is block.convblock[3]
+    assert activation_of(None) is None
+    assert activation_of(capped) is capped
+    assert isinstance(activation_of("silu"), nn.SiLU)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "BasicConvBlock",
+        "ConvNeXtBlock",
+        "DoubleConvNeXtBlock",
+        "SymmetricConvNeXtBlock",
+        "Multi_SymmetricConvNeXtBlock",
+    ],
+)
+def test_all_convolutions_of_a_block_share_one_activation(block):
+    path = f"physicsnemo.models.dlwp_healpix_layers.{block}"
+    layer = build({"_target_": path, "activation": {"_target_": "torch.nn.PReLU"}}, n_layers=2)
+    assert sum(isinstance(part, nn.PReLU) for part in layer.modules()) == 1
+    assert (
+        sum(
+            name.endswith(".weight") and weight.ndim == 1
+            for name, weight in layer.state_dict().items()
+        )
+        > 1
+    )  # under each of its places
 
 
 @pytest.mark.parametrize(
@@ -127,10 +155,10 @@ def arguments():
 
 
 def frozen(value):
-    """Return mappings that are no dictionaries, as those of configuration libraries."""
+    """Return mappings and lists that are no usual ones, as those of configuration libraries."""
     if isinstance(value, dict):
         return types.MappingProxyType({key: frozen(item) for key, item in value.items()})
-    return value
+    return UserList(map(frozen, value)) if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("by_name", [True, False])
@@ -139,13 +167,46 @@ def test_mappings_of_other_kinds_are_saved_as_plain_ones(tmp_path, by_name):
     model = HEALPixUNet(**given) if by_name else HEALPixUNet(*given.values())
     model.save(tmp_path / "model.mdlus")
     twin = Module.from_checkpoint(tmp_path / "model.mdlus")
-    assert twin._args == model._args
-    assert twin._args["__args__"]["encoder"] == arguments()["encoder"]
+    for recorded in (model._args["__args__"], twin._args["__args__"]):
+        assert {name: recorded[name] for name in arguments()} == arguments()
 
 
 def test_plain():
-    assert plain({"a": frozen({"b": (1, [frozen({"c": "d"})])})}) == {"a": {"b": (1, [frozen({"c": "d"})])}}
-    assert plain([frozen({"c": "d"})]) == [{"c": "d"}]
+    nested = frozen({"a": [1, (frozen({"b": "c"}),)]})
+    assert plain(nested) == {"a": [1, [{"b": "c"}]]}
+    assert type(plain(nested)["a"]) is list
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_files_that_name_something_else(tmp_path, half):
+    model = HEALPixUNet(**arguments())
+    model._args["__args__"][half] = {"_target_": "os.system", "command": "touch here"}
+    model.save(tmp_path / "model.mdlus")
+    with pytest.raises(CheckpointError, match="no layer is known as 'os.system'"):
+        Module.from_checkpoint(tmp_path / "model.mdlus")
+
+
+def test_files_of_the_newer_version(tmp_path):
+    def newer(value):
+        if isinstance(value, dict):
+            return {name: newer(item) for name, item in value.items()}
+        if isinstance(value, str):
+            return value.replace("dlwp_healpix_layers", "dlwp_healpix.layers")
+        return value
+
+    model = HEALPixUNet(**newer(arguments()))
+    path, changed = tmp_path / "model.mdlus", tmp_path / "newer.mdlus"
+    model.save(path)
+    with tarfile.open(path) as old, tarfile.open(changed, "w") as new:
+        for member in old.getmembers():
+            content = old.extractfile(member).read()
+            if member.name == "metadata.json":
+                content = json.dumps(json.loads(content) | {"mdlus_file_version": "0.2.0"}).encode()
+            member.size = len(content)
+            new.addfile(member, io.BytesIO(content))
+    with pytest.warns(UserWarning, match="version 0.2.0, in which nvidia-physicsnemo 2.2"):
+        twin = Module.from_checkpoint(changed)
+    assert twin.state_dict().keys() == model.state_dict().keys()
 
 
 @pytest.mark.parametrize(

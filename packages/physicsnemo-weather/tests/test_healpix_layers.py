@@ -21,8 +21,15 @@ from physicsnemo.models.dlwp_healpix_layers import (
     Multi_SymmetricConvNeXtBlock,
     SymmetricConvNeXtBlock,
     TransposedConvUpsample,
+    UNetDecoder,
+    UNetEncoder,
 )
 
+LAYERS = "physicsnemo.models.dlwp_healpix_layers."
+BASIC, POOL, UP, GRU = (
+    {"_target_": LAYERS + name}
+    for name in ("BasicConvBlock", "AvgPool", "TransposedConvUpsample", "ConvGRUBlock")
+)
 BLOCKS = [
     BasicConvBlock,
     ConvNeXtBlock,
@@ -74,32 +81,44 @@ def test_dilated_convolution_sees_over_edges(dilation):
     layer = HEALPixLayer(
         nn.Conv2d, in_channels=1, out_channels=1, kernel_size=3, dilation=dilation, bias=False
     )
-    nn.init.zeros_(layer.layers[1].weight)[0, 0, 0, 1] = 1  # what lies to the north-east
+    nn.init.dirac_(layer.layers[1].weight)
+    layer.layers[1].weight.data = layer.layers[1].weight.roll(-1, 2).data  # to the north-east
     x = faces(1)
-    expected = HEALPixPadding(dilation)(x)[:, :, : 4, dilation:-dilation]
+    expected = HEALPixPadding(dilation)(x)[:, :, :4, dilation:-dilation]
     assert torch.equal(layer(x), expected)
 
 
-@pytest.mark.parametrize(
-    ("layer", "keys"),
-    [
-        (HEALPixLayer(nn.Conv2d, in_channels=1, out_channels=1, kernel_size=3), "layers.1."),
-        (HEALPixLayer(nn.Conv2d, in_channels=1, out_channels=1, kernel_size=1), "layers.0."),
-        (
-            HEALPixLayer(nn.ConvTranspose2d, in_channels=1, out_channels=1, kernel_size=2),
-            "layers.0.",
-        ),
-        (SymmetricConvNeXtBlock(), "skip_module.layers.0.,convblock.0.layers.1.,convblock.1.layers.0."
-         ",convblock.2.layers.0.,convblock.3.layers.1."),
-        (ConvNeXtBlock(in_channels=1), "convblock.0.layers.1.,convblock.1.layers.1.,"
-         "convblock.2.layers.0."),
-        (TransposedConvUpsample(), "upsampler.0.layers.0."),
-        (ConvGRUBlock(), "conv_gates.layers.0.,conv_can.layers.0."),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
-)  # fmt: skip
+def image(layer, **arguments):
+    return HEALPixLayer(layer, in_channels=1, out_channels=1, **arguments)
+
+
+WEIGHTS = {
+    "padded": (image(nn.Conv2d, kernel_size=3), ["layers.1"]),
+    "unpadded": (image(nn.Conv2d, kernel_size=1), ["layers.0"]),
+    "transposed": (image(nn.ConvTranspose2d, kernel_size=2), ["layers.0"]),
+    "upsample": (TransposedConvUpsample(), ["upsampler.0.layers.0"]),
+    "memory": (ConvGRUBlock(), ["conv_gates.layers.0", "conv_can.layers.0"]),
+    "convnext": (
+        ConvNeXtBlock(in_channels=1),
+        ["convblock.0.layers.1", "convblock.1.layers.1", "convblock.2.layers.0"],
+    ),
+    "symmetric": (
+        SymmetricConvNeXtBlock(activation="gelu"),
+        [
+            "skip_module.layers.0",
+            "convblock.0.layers.1",
+            "convblock.2.layers.0",
+            "convblock.4.layers.0",
+            "convblock.6.layers.1",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("layer", "keys"), WEIGHTS.values(), ids=WEIGHTS)
 def test_names_of_weights(layer, keys):
-    assert list(layer.state_dict()) == [f"{key}{w}" for key in keys.split(",") for w in ("weight", "bias")]
+    expected = [f"{key}.{part}" for key in keys for part in ("weight", "bias")]
+    assert list(layer.state_dict()) == expected
 
 
 def test_names_of_weights_of_several_blocks():
@@ -130,23 +149,104 @@ def test_gated_memory_by_its_formula():
     assert block(faces(batch=2)).shape[0] == 24  # the memory of another batch is no use
 
 
-def test_double_block_by_its_formula():
+def chain(layers, x, last=True):
+    """Apply convolutions and SiLU the long way, and return the widths."""
+    convolutions = [layer.layers[-1] for layer in layers if isinstance(layer, HEALPixLayer)]
+    for index, layer in enumerate(convolutions):
+        x = conv(x, layer.weight, layer.bias)
+        if last or index + 1 < len(convolutions):
+            x = nn.functional.silu(x)
+    return x, [layer.out_channels for layer in convolutions]
+
+
+# Of blocks from 2 over 3 to 4 channels, with the factor 2: the widths, and kernels, between skips.
+PARTS = {
+    BasicConvBlock: [([3, 4], [3, 3])],
+    ConvNeXtBlock: [([6, 6, 4], [3, 3, 1])],
+    DoubleConvNeXtBlock: [([3, 6, 3], [3, 1, 1]), ([3, 6, 4], [3, 1, 1])],
+    SymmetricConvNeXtBlock: [([3, 6, 3, 4], [3, 1, 1, 3])],
+}
+
+
+@pytest.mark.parametrize(("block", "parts"), PARTS.items())
+def test_blocks_by_their_formulas(block, parts):
     torch.manual_seed(0)
-    block = DoubleConvNeXtBlock(
-        in_channels=2, latent_channels=3, out_channels=2, upscale_factor=2, activation="silu"
+    basic, several = block is BasicConvBlock, len(parts) > 1
+    factor = {} if basic else {"upscale_factor": 2}
+    layer = block(
+        in_channels=2, latent_channels=3, out_channels=4, n_layers=2, activation="silu", **factor
     )
-    x, act = faces(), nn.functional.silu
+    x = faces()
+    output = layer(x)
+    for number, (widths, kernels) in enumerate(parts, 1):
+        suffix = str(number) if several else ""
+        layers = getattr(layer, f"convblock{suffix}")
+        change, found = chain(layers, x, last=block is not ConvNeXtBlock)
+        assert found == widths
+        assert [c.layers[-1].kernel_size[0] for c in layers if hasattr(c, "layers")] == kernels
+        x = change if basic else getattr(layer, f"skip_module{suffix}")(x) + change
+    torch.testing.assert_close(output, x)
 
-    def part(chain, x):
-        for index in (0, 2, 4):
-            layer = chain[index].layers[-1]
-            x = act(conv(x, layer.weight, layer.bias))
-        return x
 
-    half = block.skip_module1(x) + part(block.convblock1, x)
-    expected = block.skip_module2(half) + part(block.convblock2, half)
-    torch.testing.assert_close(block(x), expected)
-    assert [chain[2].layers[-1].out_channels for chain in (block.convblock1, block.convblock2)] == [6, 6]
+@pytest.mark.parametrize(
+    ("block", "channels", "skips"),
+    [
+        (ConvNeXtBlock, (2, 3, 2), [True]),
+        (ConvNeXtBlock, (2, 2, 3), [False]),
+        (DoubleConvNeXtBlock, (2, 2, 3), [True, False]),
+        (DoubleConvNeXtBlock, (2, 3, 3), [False, True]),
+        (SymmetricConvNeXtBlock, (2, 2, 2), [True]),
+        (SymmetricConvNeXtBlock, (2, 3, 2), [False]),
+        (SymmetricConvNeXtBlock, (2, 2, 3), [False]),
+        (Multi_SymmetricConvNeXtBlock, (2, 3, 3), [False, True, True]),
+    ],
+)
+def test_where_a_skip_is_the_input_itself(block, channels, skips):
+    before, latent, after = channels
+    layer = block(in_channels=before, latent_channels=latent, out_channels=after, n_layers=3)
+    found = [part for name, part in layer.named_modules() if "skip_module" in name.split(".")[-1]]
+    assert [isinstance(skip, nn.Identity) for skip in found] == skips
+
+
+def test_several_blocks_follow_each_other():
+    torch.manual_seed(0)
+    multi = Multi_SymmetricConvNeXtBlock(in_channels=2, out_channels=3, n_layers=2)
+    assert torch.equal(multi(faces()), multi.blocks[1](multi.blocks[0](faces())))
+
+
+def test_encoder_and_decoder_by_their_parts():
+    torch.manual_seed(0)
+    block, levels = BASIC | {"activation": "silu"}, {"n_layers": [1, 2], "dilations": [2, 1]}
+    encoder = UNetEncoder(block, POOL, input_channels=2, n_channels=[3, 4], **levels)
+    decoder = UNetDecoder(
+        block, UP, BASIC | {"kernel_size": 1}, GRU, n_channels=[4, 3], output_channels=5, **levels
+    )
+    fine, coarse = encoder(faces())
+    assert torch.equal(fine, encoder.encoder[0][0](faces()))
+    assert torch.equal(coarse, encoder.encoder[1][1](AvgPool()(fine)))
+    outputs, memory = decoder.step([fine, coarse])
+    x = coarse
+    for number, level in enumerate(decoder.decoder):
+        x = torch.cat((level["upsamp"](x), fine), dim=1) if number else x
+        x, h = level["recurrent"].step(level["conv"](x), None)
+        assert torch.equal(memory[number], h)
+    assert torch.equal(outputs, decoder.output_layer(x))
+    assert outputs.shape == (12, 5, 4, 4)
+    for half, dilations in ((encoder, [2, 1, 1]), (decoder, [2, 1, 1])):
+        wide = [m.dilation[0] for m in half.modules() if getattr(m, "kernel_size", 0) == (3, 3)]
+        assert wide == dilations
+
+
+def test_a_decoder_of_its_own_remembers():
+    torch.manual_seed(0)
+    decoder = UNetDecoder(BASIC, UP, BASIC, GRU, n_channels=[2], n_layers=[1])
+    outputs, memory = decoder.step([faces()])
+    assert torch.equal(decoder([faces()]), outputs)
+    second = decoder([faces()])
+    assert torch.equal(second, decoder.step([faces()], memory)[0])
+    assert not torch.equal(second, outputs)
+    decoder.reset()
+    assert torch.equal(decoder([faces()]), outputs)
 
 
 def test_pooling_and_refinement():
@@ -174,7 +274,14 @@ def test_folding():
     [
         (lambda: HEALPixLayer(nn.Conv2d, in_channels=1, out_channels=1), KeyError, "kernel_size"),
         (lambda: BasicConvBlock(kernel_size=4), ValueError, "odd number, as in 3, got 4"),
+        (lambda: BasicConvBlock(n_layers=0), ValueError, "n_layers of at least 1, got 0"),
+        (lambda: Multi_SymmetricConvNeXtBlock(n_layers=0), ValueError, "n_layers of at least 1"),
         (lambda: Interpolate(2, in_channels=2, out_channels=3), ValueError, "in_channels=2"),
+        (
+            lambda: UNetDecoder(BASIC, UP, BASIC, BASIC),
+            ValueError,
+            "a ConvGRUBlock as recurrent_block, got that of a BasicConvBlock",
+        ),
         (lambda: HEALPixFoldFaces()(torch.ones(1, 6, 1, 2, 2)), ValueError, "12 faces.*got 6"),
         (lambda: HEALPixFoldFaces()(torch.ones(12, 1, 2, 2)), ValueError, r"got \(12, 1, 2, 2\)"),
         (lambda: HEALPixUnfoldFaces()(torch.ones(13, 1, 2, 2)), ValueError, "got 13 faces"),

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks on the HEALPix grid: steps through time, memory, symmetry, and what they refuse."""
 
+import importlib
+import pickle
 import runpy
+import types
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 import torch
 
+from physicsnemo.models import dlwp_healpix_layers
 from physicsnemo.models.dlwp_healpix import HEALPixRecUNet, HEALPixUNet
 from physicsnemo.models.dlwp_healpix._durations import hours
-from physicsnemo.models.dlwp_healpix._fields import Fields, Given
+from physicsnemo.models.dlwp_healpix._fields import Fields, Given, coupled_fields
+from physicsnemo.registry import ModelRegistry
 
 EXAMPLES = runpy.run_path(str(Path(__file__).with_name("cases_healpix.py")))
 CASES = {case.id: case for case in EXAMPLES["CASES"]}
@@ -93,12 +99,35 @@ def test_memory_does_not_outlast_a_call():
     first = model(given)
     assert torch.equal(model(given), first)
     assert all(getattr(part, "h", None) is None for part in model.modules())
+    model.decoder(model.encoder(torch.zeros(12, 4, 4, 4)))  # remembers, as layers of their own do
+    assert torch.equal(model(given), first)
+    assert any(getattr(part, "h", None) is not None for part in model.modules())
+    model.reset()
+    assert all(getattr(part, "h", None) is None for part in model.modules())
     unet, given = build(HEALPixUNet), inputs(1, 2)
     assert torch.equal(unet(given), unet(given))
 
 
+@pytest.mark.parametrize("name", ["HEALPixUNet", "HEALPixRecUNet"])
+def test_classes_stand_before_the_modules_of_their_name(name):
+    package = importlib.import_module("physicsnemo.models.dlwp_healpix")
+    model = ModelRegistry().factory(name)
+    assert getattr(package, name) is model
+    module = importlib.import_module(f"physicsnemo.models.dlwp_healpix.{name}")
+    assert isinstance(module, types.ModuleType)
+    assert getattr(module, name) is model
+    assert EntryPoint(name, f"{module.__name__}:{name}", "physicsnemo.models").load() is model
+    assert pickle.loads(pickle.dumps(model)) is model
+
+
+def test_layers_where_newer_releases_have_them():
+    layers = importlib.import_module("physicsnemo.models.dlwp_healpix.layers")
+    assert layers.__all__ == dlwp_healpix_layers.__all__
+    assert layers.UNetDecoder is dlwp_healpix_layers.UNetDecoder
+
+
 def test_order_of_channels():
-    fields = Fields(2, 2, 1, 1, 2, 2, [OCEAN])
+    fields = Fields(2, 2, 1, 1, 2, 2, coupled_fields(OCEAN))
     state = torch.arange(4.0).view(1, 1, 2, 2, 1, 1).expand(1, 12, 2, 2, 1, 1)
     forcing = torch.arange(10.0, 14).view(1, 1, 4, 1, 1, 1).expand(1, 12, 4, 1, 1, 1)
     ocean = torch.arange(30.0, 34).view(2, 1, 2, 1, 1, 1).expand(2, 1, 2, 12, 1, 1)
@@ -117,7 +146,8 @@ def test_couplings_as_a_list_or_a_tensor():
 @pytest.mark.parametrize(
     ("model", "arguments", "error", "message"),
     [
-        (HEALPixUNet, {"output_time_dim": 3, "input_time_dim": 2}, ValueError, "must be a multiple"),
+        (HEALPixUNet, {"output_time_dim": 3, "input_time_dim": 2}, ValueError, "be a multiple"),
+        (HEALPixUNet, {"n_constants": -1}, ValueError, "n_constants of at least 0, got -1"),
         (HEALPixUNet, {"output_channels": 3}, ValueError, "2 steps.*got 3 and 2"),
         (HEALPixUNet, {"input_time_dim": 0}, ValueError, "input_time_dim of at least 1, got 0"),
         (HEALPixUNet, {"couplings": [{"params": {}}]}, TypeError, "'variables'"),
@@ -126,13 +156,13 @@ def test_couplings_as_a_list_or_a_tensor():
             HEALPixUNet,
             {"couplings": [OCEAN], "n_constants": 0},
             NotImplementedError,
-            "coupled models with no constant fields",
+            "coupled models.*n_constants is 0",
         ),
         (
             HEALPixRecUNet,
             {"couplings": [OCEAN], "decoder_input_channels": 0},
             NotImplementedError,
-            "coupled models with no decoder inputs",
+            "coupled models.*decoder_input_channels is 0",
         ),
         (
             HEALPixRecUNet,
@@ -155,6 +185,7 @@ def test_wrong_arguments(model, arguments, error, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda x, f, c: x, "3 inputs.*got a tensor"),
         (lambda x, f, c: [x, f], r"3 inputs \(state, forcing, constants\), got 2"),
         (lambda x, f, c: [x[:, :, :1], f, c], "state at 2 times.*got 1"),
         (lambda x, f, c: [x, f[:, :, :2], c], "decoder inputs at 3 times.*got 2"),
@@ -180,7 +211,8 @@ def test_too_few_couplings():
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("6h", 6), ("1D", 24), (" 90 min", 1.5), ("1.5d", 36), ("24H", 24)]
+    ("text", "expected"),
+    [("6h", 6), ("1D", 24), (" 90 min", 1.5), ("1.5d", 36), ("24H", 24), ("2 days", 48)],
 )
 def test_durations(text, expected):
     assert hours(text) == expected

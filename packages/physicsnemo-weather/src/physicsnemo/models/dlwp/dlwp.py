@@ -14,11 +14,11 @@ from physicsnemo.models.dlwp._cubed_sphere import (
     around_cube,
     around_cube_as_reference,
 )
-from physicsnemo.models.dlwp._rows import pad_faces
+from physicsnemo.models.face_layers import pad_faces
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_at_least, check_input
 from physicsnemo.nn.numerics import IMPLIED, PAPER, check_numerics
 
 __all__ = ["DLWP", "MetaData"]
@@ -72,7 +72,7 @@ class DLWP(Module):
     KeyError
         If there is no activation of that name.
     ValueError
-        If ``depth`` is below 1, or ``clamp_activation`` or ``numerics`` is none of the above.
+        If a number is below 1, or ``clamp_activation`` or ``numerics`` is none of the above.
 
     References
     ----------
@@ -102,8 +102,13 @@ class DLWP(Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__(meta=MetaData())
-        if depth < 1:
-            raise ValueError(f"expected depth of at least 1, got {depth}")
+        check_at_least(
+            1,
+            nr_input_channels=nr_input_channels,
+            nr_output_channels=nr_output_channels,
+            nr_initial_channels=nr_initial_channels,
+            depth=depth,
+        )
         if len(clamp_activation) != 2:
             raise ValueError(
                 f"expected clamp_activation as a smallest and a largest value, as in "
@@ -117,12 +122,13 @@ class DLWP(Module):
         self.activation = get_activation(activation_fn)
         down, middle, up = _channels(nr_input_channels, nr_initial_channels, depth)
         last = up[-1][1], nr_output_channels
-        self.equatorial_downsample, self.polar_downsample = _convolutions(down), _convolutions(down)
-        self.equatorial_mid_layers, self.polar_mid_layers = (
-            _convolutions(middle),
-            _convolutions(middle),
-        )
-        self.equatorial_upsample, self.polar_upsample = _convolutions(up), _convolutions(up)
+        # In this order, by which optimizers number weights.
+        self.equatorial_downsample = _convolutions(down)
+        self.polar_downsample = _convolutions(down)
+        self.equatorial_mid_layers = _convolutions(middle)
+        self.polar_mid_layers = _convolutions(middle)
+        self.equatorial_upsample = _convolutions(up)
+        self.polar_upsample = _convolutions(up)
         self.equatorial_last = nn.Conv2d(*last, kernel_size=1)
         self.polar_last = nn.Conv2d(*last, kernel_size=1)
 
@@ -149,17 +155,19 @@ class DLWP(Module):
         self._check(cubed_sphere_input)
         x = _mirror_north(cubed_sphere_input.permute(0, 2, 3, 4, 1))
         skipped = []
-        for index, weights in enumerate(zip(self.equatorial_downsample, self.polar_downsample)):
+        down = zip(self.equatorial_downsample, self.polar_downsample, strict=True)
+        middle = zip(self.equatorial_mid_layers, self.polar_mid_layers, strict=True)
+        up = zip(self.equatorial_upsample, self.polar_upsample, strict=True)
+        for index, weights in enumerate(down):
             x = self._convolve(x, *weights)
             if index % 2:
                 skipped.append(x)
                 x = _on_images(lambda images: functional.avg_pool2d(images, 2), x)
-        for weights in zip(self.equatorial_mid_layers, self.polar_mid_layers):
+        for weights in middle:
             x = self._convolve(x, *weights)
-        for index, weights in enumerate(zip(self.equatorial_upsample, self.polar_upsample)):
+        for index, weights in enumerate(up):
             if index % 2 == 0:
-                x = _on_images(lambda images: functional.interpolate(images, scale_factor=2), x)
-                x = torch.cat((x, skipped.pop()), dim=-1)
+                x = torch.cat((_finer(x), skipped.pop()), dim=-1)
             x = self._convolve(x, *weights)
         x = _on_faces(self.equatorial_last, self.polar_last, x)
         return _mirror_north(x).permute(0, 4, 1, 2, 3)
@@ -192,9 +200,9 @@ def _channels(inputs: int, initial: int, depth: int) -> list[list[tuple[int, int
     widths = [initial * 2**level for level in range(depth)]
     deepest = widths[-1]
     down, up = [], []
-    for before, width in zip([inputs, *widths], widths):
+    for before, width in zip([inputs, *widths[:-1]], widths, strict=True):
         down += [(before, width), (width, width)]
-    for after, width in reversed(list(zip([initial, *widths], widths))):
+    for after, width in zip([*widths[-2::-1], initial], reversed(widths), strict=True):
         up += [(2 * width, width), (width, after)]
     return [down, [(deepest, 2 * deepest), (2 * deepest, deepest)], up]
 
@@ -214,7 +222,16 @@ def _on_faces(equatorial: nn.Module, polar: nn.Module, x: Tensor) -> Tensor:
 
 def _on_images(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     images = x.flatten(0, 1).permute(0, 3, 1, 2)
-    return layer(images).permute(0, 2, 3, 1).unflatten(0, (-1, x.shape[1]))
+    faces: Tensor = layer(images).permute(0, 2, 3, 1).unflatten(0, (-1, x.shape[1]))
+    return faces
+
+
+def _finer(x: Tensor) -> Tensor:
+    """Make four of each cell."""
+    batch, faces, height, width, channels = x.shape
+    # Not by interpolation, whose gradient PyTorch's compiler adds up in any order.
+    cells = x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1)
+    return cells.reshape(batch, faces, 2 * height, 2 * width, channels)
 
 
 def _mirror_north(x: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N999  # the path that files of nvidia-physicsnemo name
 """A recurrent U-Net for fields on the HEALPix grid."""
 
 from collections.abc import Mapping, Sequence
@@ -9,10 +10,10 @@ import torch
 from torch import Tensor
 
 from physicsnemo.models.dlwp_healpix._durations import hours
-from physicsnemo.models.dlwp_healpix._fields import Fields, Given
-from physicsnemo.models.dlwp_healpix._network import build_network
-from physicsnemo.models.dlwp_healpix_layers._configuration import Configuration, plain
-from physicsnemo.models.dlwp_healpix_layers._recurrence import reset_memory
+from physicsnemo.models.dlwp_healpix._fields import Fields, Given, coupled_fields
+from physicsnemo.models.dlwp_healpix._inputs import take
+from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, build_network
+from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, plain
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 
@@ -101,6 +102,8 @@ class HEALPixRecUNet(Module):
     torch.Size([4, 12, 4, 2, 8, 8])
     """
 
+    __supported_model_checkpoint_version__ = NEWER_FILES
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record configurations as files hold them, whatever kind of mapping they are."""
         return super().__new__(cls, *map(plain, args), **plain(kwargs))
@@ -135,7 +138,7 @@ class HEALPixRecUNet(Module):
             decoder_input_channels,
             input_time_dim,
             output_time_dim,
-            couplings,
+            sum(map(coupled_fields, couplings)),
         )
         if self.fields.network_outputs != self.fields.state_channels:
             raise ValueError(
@@ -163,8 +166,9 @@ class HEALPixRecUNet(Module):
         return self.fields.steps
 
     def reset(self) -> None:
-        """Forget what the network remembers; done at the start and at the end of each call."""
-        reset_memory(self)
+        """Forget what the two halves remember of calls of their own; calls of the model do not."""
+        self.encoder.reset()
+        self.decoder.reset()
 
     def forward(self, inputs: Sequence[Any], output_only_last: bool = False) -> Tensor:
         """Predict.
@@ -197,21 +201,21 @@ class HEALPixRecUNet(Module):
             If a part is missing, or has another shape, device or number of times than needed.
         """
         fields, steps = self.fields, self.presteps + self.integration_steps
-        given = fields.take(inputs, self._state_steps(), steps, next(self.parameters()))
-        state, outputs = fields.times(given.state, self.presteps), []
-        self.reset()
+        given = take(fields, inputs, self._state_steps(), steps, next(self.parameters()))
+        state = fields.times(given.state, self.presteps)
+        outputs: list[Tensor] = []
+        memory: list[Tensor] = []
         for step in range(self.integration_steps):
             if step in self.resets:
-                self._fill_memory(given, outputs, step)
+                memory = self._fill_memory(given, outputs, step)
             faces = fields.at_step(given, state, step + self.presteps)
-            before = faces[:, : fields.state_channels]
-            state = fields.of_outputs(before + self.decoder(self.encoder(faces)))
+            change, memory = self.decoder.step(self.encoder(faces), memory)
+            state = fields.of_outputs(faces[:, : fields.state_channels] + change)
             outputs.append(state)
-        self.reset()
         return state if output_only_last else torch.cat(outputs, dim=2)
 
-    def _fill_memory(self, given: Given, outputs: list[Tensor], step: int) -> None:
-        self.reset()
+    def _fill_memory(self, given: Given, outputs: list[Tensor], step: int) -> list[Tensor]:
+        memory: list[Tensor] = []
         for index in range(step, step + self.presteps):
             if step < self.presteps:
                 state, when = self.fields.times(given.state, index), index
@@ -220,7 +224,9 @@ class HEALPixRecUNet(Module):
                 # nvidia-physicsnemo has it, and not the state that the first step started from.
                 when = index - self.presteps + 1
                 state = outputs[when - 2]
-            self.decoder(self.encoder(self.fields.at_step(given, state, when)))
+            encoded = self.encoder(self.fields.at_step(given, state, when))
+            _, memory = self.decoder.step(encoded, memory)
+        return memory
 
     def _state_steps(self) -> int:
         """Return for how many steps the state must be given."""

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N999  # the path that files of nvidia-physicsnemo name
 """A U-Net for fields on the HEALPix grid."""
 
 from collections.abc import Mapping, Sequence
@@ -8,10 +9,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from physicsnemo.models.dlwp_healpix._fields import Fields
-from physicsnemo.models.dlwp_healpix._network import build_network
-from physicsnemo.models.dlwp_healpix_layers._configuration import Configuration, plain
-from physicsnemo.models.dlwp_healpix_layers._recurrence import reset_memory
+from physicsnemo.models.dlwp_healpix._fields import Fields, coupled_fields
+from physicsnemo.models.dlwp_healpix._inputs import take
+from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, build_network
+from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, plain
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 
@@ -115,6 +116,8 @@ class HEALPixUNet(Module):
     torch.Size([4, 12, 2, 2, 8, 8])
     """
 
+    __supported_model_checkpoint_version__ = NEWER_FILES
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record configurations as files hold them, whatever kind of mapping they are."""
         return super().__new__(cls, *map(plain, args), **plain(kwargs))
@@ -142,7 +145,7 @@ class HEALPixUNet(Module):
             decoder_input_channels,
             input_time_dim,
             output_time_dim,
-            couplings,
+            sum(map(coupled_fields, couplings)),
         )
         self.encoder, self.decoder = build_network(
             encoder,
@@ -188,11 +191,13 @@ class HEALPixUNet(Module):
             If a part is missing, or has another shape, device or number of times than needed.
         """
         fields, steps = self.fields, self.integration_steps
-        given = fields.take(inputs, 1, steps, next(self.parameters()))
-        reset_memory(self)
-        state, outputs = fields.times(given.state, 0), []
+        given = take(fields, inputs, 1, steps, next(self.parameters()))
+        state = fields.times(given.state, 0)
+        outputs: list[Tensor] = []
+        memory: list[Tensor] = []
         for step in range(steps):
-            state = fields.of_outputs(self.decoder(self.encoder(fields.at_step(given, state, step))))
+            encoded = self.encoder(fields.at_step(given, state, step))
+            faces, memory = self.decoder.step(encoded, memory)
+            state = fields.of_outputs(faces)
             outputs.append(state)
-        reset_memory(self)
         return state if output_only_last else torch.cat(outputs, dim=2)

@@ -6,7 +6,8 @@ from fractions import Fraction
 
 __all__ = ["hours"]
 
-_HOURS = {"min": Fraction(1, 60), "h": Fraction(1), "d": Fraction(24)}
+_HOURS = {"m": Fraction(1, 60), "h": Fraction(1), "d": Fraction(24)}  # by a unit's first letter
+_DURATION = r"\s*(\d+(?:\.\d+)?)\s*(min|minutes?|h|hr|hours?|d|days?)\s*"
 
 
 def hours(duration: str) -> Fraction:
@@ -15,7 +16,7 @@ def hours(duration: str) -> Fraction:
     Parameters
     ----------
     duration
-        A number and a unit, ``min``, ``h`` or ``d`` in any case, as in ``6h``.
+        A number and a unit, minutes, hours or days, as in ``30min``, ``6h`` or ``1 day``.
 
     Raises
     ------
@@ -28,7 +29,7 @@ def hours(duration: str) -> Fraction:
     >>> int(hours("1.5d"))
     36
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(min|h|d)\s*", str(duration).lower())
+    match = re.fullmatch(_DURATION, str(duration).lower())
     if match is None or not float(match[1]):
         raise ValueError(f"expected a duration such as '6h', '30min' or '1d', got {duration!r}")
-    return Fraction(match[1]) * _HOURS[match[2]]
+    return Fraction(match[1]) * _HOURS[match[2][0]]

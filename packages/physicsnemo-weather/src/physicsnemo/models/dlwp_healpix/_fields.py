@@ -2,18 +2,16 @@
 """The fields that go into a network on the HEALPix grid at each step, and those that come out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from physicsnemo.models.dlwp_healpix_layers import HEALPixFoldFaces, HEALPixUnfoldFaces
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_at_least
 
-__all__ = ["Fields", "Given"]
-
-_FACES = 12
+__all__ = ["Fields", "Given", "coupled_fields"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,9 @@ class Given:
     """
 
     state: Tensor
-    forcing: Tensor | None
-    constants: Tensor | None
-    couplings: Sequence[Tensor] | Tensor | None
+    forcing: Tensor | None = None
+    constants: Tensor | None = None
+    couplings: Sequence[Tensor] | Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -48,18 +46,16 @@ class Fields:
         Number of fields of the state, of the prediction, constant ones and known ones.
     input_time_dim, output_time_dim
         Number of times that one step starts from, and that all steps predict.
-    couplings
-        What comes from other models, each a mapping whose ``params`` have ``variables`` and
-        ``input_times``.
+    coupled
+        Number of fields that come from other models.
 
     Raises
     ------
     NotImplementedError
-        If there are couplings, but no constants or no known fields.
-    TypeError
-        If a coupling is no such mapping.
+        If there are such, but no constants or no known fields.
     ValueError
-        If steps do not make up the times predicted, or cannot go on from their own prediction.
+        If there are too few of something, steps do not make up the times predicted, or they cannot
+        go on from their own prediction.
     """
 
     input_channels: int
@@ -68,14 +64,13 @@ class Fields:
     decoder_input_channels: int
     input_time_dim: int
     output_time_dim: int
-    couplings: Sequence[Mapping[str, Any]] = ()
-    coupled: int = field(init=False)
+    coupled: int = 0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name in ("input_channels", "output_channels", "input_time_dim", "output_time_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} of at least 1, got {getattr(self, name)}")
+        check_at_least(0, **self._numbers("n_constants", "decoder_input_channels"))
+        check_at_least(1, **self._numbers("input_channels", "output_channels"))
+        check_at_least(1, **self._numbers("input_time_dim", "output_time_dim"))
         if not self.is_diagnostic and self.output_time_dim % self.input_time_dim:
             raise ValueError(
                 f"'output_time_dim' must be a multiple of 'input_time_dim', or 1; got "
@@ -87,13 +82,12 @@ class Fields:
                 f"output_channels as input_channels, got {self.output_channels} and "
                 f"{self.input_channels}"
             )
-        for name, what in (("n_constants", "constant fields"), ("decoder_input_channels", "decoder inputs")):
-            if self.couplings and not getattr(self, name):
-                raise NotImplementedError(
-                    f"no support for coupled models with no {what}: {name} is 0, and couplings "
-                    f"are given; pass a field of zeros"
-                )
-        object.__setattr__(self, "coupled", sum(map(_width, self.couplings)))
+        if self.coupled and not (self.n_constants and self.decoder_input_channels):
+            raise NotImplementedError(
+                f"no support for coupled models with no constant fields or no decoder inputs: "
+                f"couplings are given, n_constants is {self.n_constants} and "
+                f"decoder_input_channels is {self.decoder_input_channels}; pass a field of zeros"
+            )
 
     @property
     def is_diagnostic(self) -> bool:
@@ -121,40 +115,6 @@ class Fields:
         """Channels that the network returns."""
         return (1 if self.is_diagnostic else self.input_time_dim) * self.output_channels
 
-    def take(self, inputs: Sequence[Any], state_steps: int, steps: int, weight: Tensor) -> Given:
-        """Tell the parts of what a model is called with, and check them.
-
-        Parameters
-        ----------
-        inputs
-            The parts, without those of which there are none.
-        state_steps, steps
-            For how many steps there must be a state, and everything else.
-        weight
-            Any weight of the model.
-
-        Raises
-        ------
-        TypeError
-            If a part does not hold floating-point numbers.
-        ValueError
-            If a part is missing, or has another shape, device or number of times than needed.
-        """
-        present = {
-            "state": True,
-            "forcing": self.decoder_input_channels > 0,
-            "constants": self.n_constants > 0,
-            "couplings": self.coupled > 0,
-        }
-        names = [name for name, is_there in present.items() if is_there]
-        if len(inputs) != len(names):
-            raise ValueError(
-                f"expected a list of {len(names)} inputs ({', '.join(names)}), got {len(inputs)}"
-            )
-        given = Given(**{**dict.fromkeys(present), **dict(zip(names, inputs, strict=True))})
-        self._check(given, state_steps, steps, weight)
-        return given
-
     def at_step(self, given: Given, state: Tensor, step: int) -> Tensor:
         """Return what goes into the network.
 
@@ -178,8 +138,7 @@ class Fields:
             parts.append(given.constants.expand(len(state), -1, -1, -1, -1))
         if given.couplings is not None:
             parts.append(given.couplings[step].transpose(1, 2))
-        faces: Tensor = HEALPixFoldFaces()(torch.cat(parts, dim=2))
-        return faces
+        return HEALPixFoldFaces().forward(torch.cat(parts, dim=2))
 
     def times(self, x: Tensor, step: int) -> Tensor:
         """Return the fields at the times of one step."""
@@ -188,42 +147,27 @@ class Fields:
     def of_outputs(self, faces: Tensor) -> Tensor:
         """Return (batch * 12, network_outputs, ...) as (batch, 12, times, output_channels, ...)."""
         times = 1 if self.is_diagnostic else self.input_time_dim
-        unfolded: Tensor = HEALPixUnfoldFaces()(faces)
-        return unfolded.unflatten(2, (times, self.output_channels))
+        unfolded = HEALPixUnfoldFaces().forward(faces)
+        fields: Tensor = unfolded.unflatten(2, (times, self.output_channels))
+        return fields
 
-    def _check(self, given: Given, state_steps: int, steps: int, weight: Tensor) -> None:
-        size = given.state.shape[-1] if given.state.ndim else 0
-        batch = {"batch": None, "faces": _FACES, "times": None}
-        grid = {"height": size, "width": size}
-        check_input(given.state, batch | {"input_channels": self.input_channels} | grid, weight)
-        batch["batch"] = given.state.shape[0]
-        self._check_times("state", given.state, state_steps)
-        if given.forcing is not None:
-            channels = {"decoder_input_channels": self.decoder_input_channels}
-            check_input(given.forcing, batch | channels | grid, weight)
-            self._check_times("decoder inputs", given.forcing, steps)
-        if given.constants is not None:
-            layout = {"faces": _FACES, "n_constants": self.n_constants}
-            check_input(given.constants, layout | grid, weight)
-        if given.couplings is not None:
-            if len(given.couplings) < steps:
-                raise ValueError(
-                    f"expected couplings for {steps} steps or more, got {len(given.couplings)}"
-                )
-            layout = {"batch": batch["batch"], "coupled": self.coupled, "faces": _FACES}
-            for coupling in given.couplings:
-                check_input(coupling, layout | grid, weight)
-
-    def _check_times(self, name: str, x: Tensor, steps: int) -> None:
-        needed = steps * self.input_time_dim
-        if x.shape[2] < needed:
-            raise ValueError(
-                f"expected the {name} at {needed} times or more, {self.input_time_dim} for each "
-                f"of {steps} steps, got {x.shape[2]}"
-            )
+    def _numbers(self, *names: str) -> dict[str, int]:
+        return {name: getattr(self, name) for name in names}
 
 
-def _width(coupling: Mapping[str, Any]) -> int:
+def coupled_fields(coupling: Mapping[str, Any]) -> int:
+    """Return how many fields come from one other model.
+
+    Parameters
+    ----------
+    coupling
+        A mapping whose ``params`` have ``variables`` and ``input_times``, which make a field each.
+
+    Raises
+    ------
+    TypeError
+        If it is no such mapping.
+    """
     try:
         params = coupling["params"]
         return len(params["variables"]) * len(params["input_times"])

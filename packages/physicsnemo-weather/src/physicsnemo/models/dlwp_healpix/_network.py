@@ -2,9 +2,17 @@
 """The U-Net inside a model, from its configurations."""
 
 from physicsnemo.models.dlwp_healpix_layers import UNetDecoder, UNetEncoder
-from physicsnemo.models.dlwp_healpix_layers._configuration import Configuration, build
+from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, build
 
-__all__ = ["build_network"]
+__all__ = ["NEWER_FILES", "build_network"]
+
+NEWER_FILES = {
+    "0.2.0": (
+        "this file is of version 0.2.0, in which nvidia-physicsnemo 2.2 names layers by other "
+        "paths; they are found, and saving it again writes 0.1.0"
+    )
+}
+"""Versions of files besides the present one that both models read, each with a warning."""
 
 
 def build_network(

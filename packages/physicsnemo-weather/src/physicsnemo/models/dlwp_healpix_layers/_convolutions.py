@@ -6,8 +6,9 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from physicsnemo.models.dlwp_healpix_layers._configuration import Activation, activation_of
+from physicsnemo.models.dlwp_healpix_layers.configuration import Activation, activation_of
 from physicsnemo.models.dlwp_healpix_layers.healpix_layers import HEALPixLayer
+from physicsnemo.nn.checks import check_at_least
 
 __all__ = [
     "BasicConvBlock",
@@ -43,7 +44,8 @@ class BasicConvBlock(nn.Module):
     latent_channels
         Channels between them, by default the larger of ``in_channels`` and ``out_channels``.
     activation
-        The activation: a configuration, a name or a module; None for none.
+        The activation, one for all convolutions: a configuration, a name or a module; None for
+        none.
     enable_nhwc, enable_healpixpad
         As in :class:`HEALPixLayer`.
     """
@@ -62,10 +64,12 @@ class BasicConvBlock(nn.Module):
         enable_healpixpad: bool = False,
     ) -> None:
         super().__init__()
+        check_at_least(1, n_layers=n_layers)
         between = max(in_channels, out_channels) if latent_channels is None else latent_channels
         convolution = _convolution(geometry_layer, dilation, enable_nhwc, enable_healpixpad)
         widths = [in_channels, *[between] * (n_layers - 1), out_channels]
-        self.convblock = _chain(convolution, widths, [kernel_size] * n_layers, activation)
+        kernels = [kernel_size] * n_layers
+        self.convblock = _chain(convolution, widths, kernels, activation_of(activation))
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block to faces."""
@@ -116,7 +120,7 @@ class ConvNeXtBlock(nn.Module):
             convolution,
             [in_channels, wide, wide, out_channels],
             [kernel_size, kernel_size, 1],
-            activation,
+            activation_of(activation),
             last=False,
         )
 
@@ -163,13 +167,13 @@ class DoubleConvNeXtBlock(nn.Module):
         super().__init__()
         convolution = _convolution(geometry_layer, dilation, enable_nhwc, enable_healpixpad)
         latent, wide = latent_channels, latent_channels * upscale_factor
-        kernels = [kernel_size, 1, 1]
+        kernels, shared = [kernel_size, 1, 1], activation_of(activation)
         self.skip_module1 = _skip(convolution, in_channels, latent)
         self.skip_module2 = _skip(convolution, latent, out_channels)
         widths = [in_channels, latent, wide, latent]
-        self.convblock1 = _chain(convolution, widths, kernels, activation)
+        self.convblock1 = _chain(convolution, widths, kernels, shared)
         widths = [latent, latent, wide, out_channels]
-        self.convblock2 = _chain(convolution, widths, kernels, activation)
+        self.convblock2 = _chain(convolution, widths, kernels, shared)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block to faces."""
@@ -223,7 +227,7 @@ class SymmetricConvNeXtBlock(nn.Module):
             convolution,
             [in_channels, latent, wide, latent, out_channels],
             [kernel_size, 1, 1, kernel_size],
-            activation,
+            activation_of(activation),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -260,6 +264,8 @@ class Multi_SymmetricConvNeXtBlock(nn.Module):  # noqa: N801  # a public name of
         enable_healpixpad: bool = False,
     ) -> None:
         super().__init__()
+        check_at_least(1, n_layers=n_layers)
+        shared = activation_of(activation)
         self.blocks = nn.ModuleList(
             SymmetricConvNeXtBlock(
                 geometry_layer=geometry_layer,
@@ -269,7 +275,7 @@ class Multi_SymmetricConvNeXtBlock(nn.Module):  # noqa: N801  # a public name of
                 kernel_size=kernel_size,
                 dilation=dilation,
                 upscale_factor=upscale_factor,
-                activation=activation,
+                activation=shared,
                 enable_nhwc=enable_nhwc,
                 enable_healpixpad=enable_healpixpad,
             )
@@ -313,12 +319,12 @@ def _chain(
     convolution: _Convolution,
     widths: list[int],
     kernels: list[int],
-    activation: Activation,
+    activation: nn.Module | None,
     last: bool = True,
 ) -> nn.Sequential:
-    """Return convolutions from each width to the next, with one activation behind each."""
-    between = activation_of(activation)
-    layers: list[nn.Module] = []
+    """Return convolutions from each width to the next, the same activation behind each."""
+    layers: list[nn.Module | None] = []
     for before, after, kernel in zip(widths[:-1], widths[1:], kernels, strict=True):
-        layers += [convolution(before, after, kernel), *between]
-    return nn.Sequential(*layers if last or not between else layers[:-1])
+        layers += [convolution(before, after, kernel), activation]
+    chosen = layers if last else layers[:-1]
+    return nn.Sequential(*(layer for layer in chosen if layer is not None))

@@ -30,15 +30,15 @@ def around_healpix(size: int, padding: int) -> Cells:
     padding
         Width of the rim, at most ``size``.
     """
-    belts = np.arange(FACES * size * size).reshape(3, 4, size, size)
-    sources = [
-        np.concatenate((_north(*belts, padding), _equator(*belts, padding, first), _south(*belts, padding)))
-        for first in (True, False)
-    ]
-    return np.stack([cells.ravel() for cells in sources], axis=-1)
+    faces = np.arange(FACES * size * size).reshape(3, 4, size, size)
+    north, south = _north(faces, padding), _south(faces, padding)
+    equators = (_equator(faces, padding, first) for first in (True, False))
+    sources = [np.concatenate((north, equator, south)).ravel() for equator in equators]
+    return np.stack(sources, axis=-1)
 
 
-def _north(north: Cells, equator: Cells, south: Cells, p: int) -> Cells:
+def _north(faces: Cells, p: int) -> Cells:
+    north, equator, south = faces
     east, west = _eastern(north), _western(north)
     return _assembled(
         (_turned(_eastern(east), 2), _turned(east, 1), east),
@@ -48,7 +48,8 @@ def _north(north: Cells, equator: Cells, south: Cells, p: int) -> Cells:
     )
 
 
-def _equator(north: Cells, equator: Cells, south: Cells, p: int, first: bool) -> Cells:
+def _equator(faces: Cells, p: int, first: bool) -> Cells:
+    north, equator, south = faces
     north_west, south_west = _western(north), _western(south)
     top = _missing(north, north_west, p, first)
     bottom = _turned(_missing(_turned(south_west, 2), _turned(south, 2), p, first), 2)
@@ -60,7 +61,8 @@ def _equator(north: Cells, equator: Cells, south: Cells, p: int, first: bool) ->
     )
 
 
-def _south(north: Cells, equator: Cells, south: Cells, p: int) -> Cells:
+def _south(faces: Cells, p: int) -> Cells:
+    north, equator, south = faces
     east, west = _eastern(south), _western(south)
     return _assembled(
         (north, _eastern(equator), east),
@@ -85,14 +87,15 @@ def _missing(above: Cells, left: Cells, p: int, first: bool) -> Cells:
     return corner
 
 
-def _assembled(above: tuple[Cells, ...], beside: tuple[Cells, ...], below: tuple[Cells, ...], p: int) -> Cells:
+def _assembled(
+    above: tuple[Cells, ...], beside: tuple[Cells, ...], below: tuple[Cells, ...], p: int
+) -> Cells:
     """Cut the rim out of the neighbours of faces, each row from left to right."""
-    columns = (np.s_[..., -p:], np.s_[...], np.s_[..., :p])
-    rows = (np.s_[..., -p:, :], np.s_[...], np.s_[..., :p, :])
+    parts = slice(-p, None), slice(None), slice(p)
     return np.block(
         [
-            [face[row][column] for face, column in zip(faces, columns, strict=True)]
-            for faces, row in zip((above, beside, below), rows, strict=True)
+            [face[:, rows, columns] for face, columns in zip(faces, parts, strict=True)]
+            for faces, rows in zip((above, beside, below), parts, strict=True)
         ]
     )
 

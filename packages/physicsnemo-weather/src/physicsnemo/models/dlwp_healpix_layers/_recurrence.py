@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from physicsnemo.models.dlwp_healpix_layers._convolutions import GeometryLayer
 from physicsnemo.models.dlwp_healpix_layers.healpix_layers import HEALPixLayer
 
-__all__ = ["ConvGRUBlock", "reset_memory"]
+__all__ = ["ConvGRUBlock"]
 
 
 class ConvGRUBlock(nn.Module):
     """A gated recurrent unit of convolutions, whose memory is added to its input.
 
-    The memory is zero at first, and again after :meth:`reset` or where the input's shape changes.
-    It is kept from call to call, with whatever gradients it has, but not in files.
+    The memory is zero at first, and again after :meth:`reset` or where the input's shape or device
+    changes. It is kept from call to call, with whatever gradients it has, but not in files.
 
     Parameters
     ----------
@@ -54,22 +54,19 @@ class ConvGRUBlock(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Add the memory to faces, after both have changed it."""
-        h = self.h
-        if h is None or h.shape != inputs.shape:
+        outputs, self.h = self.step(inputs, self.h)
+        return outputs
+
+    def step(self, inputs: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Do so with a memory that the caller keeps, and return the output and the new memory."""
+        if h is None or h.shape != inputs.shape or h.device != inputs.device:
             h = torch.zeros_like(inputs)
         gates = torch.sigmoid(self.conv_gates(torch.cat((inputs, h), dim=1)))
         reset, update = gates.chunk(2, dim=1)
         candidate = torch.tanh(self.conv_can(torch.cat((inputs, reset * h), dim=1)))
-        self.h = (1 - update) * h + update * candidate
-        return inputs + self.h
+        h = (1 - update) * h + update * candidate
+        return inputs + h, h
 
     def reset(self) -> None:
         """Forget."""
         self.h = None
-
-
-def reset_memory(module: nn.Module) -> None:
-    """Forget what all recurrent blocks of a module hold."""
-    for part in module.modules():
-        if isinstance(part, ConvGRUBlock):
-            part.reset()

@@ -6,8 +6,8 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.models.dlwp_healpix_layers._configuration import Activation, activation_of
 from physicsnemo.models.dlwp_healpix_layers._convolutions import GeometryLayer
+from physicsnemo.models.dlwp_healpix_layers.configuration import Activation, activation_of
 from physicsnemo.models.dlwp_healpix_layers.healpix_layers import HEALPixLayer
 
 __all__ = ["AvgPool", "Interpolate", "MaxPool", "TransposedConvUpsample"]
@@ -112,7 +112,8 @@ class TransposedConvUpsample(nn.Module):
             enable_nhwc=enable_nhwc,
             enable_healpixpad=enable_healpixpad,
         )
-        self.upsampler = nn.Sequential(convolution, *activation_of(activation))
+        layers = (convolution, activation_of(activation))
+        self.upsampler = nn.Sequential(*(layer for layer in layers if layer is not None))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map faces to finer ones."""

@@ -2,14 +2,14 @@
 """The second half of a U-Net: from coarse grids back to fine ones."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.dlwp_healpix_layers._configuration import Configuration, build
 from physicsnemo.models.dlwp_healpix_layers._levels import check_levels
-from physicsnemo.models.dlwp_healpix_layers._recurrence import reset_memory
+from physicsnemo.models.dlwp_healpix_layers._recurrence import ConvGRUBlock
+from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, build
 
 __all__ = ["UNetDecoder"]
 
@@ -26,7 +26,7 @@ class UNetDecoder(nn.Module):
     output_layer
         Configuration of the last layer.
     recurrent_block
-        Configuration of the memory on each grid, None for none.
+        Configuration of the memory on each grid, a :class:`ConvGRUBlock`; None for none.
     n_channels
         Channels on each grid, the coarsest first: those of the encoder, reversed.
     n_layers
@@ -43,7 +43,8 @@ class UNetDecoder(nn.Module):
     TypeError
         If a block does not take what its configuration says.
     ValueError
-        If the numbers of grids differ, or a configuration names no known class.
+        If the numbers of grids differ, or a configuration names no known class, or another than
+        allowed.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class UNetDecoder(nn.Module):
                 **options,
             )
             if recurrent_block is not None:
-                parts["recurrent"] = build(recurrent_block, in_channels=after, **options)
+                parts["recurrent"] = _recurrent(recurrent_block, in_channels=after, **options)
             levels.append(nn.ModuleDict(parts))
         self.decoder = nn.ModuleList(levels)
         self.output_layer = build(
@@ -94,7 +95,7 @@ class UNetDecoder(nn.Module):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Decode what the encoder returns.
+        """Decode what the encoder returns; recurrent blocks keep their memory for the next call.
 
         Parameters
         ----------
@@ -110,19 +111,62 @@ class UNetDecoder(nn.Module):
         ValueError
             If a grid made coarser and finer again does not have the size that it had.
         """
-        x = inputs[-1]
+        blocks = self._recurrent_blocks()
+        outputs, memory = self.step(inputs, [block.h for block in blocks])
+        for block, h in zip(blocks, memory, strict=True):
+            block.h = h
+        return outputs
+
+    def step(
+        self, inputs: Sequence[Tensor], memory: Sequence[Tensor | None] = ()
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Decode with a memory that the caller keeps.
+
+        Parameters
+        ----------
+        inputs
+            As in :meth:`forward`.
+        memory
+            What each recurrent block holds, by default nothing.
+
+        Returns
+        -------
+        The faces, and what each recurrent block holds then.
+
+        Raises
+        ------
+        ValueError
+            As in :meth:`forward`.
+        """
+        x, kept = inputs[-1], []
         for index, level in enumerate(self.decoder):
             parts = cast(nn.ModuleDict, level)
             if index:
                 x = _joined(parts["upsamp"](x), inputs[-1 - index])
             x = parts["conv"](x)
             if "recurrent" in parts:
-                x = parts["recurrent"](x)
-        return cast(Tensor, self.output_layer(x))
+                block = cast(ConvGRUBlock, parts["recurrent"])
+                x, h = block.step(x, memory[index] if memory else None)
+                kept.append(h)
+        return cast(Tensor, self.output_layer(x)), kept
 
     def reset(self) -> None:
         """Forget what recurrent blocks hold."""
-        reset_memory(self)
+        for block in self._recurrent_blocks():
+            block.reset()
+
+    def _recurrent_blocks(self) -> list[ConvGRUBlock]:
+        return [block for block in self.modules() if isinstance(block, ConvGRUBlock)]
+
+
+def _recurrent(configuration: Configuration, **arguments: Any) -> ConvGRUBlock:
+    block = build(configuration, **arguments)
+    if not isinstance(block, ConvGRUBlock):
+        raise ValueError(
+            f"expected the configuration of a ConvGRUBlock as recurrent_block, got that of a "
+            f"{type(block).__name__}"
+        )
+    return block
 
 
 def _joined(x: Tensor, skipped: Tensor) -> Tensor:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from physicsnemo.models.dlwp_healpix_layers._configuration import Configuration, build
 from physicsnemo.models.dlwp_healpix_layers._levels import check_levels
-from physicsnemo.models.dlwp_healpix_layers._recurrence import reset_memory
+from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, build
 
 __all__ = ["UNetEncoder"]
 
@@ -94,5 +93,4 @@ class UNetEncoder(nn.Module):
         return outputs
 
     def reset(self) -> None:
-        """Forget what recurrent blocks hold."""
-        reset_memory(self)
+        """Do nothing, for there is no memory; there so that both halves have the method."""

@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from physicsnemo.models.dlwp._rows import pad_faces
 from physicsnemo.models.dlwp_healpix_layers._neighbours import FACES, around_healpix
+from physicsnemo.models.face_layers import pad_faces
 
 __all__ = [
+    "FACES",
     "HEALPixFoldFaces",
     "HEALPixLayer",
     "HEALPixPadding",
@@ -30,8 +30,8 @@ class HEALPixLayer(nn.Module):
     layer
         Class of the layer.
     **kwargs
-        Its arguments, by name; those of a convolution are ``kernel_size`` at least, an odd number,
-        but not ``padding``. Besides:
+        Its arguments, by name; those of a convolution are ``kernel_size`` at least, an odd number.
+        If they have ``padding``, it has no effect there. Besides:
 
         ``enable_nhwc``: keep the weights of convolutions in memory with channels last, as the
         faces are after padding. The numbers are the same.
@@ -59,10 +59,11 @@ class HEALPixLayer(nn.Module):
         enable_nhwc = kwargs.pop("enable_nhwc", False)
         kwargs.pop("enable_healpixpad", None)
         layers: list[nn.Module] = []
-        if issubclass(layer, _ConvNd) and not issubclass(layer, _ConvTransposeNd):
+        if issubclass(layer, nn.Conv2d):
             padding = _padding_of(**kwargs)
             if padding:
                 layers.append(HEALPixPadding(padding))
+            kwargs["padding"] = 0
         layers.append(layer(**kwargs))
         self.layers = nn.Sequential(*layers)
         if enable_nhwc:
@@ -204,7 +205,8 @@ class HEALPixUnfoldFaces(nn.Module):
         """
         count, *_ = _sizes(tensor, "batch * 12, channels, height, width")
         _check_faces(count, self.num_faces)
-        return tensor.unflatten(0, (-1, self.num_faces))
+        faces: Tensor = tensor.unflatten(0, (-1, self.num_faces))
+        return faces
 
 
 def _sizes(tensor: Tensor, layout: str) -> torch.Size:

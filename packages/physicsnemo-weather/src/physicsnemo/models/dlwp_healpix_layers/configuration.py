@@ -82,20 +82,18 @@ def build(configuration: Configuration, **arguments: Any) -> nn.Module:
     return _find(given.pop(_TARGET))(**(given | arguments))
 
 
-def activation_of(activation: Activation) -> list[nn.Module]:
-    """Return the activation in a list, which is empty if there is none."""
-    if activation is None:
-        return []
-    if isinstance(activation, nn.Module):
-        return [activation]
-    return [get_activation(activation) if isinstance(activation, str) else build(activation)]
+def activation_of(activation: Activation) -> nn.Module | None:
+    """Return the activation that is named, configured or given."""
+    if activation is None or isinstance(activation, nn.Module):
+        return activation
+    return get_activation(activation) if isinstance(activation, str) else build(activation)
 
 
 def plain(value: Any) -> Any:
     """Return dictionaries and lists in place of other mappings and sequences, such as Hydra's."""
     if isinstance(value, Mapping):
         return {name: plain(value[name]) for name in value}
-    if isinstance(value, Sequence) and not isinstance(value, str | tuple):
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [plain(item) for item in value]
     return value
 
