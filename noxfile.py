@@ -15,6 +15,8 @@ import nox
 
 PACKAGES = [path.parent.name for path in sorted(Path().glob("packages/*/pyproject.toml"))]
 TEST_GROUPS = ["test", *(f"packages/{name}/pyproject.toml:test" for name in PACKAGES)]
+# With one thread a process: else the threads of all processes wait for each other.
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests"]
@@ -33,9 +35,14 @@ def quickstart(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests of every package and those that span packages."""
     install(session, packages=PACKAGES, groups=TEST_GROUPS)
-    # One thread a process: else the threads of all processes wait for each other.
-    parallel = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
-    session.run("pytest", *parallel, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("pytest", *PARALLEL, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the tests that take minutes each, which the session tests leaves out."""
+    install(session, packages=PACKAGES, groups=TEST_GROUPS)
+    session.run("pytest", "-m", "slow", *PARALLEL, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session

@@ -7,7 +7,6 @@ line a check and how many passed.
 """
 
 import sys
-import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
@@ -26,6 +25,7 @@ from physicsnemo.utils import StaticCaptureTraining
 from tools.bench.cases import MESH, on_triangles
 from tools.cases import all_cases
 from tools.gpu.capture_common import log, require
+from tools.gpu.checking import run
 
 Checks = Iterator[tuple[str, Callable[[], None]]]
 WARMUP = 3
@@ -166,24 +166,5 @@ def _move(inputs: Any) -> Any:
     return pytree.tree_map_only(Tensor, Tensor.cuda, inputs)
 
 
-def main(*words: str) -> int:
-    """Run the checks and return the number of failures."""
-    chosen = [(name, check) for name, check in checks() if all(word in name for word in words)]
-    failed = 0
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    for name, check in chosen:
-        torch.compiler.reset()
-        try:
-            check()
-        except Exception as failure:
-            traceback.print_exc()
-            failed += 1
-            print(f"FAIL {name}: {failure}", flush=True)
-        else:
-            print(f"PASS {name}", flush=True)
-    print(f"{len(chosen) - failed} passed, {failed} failed")
-    return failed
-
-
 if __name__ == "__main__":
-    sys.exit(min(1, main(*sys.argv[1:])))
+    sys.exit(min(1, run(checks(), tuple(sys.argv[1:]))))

@@ -112,6 +112,32 @@ def test_prepare_input_and_order_of_outputs():
         assert (output == index).all()
 
 
+def test_rates_of_dropped_paths():
+    model, rates = Fengwu(**SMALL), [k * 0.2 / 7 for k in range(8)]
+    for part in (model.encoder_z, model.decoder_surface):
+        blocks = [*part.blocks, *part.blocks_middle]
+        assert [block.drop_path.probability for block in blocks] == pytest.approx(rates)
+    assert [block.drop_path.probability for block in model.fuser.blocks] == [0.2] * 6
+
+
+def test_names_of_the_state():
+    names = set(Fengwu(**SMALL).state_dict())
+    for name in (
+        "encoder_z.patchembed2d.proj.weight",
+        "encoder_r.blocks.1.attn_mask",
+        "encoder_surface.blocks_middle.5.attn.earth_position_index",
+        "encoder_u.downsample.linear.weight",
+        "fuser.blocks.5.attn_mask",
+        "fuser.blocks.0.attn.earth_position_bias_table",
+        "decoder_v.upsample.linear2.weight",
+        "decoder_t.patchrecovery2d.conv.bias",
+    ):
+        assert name in names
+    masks = [name for name in names if name.endswith("attn_mask")]
+    assert len(masks) == 12 * (1 + 3) + 3
+    assert not any(int(name.split(".")[-2]) % 2 == 0 for name in masks)
+
+
 def test_default_size():
     with torch.device("meta"):
         surface, *others = Fengwu().eval()(torch.empty(1, 189, 721, 1440))

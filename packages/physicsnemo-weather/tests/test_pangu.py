@@ -24,6 +24,8 @@ SMALL = {
     "num_heads": [1, 2, 4, 2],
     "window_size": [2, 2, 8],
 }
+# Within a block.
+LINEAR = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 
 
 @pytest.fixture(autouse=True)
@@ -54,10 +56,8 @@ def by_hand(model, x, numerics, window=(2, 2, 8)):
     amounts = [HAND.pads(n, patch) for n, patch in zip(size, (4, 4), strict=True)]
     surface = HAND.embed(weights, "patchembed2d", x[:, :7], amounts)
     if numerics != "paper" and size[0] % 2:
-        amounts[0] = (
-            1,
-            2,
-        )  # 4 less the remainder of a division by 2; what fills no patch is ignored
+        # 4 less the remainder of a division by 2; the convolution ignores what fills no patch.
+        amounts[0] = (1, 2)
     upper = x[:, 7:].reshape(1, 5, 13, *size)
     upper = HAND.embed(weights, "patchembed3d", upper, [(0, 1), *amounts])
     x = torch.cat((surface[:, None], upper), dim=1)
@@ -173,6 +173,33 @@ def test_a_state_brings_weights_and_no_mask():
     assert state["layer1.blocks.1.attn_mask"].shape == (2, 8, 32, 32)
 
 
+def test_names_of_the_state():
+    state = Pangu(**SMALL).state_dict()
+    blocks = [f"layer{k}.blocks.{i}." for k, n in enumerate((2, 6, 6, 2), 1) for i in range(n)]
+    inside = [f"{layer}.{part}" for layer in LINEAR for part in ("weight", "bias")]
+    inside += ["attn.earth_position_bias_table", "attn.earth_position_index"]
+    expected = {block + name for block in blocks for name in inside}
+    expected |= {f"{block}attn_mask" for block in blocks[1::2]}
+    outside = ("patchembed2d.proj", "patchembed3d.proj", "downsample.norm", "upsample.norm")
+    outside += ("patchrecovery2d.conv", "patchrecovery3d.conv")
+    expected |= {f"{layer}.{part}" for layer in outside for part in ("weight", "bias")}
+    expected |= {f"{layer}.weight" for layer in ("downsample.linear", "upsample.linear1")}
+    assert set(state) == expected | {"upsample.linear2.weight", "device_buffer"}
+    assert state["layer1.blocks.0.attn.earth_position_bias_table"].shape == (4 * 4 * 15, 4 * 2, 1)
+    assert state["layer2.blocks.0.attn.earth_position_bias_table"].shape == (4 * 4 * 15, 4 * 1, 2)
+
+
+def test_rates_of_dropped_paths():
+    model = Pangu(**SMALL)
+    rates = [k * 0.2 / 7 for k in range(8)]
+    for layer, expected in zip(
+        (model.layer1, model.layer2, model.layer3, model.layer4),
+        (rates[:2], rates[2:], rates[2:], rates[:2]),
+        strict=True,
+    ):
+        assert [block.drop_path.probability for block in layer.blocks] == pytest.approx(expected)
+
+
 def test_masks_of_the_paper_do_not_grow_with_the_longitude():
     model = Pangu(**SMALL)
     assert model.layer1.blocks[1].attn_mask.shape == (1, 8, 32, 32)
@@ -187,6 +214,7 @@ def test_masks_of_the_paper_do_not_grow_with_the_longitude():
         ({"patch_size": [4, 4]}, r"patch_size .*\(levels, latitudes, longitudes\), got \[4, 4\]"),
         ({"patch_size": [2, 0, 4]}, r"patch_size to be positive .* got \[2, 0, 4\]"),
         ({"window_size": [2, 6]}, r"window_size .* got \[2, 6\]"),
+        ({"window_size": 6}, r"window_size .* got \[6\]"),
         ({"window_size": [2, 6, 1.5]}, r"window_size .* whole numbers .* got \[2, 6, 1.5\]"),
         ({"num_heads": [1, 2]}, r"num_heads .* got \[1, 2\]"),
         ({"num_heads": [3, 2, 2, 1]}, "got num_heads of 3 for 4 channels"),

@@ -106,6 +106,27 @@ def test_patches_change_no_names():
     assert differing == {"cube_embedding", "pred"}
 
 
+def test_names_of_the_state():
+    state = SwinRNN(**SMALL).state_dict()
+    inside = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+    depths = {"block": 2, "decoder": 12}
+    expected = {"device_buffer"}
+    for level in range(1, 5):
+        for name, depth in depths.items():
+            blocks = [f"swin_{name}{level}.layer.blocks.{i}." for i in range(depth)]
+            expected |= {b + f"{x}.{w}" for b in blocks for x in inside for w in ("weight", "bias")}
+            expected |= {f"{b}attn.relative_position_bias_table" for b in blocks}
+    convolutions = [
+        f"{name}{k}{x}" for k in (1, 2, 3) for name, x in (("down", ""), ("down", "x"), ("up", "x"))
+    ]
+    layers = ["cube_embedding.proj", "cube_embedding.norm", *(f"lin_proj{k}" for k in range(1, 5))]
+    for name in (*convolutions, "pred"):
+        layers += [f"{name}.{part}" for part in ("conv", "b.0", "b.1", "b.3", "b.4")]
+    expected |= {f"{layer}.{w}" for layer in layers for w in ("weight", "bias")}
+    assert set(state) == expected
+    assert state["swin_block1.layer.blocks.0.attn.relative_position_bias_table"].shape == (25, 2)
+
+
 def test_default_size():
     with torch.device("meta"):
         state = SwinRNN().eval()(torch.empty(1, 70, 2, 721, 1440))
@@ -121,6 +142,7 @@ def test_default_size():
         ({"out_chans": 2}, "out_chans to be in_chans, .* got out_chans=2 and in_chans=3"),
         ({"num_groups": 3}, "got num_groups=3 and embed_dim=4"),
         ({"num_heads": 3}, "got num_heads of 3 for 4 channels"),
+        ({"num_heads": 2.0}, r"num_heads to be positive whole numbers \(heads\), got \[2.0\]"),
         ({"window_size": 0}, r"window_size .* got \[0\]"),
         ({"in_chans": 0, "out_chans": 0}, r"in_chans .* got \[0\]"),
     ],

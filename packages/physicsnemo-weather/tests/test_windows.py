@@ -2,6 +2,8 @@
 """Windows, attention within them, patches and resolutions, against loops and plain operators."""
 
 import runpy
+from itertools import product
+from math import prod
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,10 +21,12 @@ from physicsnemo.models.window_layers import (
     Windows,
     earth_blocks,
 )
-from physicsnemo.models.window_layers.attention import DropPath
+from physicsnemo.models.window_layers.attention import flex_with_bias, toeplitz
+from physicsnemo.models.window_layers.blocks import DropPath
 from physicsnemo.models.window_layers.earth import earth_position_index
 from physicsnemo.models.window_layers.padding import centred_pads, crop_grid, pad_grid
 from physicsnemo.models.window_layers.patches import join_patches, split_patches
+from physicsnemo.models.window_layers.swin import SwinAttention
 
 HAND = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("by_hand.py"))))
 
@@ -39,21 +43,26 @@ def randomized(module):
     return module.double()
 
 
+@pytest.mark.parametrize("shared", [0, 1, 2])
 @pytest.mark.parametrize(
-    ("grid", "window"), [((4, 6), (2, 3)), ((4, 4, 6), (2, 1, 3)), ((2, 3, 4), (2, 3, 4))]
+    ("grid", "window"), [((4, 6), (2, 3)), ((4, 6, 6), (2, 3, 2)), ((2, 3, 4), (2, 3, 4))]
 )
-def test_windows_split_and_join(grid, window):
+def test_windows_split_and_join(grid, window, shared):
     windows = Windows(grid, window)
-    x = torch.randn(2, *grid, 3, 2, 5)
-    parts = windows.split(x)
+    x = torch.randn(2, *grid, 5)
+    parts = windows.split(x, shared)
     *others, columns = (n // w for n, w in zip(grid, window, strict=True))
-    types = int(torch.tensor(others).prod())
-    assert parts.shape == (3, 2, columns, types, 2, windows.points, 5)
-    for part in range(3):
-        torch.testing.assert_close(windows.join(parts[part]), x[..., part, :, :].flatten(-2))
-    corner = tuple(slice(n - w, n) for n, w in zip(grid, window, strict=True))
-    last = x[(1, *corner)].flatten(0, len(grid) - 1)
-    torch.testing.assert_close(parts[:, 1, -1, -1].movedim(-2, 0), last)
+    together = [1, columns, columns * prod(others)][shared]
+    apart = columns * prod(others) // together
+    assert parts.shape == (2 * together, prod(window), apart, 5)
+    assert parts.is_contiguous()
+    torch.testing.assert_close(windows.join(parts, shared), x, atol=0, rtol=0)
+    parts = parts.view(2, together, prod(window), apart, 5).transpose(2, 3).flatten(1, 2)
+    for number, place in enumerate(product(range(columns), *map(range, others))):
+        starts = zip((*place[1:], place[0]), window, strict=True)
+        inside = tuple(slice(i * w, (i + 1) * w) for i, w in starts)
+        expected = x[:, *inside].flatten(1, -2)
+        torch.testing.assert_close(parts[:, number], expected, atol=0, rtol=0)
 
 
 def test_index_of_biases_by_the_formula_of_the_paper():
@@ -66,6 +75,108 @@ def test_index_of_biases_by_the_formula_of_the_paper():
             )
             expected = ((z + 2 * other_z) * 9 + h + 3 * other_h) * 7 + w - other_w + 3
             assert index[query, key] == expected
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_matrices_of_diagonals(size):
+    diagonals = torch.randn(3, 2 * size - 1, dtype=torch.float64, requires_grad=True)
+    expected = torch.stack(
+        [torch.stack([row[i - k + size - 1] for i in range(size) for k in range(size)])
+         for row in diagonals]
+    ).view(3, size, size)  # fmt: skip
+    matrices = toeplitz(diagonals)
+    torch.testing.assert_close(matrices, expected, atol=0, rtol=0)
+    direction = torch.randn_like(expected)
+    ours, theirs = (
+        torch.autograd.grad((x * direction).sum(), diagonals) for x in (matrices, expected)
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(("grid", "window"), [((4, 6), (2, 3)), ((4, 6, 10), (2, 3, 5))])
+def test_biases_are_those_that_the_stored_index_names(grid, window):
+    attention = EarthAttention(4, Windows(grid, window), 2)
+    table, index = attention.earth_position_bias_table, attention.earth_position_index
+    assert table.shape == (int(index.max()) + 1, attention.windows.types, 2)
+    expected = table[index].permute(2, 3, 0, 1).unsqueeze(0)
+    torch.testing.assert_close(attention._bias(), expected, atol=0, rtol=0)
+
+
+def test_biases_begin_as_in_the_papers():
+    windows = Windows((12, 24), (6, 12))
+    for module, name in (
+        (EarthAttention(4, windows, 2), "earth_position_bias_table"),
+        (SwinAttention(16, windows, 16), "relative_position_bias_table"),
+    ):
+        table = getattr(module, name)
+        assert table.std().item() == pytest.approx(0.02, rel=0.1)
+        assert table.mean().item() == pytest.approx(0, abs=0.002)
+        bound = module.qkv.in_features**-0.5
+        assert 0.9 * bound < module.qkv.weight.abs().max() <= bound
+
+
+def test_masks_are_made_once(monkeypatch):
+    earth = earth_blocks(4, (4, 6), 2, (2, 3), [0.0, 0.0])
+    swin = SwinTransformer(4, (4, 6), 2, 2, 2).layer.blocks
+    for module in ("earth", "swin"):
+        monkeypatch.delattr(f"physicsnemo.models.window_layers.{module}.separation")
+    for blocks in (earth, swin):
+        assert blocks[0].attn_mask is None
+        mask = blocks[1].attn_mask
+        blocks[1](blocks[0](torch.randn(1, 4, 6, 4))).sum().backward()
+        assert blocks[1].attn_mask is mask
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Return shapes of the queries and biases of each call of attention, as they come."""
+    calls, attention = [], functional.scaled_dot_product_attention
+
+    def recorded(q, k, v, bias):
+        calls.append((tuple(q.shape), tuple(bias.shape)))
+        return attention(q, k, v, bias)
+
+    monkeypatch.setattr(functional, "scaled_dot_product_attention", recorded)
+    return calls
+
+
+def test_biases_are_not_repeated_for_samples_and_longitudes(calls):
+    x = torch.randn(5, 4, 6, 4)
+    for block in earth_blocks(4, (4, 6), 2, (2, 3), [0.0, 0.0]):
+        block(x)
+    assert calls == [((5 * 2, 2 * 2, 6, 2), (1, 2 * 2, 6, 6))] * 2
+    calls.clear()
+    for block in SwinTransformer(4, (4, 6), 2, 2, 2).layer.blocks:
+        block(x)
+    unshifted, shifted = calls
+    assert unshifted == ((5 * 6, 2, 4, 2), (1, 2, 4, 4))
+    assert shifted == ((5, 6 * 2, 4, 2), (1, 6 * 2, 4, 4))
+
+
+def test_more_heads_than_one_launch_takes(calls, monkeypatch):
+    module = EarthAttention(4, Windows((6, 9), (2, 3)), 2).double()
+    x = torch.randn(1, 6, 9, 4, dtype=torch.float64)
+    expected = module(x)
+    monkeypatch.setattr("physicsnemo.models.window_layers.attention._MOST_HEADS", 4)
+    torch.testing.assert_close(module(x), expected)
+    assert [q[1] for q, _ in calls] == [6, 4, 2]
+
+
+@pytest.mark.parametrize("kind", ["earth", "swin"])
+def test_one_graph_under_autocast(kind):
+    block = {
+        "earth": lambda: earth_blocks(8, (3, 4, 6), 2, (2, 3, 2), [0.0, 0.0])[1],
+        "swin": lambda: SwinTransformer(8, (4, 6), 2, 2, 2).layer.blocks[1],
+    }[kind]()
+    x = torch.randn(2, *{"earth": (3, 4, 6), "swin": (4, 6)}[kind], 8)
+    gradients = []
+    for function in (block, torch.compile(block, fullgraph=True, backend="aot_eager")):
+        with torch.autocast("cpu", torch.bfloat16):
+            output = function(x)
+        gradients.append(torch.autograd.grad(output.square().sum(), [*block.parameters()]))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02 * theirs.abs().max().item())
+    torch.compiler.reset()
 
 
 @pytest.mark.parametrize("numerics", ["paper", "reference-1.2", "reference-2.1"])
@@ -192,3 +303,12 @@ def test_attention_under_autocast():
     assert functional.mse_loss(output.float(), exact) < 1e-3 * exact.square().mean()
     output.float().sum().backward()
     assert module.earth_position_bias_table.grad.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+def test_attention_as_compiled_for_a_gpu_is_that_of_others():
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 2, 6, 9, 16, generator=generator)
+    bias = torch.randn(1, 6, 9, 9, generator=generator)
+    expected = functional.scaled_dot_product_attention(q, k, v, bias)
+    torch.testing.assert_close(flex_with_bias(q, k, v, bias), expected)

@@ -40,7 +40,8 @@ class Fengwu(Module):
     between, at half the resolution, windows also join kinds, which take the place of levels. Every
     second block shifts its windows by 1 kind and by 3 and 6 points, half of the default window; a
     learned bias tells it the latitude. Fields whose size is no multiple of the patches', and grids
-    that windows do not fill, are padded by zeros and cropped.
+    that windows do not fill, are padded by zeros and cropped. Windows cross the first longitude,
+    without zeros in between if they fill both grids along it.
 
     Parameters
     ----------

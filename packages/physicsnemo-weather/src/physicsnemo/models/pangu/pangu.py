@@ -44,7 +44,8 @@ class Pangu(Module):
     axes. Blocks of attention within windows of that grid alternate with blocks whose windows are
     shifted by 1, 3 and 6 points, half of the default window; a learned bias tells them the latitude
     and the level. The middle blocks work at half the resolution. Fields whose size is no multiple
-    of the patches', and grids that windows do not fill, are padded by zeros and cropped.
+    of the patches', and grids that windows do not fill, are padded by zeros and cropped. Windows
+    cross the first longitude, without zeros in between if they fill both grids along it.
 
     Parameters
     ----------

@@ -101,6 +101,7 @@ class SwinRNN(Module):
         patch = check_sizes("patch_size", patch_size, "times, latitudes, longitudes")
         check_sizes("in_chans", [in_chans], "channels")
         check_sizes("embed_dim", [embed_dim], "channels")
+        check_sizes("num_heads", [num_heads], "heads")
         check_sizes("window_size", [window_size], "points")
         check_heads(embed_dim, num_heads)
         _check_choice(self.img_size[0], patch[0], in_chans, out_chans, embed_dim, num_groups)

@@ -5,7 +5,7 @@ Grids between layers have their channels last: (batch, latitude, longitude, chan
 level, latitude, longitude, channels).
 """
 
-from physicsnemo.models.window_layers.attention import WindowBlock
+from physicsnemo.models.window_layers.blocks import WindowBlock
 from physicsnemo.models.window_layers.earth import EarthAttention, earth_blocks
 from physicsnemo.models.window_layers.patches import PatchEmbed, PatchRecovery
 from physicsnemo.models.window_layers.resampling import DownSample, UpSample, coarser

@@ -21,12 +21,13 @@ def check_sizes(name: str, sizes: Sequence[int], axes: str) -> tuple[int, ...]:
     ValueError
         If there are more or fewer sizes, or one is not a positive whole number.
     """
-    whole = all(isinstance(size, int) and size > 0 for size in sizes)
-    if len(sizes) != len(axes.split(", ")) or not whole:
+    given = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
+    whole = all(isinstance(size, int) and size > 0 for size in given)
+    if len(given) != len(axes.split(", ")) or not whole:
         raise ValueError(
-            f"expected {name} to be positive whole numbers ({axes}), got {list(sizes)}"
+            f"expected {name} to be positive whole numbers ({axes}), got {list(given)}"
         )
-    return tuple(sizes)
+    return given
 
 
 def check_heads(channels: int, heads: int) -> None:

@@ -1,159 +1,120 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention within windows, and the blocks of a transformer that it makes."""
+"""Attention within windows, with biases that depend on the difference of two points."""
 
-from typing import Any
-
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention.flex_attention import flex_attention
 
-from physicsnemo.models.window_layers.padding import Pads, crop_grid, pad_grid
 from physicsnemo.models.window_layers.windows import Windows
 
+# What one launch of a CUDA kernel takes.
+_MOST_HEADS = 65535
+# What the tiles of a compiled kernel take.
+_LEAST_CHANNELS = 16
 
-def attend(qkv: Tensor, windows: Windows, bias: Tensor) -> Tensor:
+
+def attend(
+    x: Tensor, windows: Windows, bias: Tensor, mask: Tensor | None, qkv: nn.Linear, proj: nn.Linear
+) -> Tensor:
     """Let the points of each window attend to each other.
 
     Parameters
     ----------
-    qkv
-        Queries, keys and values of shape (batch, *grid, 3 * channels).
+    x
+        Grids of shape (batch, *windows.grid, channels).
     windows
         The windows.
     bias
-        What to add to the logits, of shape (columns, types, heads, points, points); the first two
-        are 1 where all windows have the same.
+        What to add to the logits, of shape (1, types or 1, heads, points, points).
+    mask
+        What to add to those of all heads, of shape (columns or 1, types, points, points).
+    qkv
+        Makes the queries of all heads, then the keys, then the values.
+    proj
+        Makes the output of the heads' means of values.
 
     Returns
     -------
-    Weighted means of the values, of shape (batch, *grid, channels).
+    Grids of the shape of ``x``.
     """
     heads = bias.shape[2]
-    q, k, v = windows.split(qkv.unflatten(-1, (3, heads, -1)))
+    if mask is not None:
+        bias = bias + mask.unsqueeze(2)
     # Windows that share a bias are samples of a batch, others are heads: so the bias need not be
     # repeated, and the tensors have the four axes that fused kernels want.
-    shared = next((axis for axis, size in enumerate(bias.shape[:2]) if size > 1), 2)
-
-    def folded(x: Tensor) -> Tensor:
-        return x.flatten(0, shared).flatten(1, 3 - shared)
-
-    mask = bias.to(q.dtype).flatten(0, 2).unsqueeze(0)
-    mixed = functional.scaled_dot_product_attention(folded(q), folded(k), folded(v), mask)
-    return windows.join(mixed.view(q.shape))
-
-
-class WindowBlock(nn.Module):
-    """Attention within windows, then a network at each point, each beside a skip connection.
-
-    Parameters
-    ----------
-    dim
-        Channels.
-    attention
-        Takes grids of shape (batch, *grid, dim) and the mask.
-    pads
-        What makes the grid a multiple of the window.
-    roll
-        By how many points to move the grid along each axis before it is cut into windows.
-    unroll
-        By how many to move it afterwards.
-    mask
-        What attention must not join, if anything.
-    keep_mask
-        Whether the mask is part of the state, as nvidia-physicsnemo has it.
-    drop_path
-        Probability of leaving out a branch for a sample in training.
-    """
-
-    attn_mask: Tensor | None
-
-    def __init__(
-        self,
-        dim: int,
-        attention: nn.Module,
-        pads: Pads,
-        roll: tuple[int, ...] = (),
-        unroll: tuple[int, ...] = (),
-        mask: Tensor | None = None,
-        keep_mask: bool = False,
-        drop_path: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
-        self.attn = attention
-        self.norm2 = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim, 4 * dim)
-        self.drop_path = DropPath(drop_path)
-        self.pads, self.roll, self.unroll = pads, roll, unroll
-        self.register_buffer("attn_mask", mask, persistent=keep_mask)
-        if keep_mask and mask is not None:
-            self.register_load_state_dict_pre_hook(_keep_mask)  # type: ignore[no-untyped-call]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map grids of shape (batch, *grid, dim) to grids of that shape."""
-        x = x + self.drop_path(self._attend(self.norm1(x)))
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
-        return x
-
-    def _attend(self, x: Tensor) -> Tensor:
-        axes = tuple(range(1, x.ndim - 1))
-        x = pad_grid(x, self.pads)
-        if self.roll:
-            x = x.roll(self.roll, axes)
-        x = self.attn(x, self.attn_mask)
-        if self.unroll:
-            x = x.roll(self.unroll, axes)
-        return crop_grid(x, self.pads)
+    shared = 0 if bias.shape[0] > 1 else 1 if bias.shape[1] > 1 else 2
+    x = windows.split(x, shared)
+    # With the three of a head side by side, windows and heads are one axis, without a copy.
+    weight, offset = (
+        p.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2) for p in (qkv.weight, qkv.bias)
+    )
+    x = functional.linear(x, weight, offset).unflatten(-1, (heads, 3, -1)).flatten(2, 3)
+    q, k, v = x.transpose(1, 2).unbind(-2)
+    x = _mix(q, k, v, bias.to(x.dtype).flatten(0, 2).unsqueeze(0)).transpose(1, 2)
+    # It depends on the kernel whether that is contiguous, and exporters trace one and mean another.
+    x = x.clone(memory_format=torch.contiguous_format)
+    return windows.join(proj(x.unflatten(2, (-1, heads)).flatten(-2)), shared)
 
 
-class Mlp(nn.Module):
-    """A network of two layers at each point.
+def _mix(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Attend, in several calls if one is too large for a GPU."""
+    if q.shape[1] <= _MOST_HEADS:
+        return _attention(q, k, v, bias)
+    parts = zip(*(x.split(_MOST_HEADS, dim=1) for x in (q, k, v, bias)), strict=True)
+    return torch.cat([_attention(*part) for part in parts], dim=1)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    # Ready-made kernels write the gradient of the bias for each sample, and sum it afterwards. One
+    # that the compiler makes does not, and is several times as fast; it wants some channels.
+    compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    if compiled and q.is_cuda and q.shape[-1] >= _LEAST_CHANNELS:
+        return flex_with_bias(q, k, v, bias)
+    return functional.scaled_dot_product_attention(q, k, v, bias)
+
+
+def flex_with_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Compute ``scaled_dot_product_attention(q, k, v, bias)`` by a kernel made to measure.
 
     Parameters
     ----------
-    features
-        Channels of the input and the output.
-    hidden_features
-        Hidden channels.
-    """
-
-    def __init__(self, features: int, hidden_features: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(features, hidden_features)
-        self.fc2 = nn.Linear(hidden_features, features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map points of shape (..., features) to points of that shape."""
-        output: Tensor = self.fc2(functional.gelu(self.fc1(x)))
-        return output
-
-
-class DropPath(nn.Module):
-    """Leave out a branch for some samples in training, and enlarge it for the others.
-
-    Parameters
-    ----------
-    probability
-        That of leaving out, below 1.
+    q, k, v
+        Queries, keys and values of shape (batch, heads, points, channels).
+    bias
+        What to add to the logits, of shape (1, heads, points, points).
 
     References
     ----------
-    Huang et al. 2016, Deep networks with stochastic depth, arXiv:1603.09382.
+    Dong et al. 2024, Flex attention: a programming model for generating optimized attention
+    kernels, arXiv:2412.05496.
     """
 
-    def __init__(self, probability: float = 0.0) -> None:
-        super().__init__()
-        self.probability = probability
+    def biased(logit: Tensor, _: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return logit + bias[0, head, query, key]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map a branch's output, samples first, to one of the same mean."""
-        if not (self.training and self.probability):
-            return x
-        keep = 1 - self.probability
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        return x * x.new_empty(shape).bernoulli_(keep).div_(keep)
+    output: Tensor = flex_attention(q, k, v, score_mod=biased)
+    return output
 
 
-def _keep_mask(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Load weights alone: the mask belongs to the module's numerics, not to the state's."""
-    if f"{prefix}attn_mask" in state:
-        state[f"{prefix}attn_mask"] = module.attn_mask
+def toeplitz(diagonals: Tensor) -> Tensor:
+    """Fill square matrices that are constant along their diagonals.
+
+    Gradients are sums in a fixed order, whereas those of a gather are added up in any order.
+
+    Parameters
+    ----------
+    diagonals
+        The entries, of shape (..., 2 * size - 1), that of the upper right corner first.
+
+    Returns
+    -------
+    Matrices of shape (..., size, size), in which entry (i, k) is that with number
+    ``i - k + size - 1``.
+    """
+    period = diagonals.shape[-1]
+    size = (period + 1) // 2
+    # Rows that are longer than the period by one begin one entry later each time.
+    repeated = diagonals.unsqueeze(-2).expand(*diagonals.shape[:-1], size + 1, -1).flatten(-2)
+    rows: Tensor = repeated[..., : size * (period + 1)].unflatten(-1, (size, -1))
+    return rows[..., :size].flip(-1)

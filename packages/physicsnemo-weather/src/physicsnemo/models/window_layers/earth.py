@@ -2,12 +2,14 @@
 """Earth-specific transformers: windows on the sphere, whose attention depends on the latitude."""
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.window_layers._checks import check_heads
-from physicsnemo.models.window_layers.attention import WindowBlock, attend
+from physicsnemo.models.window_layers.attention import attend, toeplitz
+from physicsnemo.models.window_layers.blocks import WindowBlock
 from physicsnemo.models.window_layers.padding import centred_pads, padded_sizes
 from physicsnemo.models.window_layers.windows import Windows, rolled_labels, separation
 from physicsnemo.nn.numerics import PAPER
@@ -49,11 +51,10 @@ class EarthAttention(nn.Module):
         check_heads(dim, num_heads)
         self.windows = windows
         self.num_heads = num_heads
-        biases = 2 * windows.window[-1] - 1
-        for size in windows.window[:-1]:
-            biases *= size**2
-        table = torch.empty(biases, windows.types, num_heads)
-        self.earth_position_bias_table = nn.Parameter(nn.init.normal_(table, std=0.02))
+        *others, width = windows.window
+        table = torch.empty(prod(others) ** 2 * (2 * width - 1), windows.types, num_heads)
+        self.earth_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
+        # Part of the state; `_bias` does without it.
         self.register_buffer("earth_position_index", earth_position_index(windows.window))
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
@@ -72,16 +73,22 @@ class EarthAttention(nn.Module):
         -------
         Grids of the shape of ``x``.
         """
-        bias = self._bias()
-        if mask is not None:
-            bias = bias + mask.unsqueeze(2)
-        output: Tensor = self.proj(attend(self.qkv(x), self.windows, bias))
-        return output
+        return attend(x, self.windows, self._bias(), mask, self.qkv, self.proj)
 
     def _bias(self) -> Tensor:
+        """Return the entries of the table that ``earth_position_index`` names.
+
+        They depend on each latitude and level, and on the difference of longitudes.
+        """
+        *others, _ = self.windows.window
+        pairs = [size for size in others for _ in range(2)]  # of the key, of the query
+        table = self.earth_position_bias_table.unflatten(0, (*pairs, -1))
+        last = len(pairs)
+        queries, keys = range(1, last, 2), range(0, last, 2)
+        table = table.permute(last + 1, last + 2, *queries, *keys, last)
+        bias = toeplitz(table).movedim(-2, 2 + len(others))
         points, types, heads = self.windows.points, self.windows.types, self.num_heads
-        bias = self.earth_position_bias_table.flatten(1)[self.earth_position_index.flatten()]
-        return bias.t().contiguous().view(1, types, heads, points, points)
+        return bias.reshape(1, types, heads, points, points)
 
 
 def earth_position_index(window: tuple[int, ...]) -> Tensor:

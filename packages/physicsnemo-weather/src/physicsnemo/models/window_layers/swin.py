@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.window_layers._checks import check_heads
-from physicsnemo.models.window_layers.attention import WindowBlock, attend
+from physicsnemo.models.window_layers.attention import attend, toeplitz
+from physicsnemo.models.window_layers.blocks import WindowBlock
 from physicsnemo.models.window_layers.padding import (
     centred_pads,
     crop_grid,
@@ -68,17 +69,13 @@ class SwinAttention(nn.Module):
         Number of heads; it must divide ``dim``.
     """
 
-    relative_position_index: Tensor
-
     def __init__(self, dim: int, windows: Windows, num_heads: int) -> None:
         super().__init__()
         check_heads(dim, num_heads)
         self.windows = windows
         height, width = windows.window
         table = torch.empty((2 * height - 1) * (2 * width - 1), num_heads)
-        self.relative_position_bias_table = nn.Parameter(nn.init.normal_(table, std=0.02))
-        index = relative_position_index(height, width)
-        self.register_buffer("relative_position_index", index, persistent=False)
+        self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
@@ -96,13 +93,16 @@ class SwinAttention(nn.Module):
         -------
         Fields of the shape of ``x``.
         """
+        return attend(x, self.windows, self._bias(), mask, self.qkv, self.proj)
+
+    def _bias(self) -> Tensor:
+        """Look up the table by the differences of rows and, counting faster, of columns."""
+        height, _ = self.windows.window
+        table = self.relative_position_bias_table.t().unflatten(-1, (2 * height - 1, -1))
+        # From (heads, rows, columns, columns) to (heads, columns, columns, rows, rows).
+        bias = toeplitz(toeplitz(table).movedim(1, -1))
         points = self.windows.points
-        bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
-        bias = bias.t().contiguous().view(1, 1, -1, points, points)
-        if mask is not None:
-            bias = bias + mask.unsqueeze(2)
-        output: Tensor = self.proj(attend(self.qkv(x), self.windows, bias))
-        return output
+        return bias.permute(0, 3, 1, 4, 2).reshape(1, 1, -1, points, points)
 
 
 class _Stage(nn.Module):
@@ -118,23 +118,6 @@ class _Stage(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
-
-
-def relative_position_index(height: int, width: int) -> Tensor:
-    """Return which entry of a bias table belongs to each pair of points of a window.
-
-    Returns
-    -------
-    Whole numbers of shape (points, points), for queries and keys: the difference of columns counts
-    fastest, then that of rows.
-    """
-    rows, columns = (
-        axis.flatten()
-        for axis in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    )
-    down = rows[:, None] - rows + height - 1
-    across = columns[:, None] - columns + width - 1
-    return down * (2 * width - 1) + across
 
 
 def _swin_block(dim: int, windows: Windows, num_heads: int, shifted: bool) -> WindowBlock:

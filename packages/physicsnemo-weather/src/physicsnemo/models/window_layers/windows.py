@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 
 import torch
@@ -49,37 +50,50 @@ class Windows:
         """Number of points in a window."""
         return prod(self.window)
 
-    def split(self, x: Tensor) -> Tensor:
+    def split(self, x: Tensor, shared: int) -> Tensor:
         """Cut a grid into windows.
 
         Parameters
         ----------
         x
-            Parts of the channels, of shape (batch, *grid, parts, heads, channels).
+            A grid of shape (batch, *grid, channels).
+        shared
+            Which windows to count with the samples, for whatever follows treats them alike: none
+            (0), those that differ in the longitude alone (1), or all (2).
 
         Returns
         -------
-        A contiguous tensor of shape (parts, batch, columns, types, heads, points, channels).
+        A contiguous tensor of shape (batch * such windows, points, other windows, channels).
         """
-        batch, (parts, heads, channels) = x.shape[0], x.shape[-3:]
-        cut = [size for pair in zip(self.counts, self.window, strict=True) for size in pair]
-        x = x.reshape(batch, *cut, parts, heads, channels).permute(self._order)
-        return x.reshape(parts, batch, self.columns, self.types, heads, self.points, channels)
+        batch, channels = x.shape[0], x.shape[-1]
+        together, apart = prod(self._numbers[:shared]), prod(self._numbers[shared:])
+        x = x.reshape(batch, *self._cut, channels).permute(self._order(shared))
+        return x.reshape(batch * together, self.points, apart, channels)
 
-    def join(self, x: Tensor) -> Tensor:
-        """Undo :meth:`split` for one part: (batch, ..., channels) to (batch, *grid, channels)."""
-        batch, heads, channels = x.shape[0], x.shape[-3], x.shape[-1]
-        counts = (self.columns, *self.counts[:-1])
-        x = x.reshape(1, batch, *counts, heads, *self.window, channels)
-        back = sorted(range(len(self._order)), key=self._order.__getitem__)
-        return x.permute(back).reshape(batch, *self.grid, heads * channels)
+    def join(self, x: Tensor, shared: int) -> Tensor:
+        """Undo :meth:`split`."""
+        batch, channels = x.shape[0] // prod(self._numbers[:shared]), x.shape[-1]
+        order = self._order(shared)
+        cut = (batch, *self._cut, channels)
+        back = sorted(range(len(order)), key=order.__getitem__)
+        x = x.reshape([cut[axis] for axis in order]).permute(back)
+        return x.reshape(batch, *self.grid, channels)
 
     @property
-    def _order(self) -> tuple[int, ...]:
-        axes = len(self.grid)
-        counts, window = range(1, 2 * axes, 2), range(2, 2 * axes + 1, 2)
-        parts, heads, channels = range(2 * axes + 1, 2 * axes + 4)
-        return (parts, 0, counts[-1], *counts[:-1], heads, *window, channels)
+    def _numbers(self) -> tuple[int, int]:
+        return self.columns, self.types
+
+    @property
+    def _cut(self) -> tuple[int, ...]:
+        """Number of windows and of their points along the first axis, the second, and so on."""
+        return tuple(chain.from_iterable(zip(self.counts, self.window, strict=True)))
+
+    def _order(self, shared: int) -> tuple[int, ...]:
+        """Return where :meth:`split` takes its axes from: batch, those of ``_cut``, channels."""
+        last = 2 * len(self.grid)
+        counts, points = (last - 1, *range(1, last - 1, 2)), range(2, last + 1, 2)
+        together = (0, 1, len(counts))[shared]
+        return (0, *counts[:together], *points, *counts[together:], last + 1)
 
 
 def separation(windows: Windows, labels: Sequence[Tensor]) -> Tensor:
@@ -99,7 +113,8 @@ def separation(windows: Windows, labels: Sequence[Tensor]) -> Tensor:
     part = torch.zeros(1)
     for label in labels:
         part = 3 * part.unsqueeze(-1) + label
-    part = windows.split(part.view(1, *windows.grid, 1, 1, 1))[0, 0, :, :, 0, :, 0]
+    part = windows.split(part.view(1, *windows.grid, 1), shared=2)
+    part = part.view(windows.columns, windows.types, windows.points)
     return torch.where(part.unsqueeze(-1) == part.unsqueeze(-2), 0.0, _EXCLUDED)
 
 

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks of a transformer, whose attention is within windows."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from physicsnemo.models.window_layers.padding import Pads, crop_grid, pad_grid
+
+
+class WindowBlock(nn.Module):
+    """Attention within windows, then a network at each point, each beside a skip connection.
+
+    Parameters
+    ----------
+    dim
+        Channels.
+    attention
+        Takes grids of shape (batch, *grid, dim) and the mask.
+    pads
+        What makes the grid a multiple of the window.
+    roll
+        By how many points to move the grid along each axis before it is cut into windows.
+    unroll
+        By how many to move it afterwards.
+    mask
+        What attention must not join, if anything.
+    keep_mask
+        Whether the mask is part of the state, as nvidia-physicsnemo has it.
+    drop_path
+        Probability of leaving out a branch for a sample in training.
+    """
+
+    attn_mask: Tensor | None
+
+    def __init__(
+        self,
+        dim: int,
+        attention: nn.Module,
+        pads: Pads,
+        roll: tuple[int, ...] = (),
+        unroll: tuple[int, ...] = (),
+        mask: Tensor | None = None,
+        keep_mask: bool = False,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = attention
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, 4 * dim)
+        self.drop_path = DropPath(drop_path)
+        self.pads, self.roll, self.unroll = pads, roll, unroll
+        self.register_buffer("attn_mask", mask, persistent=keep_mask)
+        if keep_mask and mask is not None:
+            self.register_load_state_dict_pre_hook(_keep_mask)  # type: ignore[no-untyped-call]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map grids of shape (batch, *grid, dim) to grids of that shape."""
+        x = x + self.drop_path(self._attend(self.norm1(x)))
+        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        return x
+
+    def _attend(self, x: Tensor) -> Tensor:
+        axes = tuple(range(1, x.ndim - 1))
+        x = pad_grid(x, self.pads)
+        if self.roll:
+            x = x.roll(self.roll, axes)
+        x = self.attn(x, self.attn_mask)
+        if self.unroll:
+            x = x.roll(self.unroll, axes)
+        return crop_grid(x, self.pads)
+
+
+class Mlp(nn.Module):
+    """A network of two layers at each point.
+
+    Parameters
+    ----------
+    features
+        Channels of the input and the output.
+    hidden_features
+        Hidden channels.
+    """
+
+    def __init__(self, features: int, hidden_features: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(features, hidden_features)
+        self.fc2 = nn.Linear(hidden_features, features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map points of shape (..., features) to points of that shape."""
+        output: Tensor = self.fc2(functional.gelu(self.fc1(x)))
+        return output
+
+
+class DropPath(nn.Module):
+    """Leave out a branch for some samples in training, and enlarge it for the others.
+
+    Parameters
+    ----------
+    probability
+        That of leaving out, below 1.
+
+    References
+    ----------
+    Huang et al. 2016, Deep networks with stochastic depth, arXiv:1603.09382.
+    """
+
+    def __init__(self, probability: float = 0.0) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a branch's output, samples first, to one of the same mean."""
+        if not (self.training and self.probability):
+            return x
+        keep = 1 - self.probability
+        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
+        return x * x.new_empty(shape).bernoulli_(keep).div_(keep)
+
+
+def _keep_mask(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Load weights alone: the mask belongs to the module's numerics, not to the state's."""
+    if f"{prefix}attn_mask" in state:
+        state[f"{prefix}attn_mask"] = module.attn_mask
