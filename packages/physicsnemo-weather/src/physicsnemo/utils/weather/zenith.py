@@ -31,7 +31,7 @@ def cos_zenith_angle(time: datetime | ArrayLike, latitude: Degrees, longitude: D
 
     Returns
     -------
-    Cosines of shape (*shape of the times, *shape of the places), in PyTorch's default type.
+    Cosines of shape (*times, *places), in PyTorch's default type.
 
     Raises
     ------
