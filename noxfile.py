@@ -129,6 +129,7 @@ def dev(session: nox.Session) -> None:
     session.run("python", "-m", "venv", ".venv")
     session.env["PIP_PYTHON"] = ".venv"  # from here on, pip installs there
     install(session, packages=PACKAGES, groups=["dev", *TEST_GROUPS])
+    install_data(session)
 
 
 @nox.session
