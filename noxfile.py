@@ -15,9 +15,6 @@ import nox
 
 PACKAGES = [path.parent.name for path in sorted(Path().glob("packages/*/pyproject.toml"))]
 TEST_GROUPS = ["test", *(f"packages/{name}/pyproject.toml:test" for name in PACKAGES)]
-# With one thread a process: else the threads of all processes wait for each other.
-PARALLEL = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
-
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests"]
 
@@ -34,15 +31,13 @@ def quickstart(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests of every package and those that span packages."""
-    install(session, packages=PACKAGES, groups=TEST_GROUPS)
-    session.run("pytest", *PARALLEL, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    run_tests(session)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the tests that take minutes each, which the session tests leaves out."""
-    install(session, packages=PACKAGES, groups=TEST_GROUPS)
-    session.run("pytest", "-m", "slow", *PARALLEL, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    run_tests(session, "-m", "slow")
 
 
 @nox.session
@@ -139,6 +134,14 @@ def release(session: nox.Session) -> None:
     session.run("python", "-m", "tools.set_version", *session.posargs)
     session.run("python", "-m", "tools.families")
     session.run("python", "-m", "tools.changelog", "--yes")
+
+
+def run_tests(session: nox.Session, *options: str) -> None:
+    """Install everything, and run tests in as many processes as there are cores."""
+    install(session, packages=PACKAGES, groups=TEST_GROUPS)
+    parallel = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
+    # With one thread a process: else the threads of all processes wait for each other.
+    session.run("pytest", *options, *parallel, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 def install_data(session: nox.Session) -> None:

@@ -13,10 +13,11 @@ import torch
 from torch.utils import _pytree as pytree
 
 from physicsnemo import Module
+from physicsnemo.testing import noise
 from tools.bench import startup
 from tools.bench import transforms as transforms_bench
 from tools.bench.__main__ import main
-from tools.bench.cases import CASES, FNO, QUICK, BenchCase, noise
+from tools.bench.cases import CASES, FNO, QUICK, BenchCase
 from tools.bench.measure import _watch_memory
 from tools.bench.plain import PlainFNO
 from tools.bench.variants import (

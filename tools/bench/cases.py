@@ -11,7 +11,7 @@ from torch.optim import Adam, Optimizer
 
 from physicsnemo import Module
 from physicsnemo.models.gnn_layers import Graph
-from physicsnemo.testing.case import Case
+from physicsnemo.testing.case import Case, noise
 from tools.bench.plain import PlainFNO
 from tools.bench.plain_graphs import PlainMeshGraphNet
 from tools.bench.unet import UNet
@@ -36,11 +36,6 @@ class BenchCase(Case):
 
     optimizer: Callable[[Iterable[Tensor]], Optimizer] = _fused_adam
     plain: Callable[[Any], Module] | None = None
-
-
-def noise(*shape: int) -> Callable[[], tuple[Tensor]]:
-    """Return a function that makes one input of a shape, the same one each time."""
-    return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
 
 
 def in_noise(batch: int, channels: int, size: int) -> Callable[[], tuple[Any, ...]]:

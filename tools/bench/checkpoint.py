@@ -8,9 +8,6 @@ table with ratios; ``--json FILE`` also writes one.
 import argparse
 import json
 import os
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +17,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from tools.bench.alone import peak_bytes, printed_by
 
 WIDTH = 2048
 LAYER_BYTES = 4 * WIDTH * WIDTH
@@ -83,16 +82,12 @@ def measure(name: str, folder: Path, megabytes: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     run = ACTIONS[name](folder, megabytes)
-    before = _peak()
+    before = peak_bytes()
     start = time.perf_counter()
     result = run()
     seconds = time.perf_counter() - start
     del result
-    return {"seconds": seconds, "megabytes": (_peak() - before) / 1e6}
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    return {"seconds": seconds, "megabytes": (peak_bytes() - before) / 1e6}
 
 
 def main() -> None:
@@ -115,9 +110,8 @@ def main() -> None:
 
 
 def _runs(name: str, folder: str, megabytes: int, runs: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "tools.bench.checkpoint", "--one", name]
-    command += ["--folder", folder, "--megabytes", str(megabytes)]
-    found = [json.loads(subprocess.check_output(command, text=True)) for _ in range(runs)]
+    one = ("--one", name, "--folder", folder, "--megabytes", str(megabytes))
+    found = [printed_by("tools.bench.checkpoint", *one) for _ in range(runs)]
     return {key: median(result[key] for result in found) for key in found[0]}
 
 

@@ -7,18 +7,14 @@ of what the process held rose above where it was before.
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from tools.bench.alone import peak_bytes, printed_by
 from tools.bench.report import duration, provenance, show, write_json
-
-SCALE = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, to bytes
 
 
 @dataclass(frozen=True)
@@ -78,9 +74,10 @@ def build(level: int, grid: Sequence[int], numerics: str) -> dict[str, float]:
 
     import_module("scipy.spatial")  # which is no part of the time
     torch.set_num_threads(1)
-    before, start, cpu = _peak(), time.perf_counter(), time.process_time()
+    before, start, cpu = peak_bytes(), time.perf_counter(), time.process_time()
     built = build_graphs(level, grid, numerics=numerics)
-    seconds, cpu_seconds, peak = time.perf_counter() - start, time.process_time() - cpu, _peak()
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu
+    peak = peak_bytes()
     storages = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
         for tensor in pytree.tree_leaves(list(vars(built).values()))
@@ -97,14 +94,9 @@ def build(level: int, grid: Sequence[int], numerics: str) -> dict[str, float]:
     }
 
 
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * SCALE
-
-
 def _in_process(level: int, grid: Sequence[int], numerics: str) -> Build:
-    command = [sys.executable, "-m", "tools.bench.graphs", "--one", str(level)]
-    command += ["--grid", *map(str, grid), "--numerics", numerics]
-    return Build(**json.loads(subprocess.check_output(command, text=True)))
+    one = ("--one", str(level), "--grid", *map(str, grid), "--numerics", numerics)
+    return Build(**printed_by("tools.bench.graphs", *one))
 
 
 def _show(results: Sequence[Build], grid: Sequence[int]) -> None:

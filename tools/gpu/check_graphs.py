@@ -10,12 +10,11 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
-from torch.utils import _pytree as pytree
 
 from physicsnemo import Module
 from physicsnemo.models.gnn_layers import Graph, as_graph
@@ -25,7 +24,7 @@ from physicsnemo.utils import StaticCaptureTraining
 from tools.bench.cases import MESH, on_triangles
 from tools.cases import all_cases
 from tools.gpu.capture_common import log, require
-from tools.gpu.checking import run
+from tools.gpu.checking import gradients, on_gpu, require_same_bits, run, to_gpu
 
 Checks = Iterator[tuple[str, Callable[[], None]]]
 WARMUP = 3
@@ -53,33 +52,21 @@ def _large() -> Case:
     return Case("large", "MeshGraphNet", MESH | aggregation, on_triangles(50, 60, 11, 3))
 
 
-def _gradients(model: Module, inputs: Any, dtype: torch.dtype) -> list[Tensor]:
-    model.zero_grad()
-    with torch.autocast("cuda", dtype, enabled=dtype is not torch.float32):
-        output = model(*inputs)
-    output.float().square().mean().backward()
-    return [output.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)]
-
-
 def _repeat(case: Case, dtype: torch.dtype) -> None:
-    model, inputs = _on_gpu(case)
-    first = _gradients(model, inputs, dtype)
-    for _ in range(5):
-        for one, other in zip(first, _gradients(model, inputs, dtype), strict=True):
-            require(torch.equal(one, other), "the results of two calls differ")
+    model, inputs = on_gpu(case)
+    require_same_bits(model, model, inputs, dtype)
 
 
 def _compile(case: Case) -> None:
-    model, inputs = _on_gpu(case)
-    expected = _gradients(model, inputs, torch.float32)
-    compiled = cast(Module, torch.compile(model, fullgraph=True))
-    got = _gradients(compiled, inputs, torch.float32)
+    model, inputs = on_gpu(case)
+    expected = gradients(model, model, inputs, torch.float32)
+    got = gradients(torch.compile(model, fullgraph=True), model, inputs, torch.float32)
     for one, other in zip(expected, got, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)
 
 
 def _capture(kind: Callable[[Graph], Graph], compiled: bool) -> None:
-    nodes, edges, graph = _move(on_triangles(20, 30, 11, 3)())
+    nodes, edges, graph = to_gpu(on_triangles(20, 30, 11, 3)())
     graph = kind(graph)
     losses = []
     for capture in (False, True):
@@ -120,7 +107,7 @@ def _pyg(graph: Graph) -> Graph:
 def _adapt_once() -> None:
     from torch_geometric.data import Data
 
-    graph = _move(on_triangles(20, 30, 11, 3)()[2])
+    graph = to_gpu(on_triangles(20, 30, 11, 3)()[2])
     data = Data(edge_index=graph.edge_index, num_nodes=graph.num_nodes)
     first = as_graph(data)
     torch.cuda.set_sync_debug_mode("error")
@@ -144,26 +131,17 @@ def _refuse_other_device() -> None:
 
 
 def _segments() -> None:
-    _, inputs = _on_gpu(_large())
-    gradients, peaks = [], []
+    _, inputs = on_gpu(_large())
+    found, peaks = [], []
     for segments in (0, 5):
         torch.manual_seed(0)
         model = MeshGraphNet(**MESH, num_processor_checkpoint_segments=segments).cuda()
         torch.cuda.reset_peak_memory_stats()
-        gradients.append(_gradients(model, inputs, torch.float32))
+        found.append(gradients(model, model, inputs, torch.float32))
         peaks.append(torch.cuda.max_memory_allocated())
-    for one, other in zip(*gradients, strict=True):
+    for one, other in zip(*found, strict=True):
         require(torch.equal(one, other), "gradients differ")
     require(peaks[1] < 0.6 * peaks[0], f"{peaks[1]} bytes at peak instead of {peaks[0]}")
-
-
-def _on_gpu(case: Case) -> tuple[Module, Any]:
-    torch.manual_seed(0)
-    return case.build().cuda(), _move(case.inputs())
-
-
-def _move(inputs: Any) -> Any:
-    return pytree.tree_map_only(Tensor, Tensor.cuda, inputs)
 
 
 if __name__ == "__main__":

@@ -9,20 +9,17 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from torch.utils import _pytree as pytree
 
-from physicsnemo import Module
 from physicsnemo.models.pangu import Pangu
 from physicsnemo.models.window_layers.attention import flex_with_bias
 from physicsnemo.testing import Case
 from tools.cases import all_cases
 from tools.gpu.capture_common import require
-from tools.gpu.checking import run
+from tools.gpu.checking import gradients, on_gpu, require_same_bits, run
 
 Checks = Iterator[tuple[str, Callable[[], None]]]
 REPEATABLE = ("DLWP", "HEALPixUNet", "HEALPixRecUNet", "GraphCastNet")
@@ -66,8 +63,10 @@ def _compile_pangu(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     model = Pangu(img_size=(45, 90), embed_dim=96).cuda().eval()
     inputs = (torch.randn(1, 72, 45, 90, device="cuda"),)
-    expected = _gradients(model, model, inputs, torch.float32)
-    got = _gradients(model, torch.compile(model, fullgraph=True), inputs, dtype)
+    # Scaled, so that gradients are within the range of half precision.
+    expected = gradients(model, model, inputs, torch.float32, scale=100)
+    compiled = torch.compile(model, fullgraph=True)
+    got = gradients(compiled, model, inputs, dtype, scale=100)
     tolerance = 1e-3 if dtype is torch.float32 else 1e-2
     for one, other in zip(expected, got, strict=True):
         difference = (one - other).norm() / one.norm()
@@ -75,28 +74,9 @@ def _compile_pangu(dtype: torch.dtype) -> None:
 
 
 def _repeat(case: Case) -> None:
-    torch.manual_seed(0)
-    model = case.build().cuda()
-    inputs = pytree.tree_map_only(Tensor, Tensor.cuda, case.inputs())
+    model, inputs = on_gpu(case)
     for function in (model, torch.compile(model, fullgraph=True)):
-        first = _gradients(model, function, inputs, torch.float32)
-        for _ in range(5):
-            again = _gradients(model, function, inputs, torch.float32)
-            for one, other in zip(first, again, strict=True):
-                require(torch.equal(one, other), "the results of two calls differ")
-
-
-def _gradients(
-    model: Module, function: Callable[..., Any], inputs: tuple[Any, ...], dtype: torch.dtype
-) -> list[Tensor]:
-    """Return the outputs and the gradients of a loss of them."""
-    model.zero_grad()
-    with torch.autocast("cuda", dtype, enabled=dtype is not torch.float32):
-        outputs = pytree.tree_leaves(function(*inputs))
-    # Scaled, so that gradients are within the range of half precision.
-    torch.stack([output.float().square().mean() for output in outputs]).sum().mul(100).backward()
-    gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    return [*(output.detach() for output in outputs), *gradients]
+        require_same_bits(function, model, inputs, torch.float32)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,12 @@
 
 import torch
 
-from physicsnemo.testing import Case
+from physicsnemo.testing import Case, noise
 
 
-def field(*shape: int):
-    """Return a function that draws the same input each time."""
-    return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
-
-
-def modulated(field, *shape: int):
+def modulated(fields, *shape: int):
     """Return a function that draws the same input and modulation, from 0 to 1, each time."""
-    return lambda: (*field(), torch.rand(shape, generator=torch.Generator().manual_seed(1)))
+    return lambda: (*fields(), torch.rand(shape, generator=torch.Generator().manual_seed(1)))
 
 
 SMALL = {
@@ -32,13 +27,13 @@ SQUARE = {"inp_shape": [16, 16], "patch_size": [4, 4]}
 OBLONG = {"inp_shape": [14, 27], "patch_size": [2, 3], "hard_thresholding_fraction": 0.7}
 TOKENS = {"in_channels": 2, "out_channels": 3, "embed_dim": 12, "depth": 2, "num_blocks": 3}
 MODULATED = TOKENS | {"mod_dim": 8}
-IN_SQUARE, IN_OBLONG = field(2, 2, 16, 16), field(2, 2, 14, 27)
+IN_SQUARE, IN_OBLONG = noise(2, 2, 16, 16), noise(2, 2, 14, 27)
 
 CASES = [
-    Case("1d", "FNO", SMALL | {"dimension": 1}, field(2, 2, 15)),
-    Case("1d_circular", "FNO", SMALL | CIRCULAR | {"dimension": 1}, field(2, 2, 8)),
-    Case("2d", "FNO", SMALL | {"dimension": 2}, field(2, 2, 8, 13)),
-    Case("2d_periodic", "FNO", SMALL | PERIODIC | {"dimension": 2}, field(2, 2, 9, 8)),
+    Case("1d", "FNO", SMALL | {"dimension": 1}, noise(2, 2, 15)),
+    Case("1d_circular", "FNO", SMALL | CIRCULAR | {"dimension": 1}, noise(2, 2, 8)),
+    Case("2d", "FNO", SMALL | {"dimension": 2}, noise(2, 2, 8, 13)),
+    Case("2d_periodic", "FNO", SMALL | PERIODIC | {"dimension": 2}, noise(2, 2, 9, 8)),
     Case(
         "2d_reflect_prelu",
         "FNO",
@@ -52,9 +47,9 @@ CASES = [
             "decoder_layers": 2,
             "decoder_activation_fn": "tanh",
         },
-        field(2, 2, 7, 5),
+        noise(2, 2, 7, 5),
     ),
-    Case("3d", "FNO", SMALL | {"dimension": 3}, field(2, 2, 5, 6, 4)),
+    Case("3d", "FNO", SMALL | {"dimension": 3}, noise(2, 2, 5, 6, 4)),
     Case(
         "3d_replicate",
         "FNO",
@@ -66,14 +61,14 @@ CASES = [
             "padding_type": "replicate",
             "activation_fn": "tanh",
         },
-        field(1, 2, 3, 4, 5),
+        noise(1, 2, 3, 4, 5),
     ),
-    Case("4d", "FNO", SMALL | {"dimension": 4, "num_fno_modes": 2}, field(2, 2, 3, 4, 3, 5)),
+    Case("4d", "FNO", SMALL | {"dimension": 4, "num_fno_modes": 2}, noise(2, 2, 3, 4, 3, 5)),
     Case(
         "4d_periodic",
         "FNO",
         SMALL | PERIODIC | {"dimension": 4, "num_fno_modes": [1, 2, 2, 1]},
-        field(1, 2, 3, 4, 4, 3),
+        noise(1, 2, 3, 4, 4, 3),
     ),
     Case("square", "AFNO", TOKENS | SQUARE, IN_SQUARE),
     Case("oblong", "AFNO", TOKENS | OBLONG | {"drop_rate": 0.1}, IN_OBLONG),

@@ -1,21 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Examples of FullyConnected, for tests and benchmarks."""
 
-import torch
-
-from physicsnemo.testing import Case
-
-
-def points(*shape: int):
-    """Return a function that draws the same input each time."""
-    return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
-
+from physicsnemo.testing import Case, noise
 
 SMALL = {"in_features": 5, "layer_size": 16, "out_features": 3, "num_layers": 3}
 
 CASES = [
-    Case("plain", "FullyConnected", SMALL, points(7, 5)),
-    Case("no_hidden_layer", "FullyConnected", SMALL | {"num_layers": 0}, points(7, 16)),
+    Case("plain", "FullyConnected", SMALL, noise(7, 5)),
+    Case("no_hidden_layer", "FullyConnected", SMALL | {"num_layers": 0}, noise(7, 16)),
     Case(
         "skip_adaptive",
         "FullyConnected",
@@ -26,8 +18,8 @@ CASES = [
             "skip_connections": True,
             "adaptive_activations": True,
         },
-        points(2, 3, 5),
+        noise(2, 3, 5),
     ),
-    Case("weight_norm", "FullyConnected", SMALL | {"weight_norm": True}, points(7, 5)),
-    Case("weight_fact", "FullyConnected", SMALL | {"weight_fact": True}, points(7, 5)),
+    Case("weight_norm", "FullyConnected", SMALL | {"weight_norm": True}, noise(7, 5)),
+    Case("weight_fact", "FullyConnected", SMALL | {"weight_fact": True}, noise(7, 5)),
 ]

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Examples of both models, for tests and benchmarks: odd and non-square grids, few time steps."""
 
-import torch
-
-from physicsnemo.testing import Case
+from physicsnemo.testing import Case, noise
 
 SMALL = {
     "input_channels": 2,
@@ -15,20 +13,15 @@ DEEP = SMALL | {"nr_residual_blocks": 2, "nr_downsamples": 3, "activation_fn": "
 VOLUME = SMALL | {"dimension": 3}
 
 
-def field(*shape: int):
-    """Return a function that draws the same input each time."""
-    return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
-
-
 CASES = [
-    Case("2d", "One2ManyRNN", SMALL, field(2, 2, 1, 5, 8)),
-    Case("deep", "One2ManyRNN", DEEP, field(2, 2, 1, 7, 10)),
-    Case("one_grid", "One2ManyRNN", SMALL | {"nr_downsamples": 1}, field(2, 2, 4, 5, 6)),
-    Case("3d", "One2ManyRNN", VOLUME, field(2, 2, 1, 5, 4, 6)),
-    Case("reference", "One2ManyRNN", SMALL | {"numerics": "reference-1.2"}, field(2, 2, 1, 5, 8)),
-    Case("2d", "Seq2SeqRNN", SMALL, field(2, 2, 2, 5, 8)),
-    Case("deep", "Seq2SeqRNN", DEEP, field(2, 2, 2, 7, 10)),
-    Case("one_step", "Seq2SeqRNN", SMALL | {"nr_tsteps": 1}, field(2, 2, 1, 6, 5)),
-    Case("3d", "Seq2SeqRNN", VOLUME, field(2, 2, 2, 5, 4, 6)),
-    Case("reference", "Seq2SeqRNN", SMALL | {"numerics": "reference-2.1"}, field(2, 2, 2, 5, 8)),
+    Case("2d", "One2ManyRNN", SMALL, noise(2, 2, 1, 5, 8)),
+    Case("deep", "One2ManyRNN", DEEP, noise(2, 2, 1, 7, 10)),
+    Case("one_grid", "One2ManyRNN", SMALL | {"nr_downsamples": 1}, noise(2, 2, 4, 5, 6)),
+    Case("3d", "One2ManyRNN", VOLUME, noise(2, 2, 1, 5, 4, 6)),
+    Case("reference", "One2ManyRNN", SMALL | {"numerics": "reference-1.2"}, noise(2, 2, 1, 5, 8)),
+    Case("2d", "Seq2SeqRNN", SMALL, noise(2, 2, 2, 5, 8)),
+    Case("deep", "Seq2SeqRNN", DEEP, noise(2, 2, 2, 7, 10)),
+    Case("one_step", "Seq2SeqRNN", SMALL | {"nr_tsteps": 1}, noise(2, 2, 1, 6, 5)),
+    Case("3d", "Seq2SeqRNN", VOLUME, noise(2, 2, 2, 5, 4, 6)),
+    Case("reference", "Seq2SeqRNN", SMALL | {"numerics": "reference-2.1"}, noise(2, 2, 2, 5, 8)),
 ]

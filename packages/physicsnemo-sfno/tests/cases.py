@@ -1,21 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Examples of SFNO, for tests and benchmarks: every grid, operator and embedding, odd sizes."""
 
-import torch
-
-from physicsnemo.testing import Case
-
-
-def field(*shape: int):
-    """Return a function that draws the same input each time."""
-    return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
-
+from physicsnemo.testing import Case, noise
 
 SMALL = {"inp_chans": 3, "out_chans": 2, "embed_dim": 6, "num_layers": 2, "scale_factor": 2}
 
 CASES = [
     Case(
-        "small", "SFNO", SMALL | {"inp_shape": [17, 32], "out_shape": [17, 32]}, field(2, 3, 17, 32)
+        "small", "SFNO", SMALL | {"inp_shape": [17, 32], "out_shape": [17, 32]}, noise(2, 3, 17, 32)
     ),
     Case(
         "diagonal",
@@ -33,7 +25,7 @@ CASES = [
             "pos_embed": "frequency",
             "path_drop_rate": 0.5,
         },
-        field(2, 3, 12, 21),
+        noise(2, 3, 12, 21),
     ),
     Case(
         "other_grid",
@@ -52,7 +44,7 @@ CASES = [
             "pos_drop_rate": 0.1,
             "mlp_drop_rate": 0.1,
         },
-        field(2, 3, 19, 36),
+        noise(2, 3, 19, 36),
     ),
     Case(
         "without_skip",
@@ -64,6 +56,6 @@ CASES = [
             "sht_grid_type": "equiangular",
             "big_skip": False,
         },
-        field(2, 3, 9, 16),
+        noise(2, 3, 9, 16),
     ),
 ]

@@ -1,15 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Examples of FengWu: odd latitudes, grids that windows do not fill, and any number of levels."""
 
-import torch
-
-from physicsnemo.testing import Case
-
-
-def field(*shape: int):
-    """Return a function that draws the same input each time."""
-    return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
-
+from physicsnemo.testing import Case, noise
 
 # 3 by 6 points and at half the resolution 2 by 3, of which windows cover 2 by 4.
 ODD = {
@@ -22,6 +14,6 @@ ODD = {
 }
 
 CASES = [
-    Case("odd", "Fengwu", ODD, field(2, 14, 11, 24)),
-    Case("reference", "Fengwu", ODD | {"numerics": "reference-1.2"}, field(1, 14, 11, 24)),
+    Case("odd", "Fengwu", ODD, noise(2, 14, 11, 24)),
+    Case("reference", "Fengwu", ODD | {"numerics": "reference-1.2"}, noise(1, 14, 11, 24)),
 ]

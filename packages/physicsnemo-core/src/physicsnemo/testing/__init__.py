@@ -24,6 +24,7 @@ __all__ = [
     "check_flag",
     "check_reference_case",
     "conformance_test",
+    "noise",
     "provable_flags",
     "run_checks",
 ]
@@ -38,6 +39,7 @@ __getattr__, __dir__ = lazy_exports(
         "check_flag": "physicsnemo.testing.flags",
         "check_reference_case": "physicsnemo.testing.reference",
         "conformance_test": "physicsnemo.testing.conformance",
+        "noise": "physicsnemo.testing.case",
         "provable_flags": "physicsnemo.testing.flags",
         "run_checks": "physicsnemo.testing.conformance",
     },

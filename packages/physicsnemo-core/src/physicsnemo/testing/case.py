@@ -65,3 +65,28 @@ class Case:
     def __str__(self) -> str:
         """Return ``<model>-<id>``, for test names."""
         return f"{self.model if isinstance(self.model, str) else self.model.__name__}-{self.id}"
+
+
+def noise(*shape: int) -> Callable[[], tuple[torch.Tensor]]:
+    """Return a function that makes one input of a shape, the same one each time.
+
+    It serves as ``inputs`` of a :class:`Case`.
+
+    Parameters
+    ----------
+    shape
+        Sizes of the input's axes.
+
+    Returns
+    -------
+    A function of no arguments, which returns a tuple of one tensor of this shape: standard normal
+    numbers, on the CPU. The global generator is left alone.
+
+    Examples
+    --------
+    >>> from physicsnemo.testing import noise
+    >>> make = noise(4, 3)
+    >>> make()[0].shape, make()[0].equal(make()[0])
+    (torch.Size([4, 3]), True)
+    """
+    return lambda: (torch.randn(shape, generator=torch.Generator().manual_seed(0)),)
