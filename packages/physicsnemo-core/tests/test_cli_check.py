@@ -115,6 +115,15 @@ def test_cases(physicsnemo, cases):
     assert physicsnemo("check", "Other", "--cases", cases, "--quick").exit_code == 0
 
 
+def test_exceptions_are_shown_with_their_reasons(physicsnemo, cases):
+    excepted = '"idle": True}, inputs, exceptions={"gradients": "is for later"})'
+    cases.write_text(CASES.replace('"idle": True}, inputs)', excepted))
+    result = physicsnemo("check", "Waves", "--cases", cases, "--quick")
+    assert result.exit_code == 0
+    (line,) = [it for it in result.stdout.splitlines() if "excepted" in it]
+    assert line.rstrip().split(maxsplit=2) == ["gradients", "excepted", "is for later"]
+
+
 def test_file_without_cases_of_the_model(physicsnemo, cases):
     cases.write_text(CASES.replace('"Other"', '"Waves"'))
     result = physicsnemo("check", "Other", "--cases", cases)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from physicsnemo import ModelMetaData, Module
-from physicsnemo.testing import Case, check_compile, conformance_test, run_checks
+from physicsnemo.testing import Case, check_compile, conformance_test, noise, run_checks
 from physicsnemo.testing._proofs import PROOFS
 
 
@@ -79,6 +79,53 @@ def test_dead_parameters_are_exact(dead, message):
 def test_batches_are_compared_only_where_declared():
     assert outcomes(case_of())["batch"] == "passed"
     assert "batch" not in outcomes(case_of(batched=False))
+
+
+class KeepsFunction(Scale):
+    """A model that cannot be pickled."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.function = lambda x: x
+
+
+def excepting(model=KeepsFunction, **exceptions) -> Case:
+    dead = {"idle": "a test needs it"}
+    return Case("plain", model, {"size": 3}, noise(4, 3), dead=dead, exceptions=exceptions)
+
+
+test_excepted = conformance_test([excepting(pickle="a function is kept")], thorough=[])
+
+
+def test_an_exception_is_reported_with_its_reason():
+    results = {it.check: it for it in run_checks(excepting(pickle="is kept"), expensive=False)}
+    assert str(results.pop("pickle")) == "excepted pickle: is kept"
+    assert {result.outcome for result in results.values()} == {"passed", "unproven"}
+
+
+def test_an_exception_whose_check_passes_is_a_failure():
+    found = {it.check: it for it in run_checks(excepting(Scale, pickle="kept"), expensive=False)}
+    assert str(found["pickle"]) == (
+        "failed   pickle: AssertionError: passes; delete the exception: kept"
+    )
+    (mark,) = conformance_test([excepting(Scale, pickle="kept")], devices=["cpu"]).pytestmark
+    (item,) = (item for item in mark.args[1] if item.values[1].name == "pickle")
+    assert [it.kwargs for it in item.marks] == [{"reason": "kept", "strict": True}]
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "message"),
+    [
+        ({"pickles": "is kept"}, r"Scale-plain excepts \['pickles'\], .* checkpoint, .*, pickle, "),
+        ({"pickle": ""}, r"Scale-plain excepts \['pickle'\] without a reason"),
+    ],
+)
+def test_exceptions_that_mean_nothing(exceptions, message):
+    case = excepting(Scale, **exceptions)
+    with pytest.raises(ValueError, match=message):
+        conformance_test([case])
+    with pytest.raises(ValueError, match=message):
+        run_checks(case)
 
 
 def test_model_among_the_arguments():

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 _WITHOUT_TERMINAL = 10_000  # columns: whoever reads a pipe wants whole lines
-_STYLES = {"passed": "green", "failed": "bold red", "unproven": "yellow"}
+_STYLES = {
+    "passed": "green",
+    "failed": "bold red",
+    "excepted": "yellow",
+    "unproven": "yellow",
+}
 _brief = reprlib.Repr()
 _brief.maxlevel, _brief.maxstring, _brief.maxother = 4, 120, 120
 _brief.maxlist = _brief.maxdict = 12

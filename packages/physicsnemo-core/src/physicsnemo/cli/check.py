@@ -53,8 +53,8 @@ def check_model(
 
     Tries all that physicsnemo.testing expects of models: that it is saved and rebuilt, copied,
     differentiated, compiled, and what its metadata claims. Show the model at work by --input and
-    --args, or by --cases where inputs are more than random numbers, or where the first axis does
-    not count independent samples.
+    --args, or by --cases where inputs are more than random numbers, where the first axis does not
+    count independent samples, or where checks are excepted for a reason.
     """
     if bool(path) == bool(shapes):
         raise click.UsageError("give either --input (and --args), or --cases")
@@ -116,6 +116,8 @@ def _cases_in(path: Path, name: str) -> "list[Case]":
 
 
 def _reason(result: "Result") -> str:
+    if result.outcome == "excepted":
+        return result.reason or ""
     if result.error is None:
         return ""
     kind = f"{type(result.error).__name__}: " if result.outcome == "failed" else ""

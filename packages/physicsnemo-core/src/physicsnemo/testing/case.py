@@ -32,6 +32,9 @@ class Case:
         none.
     batched
         Whether the first axis of every input and output tensor counts independent samples.
+    exceptions
+        Checks that the model cannot pass, by name, such as ``pickle`` or ``meta_device``, each with
+        the reason; by default none. They are tried all the same, and one that passes is a failure.
 
     Examples
     --------
@@ -48,6 +51,7 @@ class Case:
     inputs: Callable[[], tuple[Any, ...]]
     dead: Mapping[str, str] = field(default_factory=dict)
     batched: bool = True
+    exceptions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model_class(self) -> type[Module]:

@@ -13,7 +13,8 @@ from physicsnemo.testing.case import Case
 from physicsnemo.testing.checks import CHECKS, CONSTRUCTION, Check
 from physicsnemo.testing.flags import can_prove, claimed_flags, flag_check
 
-Outcome = Literal["passed", "failed", "unproven"]
+Outcome = Literal["passed", "failed", "excepted", "unproven"]
+Plan = Iterator[tuple[Check, torch.device]]
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,15 @@ class Result:
     description
         The property that it tries, in words.
     outcome
-        ``passed``, ``failed``, or ``unproven``: a flag of the metadata that the device at hand
-        cannot prove, such as ``cuda_graphs`` on a CPU.
+        ``passed``; ``failed``; ``excepted``, which is to fail as the case declares; or
+        ``unproven``: a flag of the metadata that the device at hand cannot prove, such as
+        ``cuda_graphs`` on a CPU.
     seconds
         How long it took.
     error
         What was raised, unless it passed.
+    reason
+        Why the case excepts the check, if it does.
     """
 
     check: str
@@ -40,11 +44,13 @@ class Result:
     outcome: Outcome
     seconds: float = 0.0
     error: Exception | None = None
+    reason: str | None = None
 
     def __str__(self) -> str:
-        """Return one line, with the error's first if there is one."""
-        reason = f": {type(self.error).__name__}: {self.error}" if self.error else ""
-        return f"{self.outcome:8} {self.check}{reason.partition(chr(10))[0]}"
+        """Return one line, with why it did not pass, unless it did."""
+        why = f"{type(self.error).__name__}: {self.error}" if self.error else ""
+        why = self.reason if self.outcome == "excepted" and self.reason else why
+        return f"{self.outcome:8} {self.check}{': ' if why else ''}{why.partition(chr(10))[0]}"
 
 
 def run_checks(
@@ -64,6 +70,11 @@ def run_checks(
     Returns
     -------
     One result a check; of a model that cannot be built or called, the result of that alone.
+
+    Raises
+    ------
+    ValueError
+        If the case excepts a check that there is not.
 
     Examples
     --------
@@ -91,8 +102,9 @@ def conformance_test(
     """Make a pytest test of all that is expected of models, one item a case and check.
 
     One line in a test file is enough; its name must begin with ``test_``. An item that fails says
-    which property does not hold and what to do about it. A flag of the metadata that no device at
-    hand can prove has no item; :func:`run_checks` reports it.
+    which property does not hold and what to do about it. Checks that a case excepts are expected to
+    fail, as by ``pytest.mark.xfail`` with its reason, strictly. A flag of the metadata that no
+    device at hand can prove has no item; :func:`run_checks` reports it.
 
     Parameters
     ----------
@@ -107,6 +119,11 @@ def conformance_test(
     Returns
     -------
     A parametrized test function.
+
+    Raises
+    ------
+    ValueError
+        If a case excepts a check that there is not.
 
     Examples
     --------
@@ -126,7 +143,10 @@ def conformance_test(
                 if check.name in PROOFS and not can_prove(check.name, device):
                     continue
                 suffix = "" if len(targets) == 1 else f"-{device}"
-                yield pytest.param(case, check, device, id=f"{case}-{check.name}{suffix}")
+                reason = case.exceptions.get(check.name)
+                marks = pytest.mark.xfail(reason=reason, strict=True) if reason else ()
+                identity = f"{case}-{check.name}{suffix}"
+                yield pytest.param(case, check, device, id=identity, marks=marks)
 
     @pytest.mark.parametrize(("case", "check", "device"), list(items()))
     def test(case: Case, check: Check, device: torch.device) -> None:
@@ -145,10 +165,9 @@ def _is_thorough(case: Case, cases: Sequence[Case], thorough: Collection[str] | 
     return case is next(other for other in cases if other.model == case.model)
 
 
-def _plan(
-    case: Case, devices: Sequence[torch.device], expensive: bool
-) -> Iterator[tuple[Check, torch.device]]:
+def _plan(case: Case, devices: Sequence[torch.device], expensive: bool) -> Plan:
     """Yield what to try where, the construction first."""
+    _require_known(case)
     yield from ((CONSTRUCTION, device) for device in devices)
     try:
         claimed = claimed_flags(case)
@@ -163,15 +182,32 @@ def _plan(
             yield check, device
 
 
+def _require_known(case: Case) -> None:
+    """Raise ``ValueError`` for exceptions from what is no check, or without a reason."""
+    names = [check.name for check in CHECKS] + list(PROOFS)
+    if unknown := sorted(case.exceptions.keys() - set(names)):
+        raise ValueError(f"{case} excepts {unknown}, but the checks are {', '.join(names)}")
+    if bare := [name for name, reason in case.exceptions.items() if not reason]:
+        raise ValueError(f"{case} excepts {bare} without a reason; say why the check cannot pass")
+
+
 def _try(check: Check, device: torch.device, case: Case) -> Result:
     start = time.perf_counter()
-    outcome: Outcome = "passed"
-    error: Exception | None = None
+    outcome, error = _outcome(check, device, case)
+    seconds = time.perf_counter() - start
+    reason = case.exceptions.get(check.name)
+    if reason and outcome == "failed":
+        outcome = "excepted"
+    elif reason and outcome == "passed":
+        outcome, error = "failed", AssertionError(f"passes; delete the exception: {reason}")
+    return Result(check.name, check.description, outcome, seconds, error, reason)
+
+
+def _outcome(check: Check, device: torch.device, case: Case) -> tuple[Outcome, Exception | None]:
     try:
         check(case, device)
     except UnprovenError as reason:
-        outcome, error = "unproven", reason
+        return "unproven", reason
     except Exception as failure:  # a failed check is a result, whatever the model raised
-        outcome, error = "failed", failure
-    seconds = time.perf_counter() - start
-    return Result(check.name, check.description, outcome, seconds, error)
+        return "failed", failure
+    return "passed", None
