@@ -9,9 +9,11 @@ so that the reference implementation reads it; a value that no release implies s
 """
 
 import inspect
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from physicsnemo.core.releases import order
+from physicsnemo.models.history import Implied
 
 if TYPE_CHECKING:
     from physicsnemo.core.arguments import Record
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
 
 
 def implied_arguments(model_class: "type[Module]", release: Any) -> dict[str, Any]:
+    """Return the values of arguments that a file means where it does not state them.
+
+    Takes what :func:`implied` does.
+    """
+    return {name: it.value for name, it in implied(model_class, release).items()}
+
+
+def implied(model_class: "type[Module]", release: Any) -> dict[str, Implied]:
     """Return the arguments that a file means where it does not state them.
 
     Parameters
@@ -29,12 +39,16 @@ def implied_arguments(model_class: "type[Module]", release: Any) -> dict[str, An
         ``physicsnemo_version`` of the file's metadata; what is missing or no version counts as the
         oldest.
     """
-    by_release = sorted(model_class._implied_args.items(), key=lambda item: _order(item[0]))
-    begun = [implied for first, implied in by_release if _order(first) <= _order(release)]
-    implied = (begun or [implied for _, implied in by_release[:1]] or [{}])[-1]
+    by_release = sorted(model_class._implied_args.items(), key=lambda item: order(item[0]))
+    begun = [meant for first, meant in by_release if order(first) <= order(release)]
+    meant = (begun or [meant for _, meant in by_release[:1]] or [{}])[-1]
     # A subclass may have a constructor without the argument.
-    names = inspect.signature(model_class.__init__).parameters if implied else {}
-    return {name: value for name, value in implied.items() if name in names}
+    names = inspect.signature(model_class.__init__).parameters if meant else {}
+    return {
+        name: value if isinstance(value, Implied) else Implied(value)
+        for name, value in meant.items()
+        if name in names
+    }
 
 
 def leave_out_implied(
@@ -60,8 +74,8 @@ def leave_out_implied(
             break
     for key, model in models.items():
         arguments = records[key]["__args__"]
-        for name, value in implied_arguments(type(model), release).items():
-            if arguments[name] == value:
+        for name, value in implied(type(model), release).items():
+            if value.means(arguments[name]):
                 del arguments[name]
                 continue
             model.logger.info(
@@ -74,10 +88,4 @@ def leave_out_implied(
 
 def _agrees(model_class: "type[Module]", record: "Record", release: str) -> bool:
     arguments = record["__args__"]
-    implied = implied_arguments(model_class, release)
-    return all(arguments[name] == value for name, value in implied.items())
-
-
-def _order(release: Any) -> tuple[int, ...]:
-    numbers = re.match(r"(\d{1,9})\.(\d{1,9})", release) if isinstance(release, str) else None
-    return tuple(map(int, numbers.groups())) if numbers else ()
+    return all(it.means(arguments[name]) for name, it in implied(model_class, release).items())

@@ -46,6 +46,8 @@ class Checkpoint:
         Content of ``args.json``: at least ``__name__``, ``__module__`` and ``__args__``.
     metadata
         Content of ``metadata.json``.
+    is_zip
+        Whether the container is a zip, not a tar.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -54,6 +56,8 @@ class Checkpoint:
         for member in MEMBERS:
             if member not in self._members:
                 raise CheckpointError(f"File '{member}' not found in checkpoint {name}")
+        file.seek(0)
+        self.is_zip = file.read(len(ZIP_SIGNATURE)) == ZIP_SIGNATURE
         self.arguments = self._read_json(ARGUMENTS)
         self.metadata = self._read_json(METADATA)
         check_records(self.arguments, f"{ARGUMENTS} in {name}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments of a file, made those of the class as it is now."""
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ def migrate(
     model_class: "type[Module]",
     arguments: dict[str, Any],
     metadata: Mapping[str, Any],
+    release: str,
     key: str,
     source: str,
 ) -> dict[str, Any]:
@@ -31,6 +33,8 @@ def migrate(
         The arguments in the file.
     metadata
         The file's metadata.
+    release
+        The release of the reference implementation that the file is like.
     key
         Under which key the model stands in the file, empty for the outermost.
     source
@@ -47,7 +51,24 @@ def migrate(
     migrated = _ask_plugins(model_class, version, arguments)
     if migrated is None:
         migrated = _ask_class(model_class, version, arguments, source)
-    return {**implied_arguments(model_class, metadata.get("physicsnemo_version")), **migrated}
+    migrated = _without_foreign(model_class, migrated, source)
+    return {**implied_arguments(model_class, release), **migrated}
+
+
+def _without_foreign(
+    model_class: "type[Module]", arguments: dict[str, Any], source: str
+) -> dict[str, Any]:
+    """Leave out arguments that only the reference implementation has, and that change nothing."""
+    names = inspect.signature(model_class.__init__).parameters
+    foreign = {it.name: it for it in model_class._argument_history if it.name not in names}
+    for name in foreign.keys() & arguments.keys():
+        known = (foreign[name].default, *foreign[name].ignored)
+        if arguments[name] not in known:
+            raise CheckpointError(
+                f"{source} holds a {model_class.__name__} with {name}={arguments[name]!r}, which "
+                f"is not known here; expected one of {', '.join(map(repr, known))}"
+            )
+    return {name: value for name, value in arguments.items() if name not in foreign}
 
 
 def _ask_plugins(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A model built anew from the arguments in a checkpoint, without its weights."""
 
+import logging
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,13 @@ from physicsnemo.core.container import Checkpoint
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.migration import migrate
 from physicsnemo.core.origins import Origin
+from physicsnemo.core.releases import inferred_release, order
 from physicsnemo.core.resolution import Trusted, resolve
 
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
+
+_LOGGER = logging.getLogger("checkpoint")
 
 
 class Blueprint:
@@ -46,8 +50,9 @@ class Blueprint:
         for key, part in records.items():
             origin = Origin.read(checkpoint.metadata, key)
             model_class = resolve(part, Module if key else asked, trusted, self.source, origin)
+            release = _release(checkpoint, model_class)
             arguments = migrate(
-                model_class, part["__args__"], checkpoint.metadata, key, self.source
+                model_class, part["__args__"], checkpoint.metadata, release, key, self.source
             )
             _override(model_class, arguments, _at(overrides, _path(key)))
             self._parts[key] = model_class, arguments
@@ -112,6 +117,22 @@ class Blueprint:
         if isinstance(value, dict):
             return {name: self._decode(item, models, unfinished) for name, item in value.items()}
         return value
+
+
+def _release(checkpoint: Checkpoint, model_class: "type[Module]") -> str:
+    """Return the release that a file claims, or that it looks like."""
+    claimed = checkpoint.metadata.get("physicsnemo_version")
+    if order(claimed):
+        return str(claimed)
+    release = inferred_release(model_class, checkpoint.outline(), checkpoint.is_zip)
+    if model_class._implied_args:
+        _LOGGER.warning(
+            "%s claims no release of nvidia-physicsnemo; by its keys and container it is read as "
+            "one of %s",
+            checkpoint.name,
+            release,
+        )
+    return release
 
 
 def construct(model_class: "type[Module]", arguments: Mapping[str, Any]) -> "Module":

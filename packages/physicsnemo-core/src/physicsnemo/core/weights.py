@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.releases import State, in_own_keys
+
+__all__ = ["State", "adopt_weights", "check_shapes", "copy_weights", "forgive_device_buffer"]
 
 _SHOWN = 10
-
-State = dict[str, torch.Tensor]
 
 
 def copy_weights(model: torch.nn.Module, state: State, strict: bool, source: str) -> None:
@@ -22,7 +23,8 @@ def copy_weights(model: torch.nn.Module, state: State, strict: bool, source: str
         If a tensor has another shape than the model's or, when ``strict``, if tensors are missing
         or unexpected. Shapes are compared before anything is copied.
     """
-    check_shapes(model, state, source)
+    state = in_own_keys(model, state, source)
+    _check_shapes(model, state, source)
     missing, unexpected = model.load_state_dict(state, strict=False)
     if strict and (missing or unexpected):
         problems = {"missing": missing, "unexpected": unexpected}
@@ -35,11 +37,12 @@ def adopt_weights(model: torch.nn.Module, state: State, strict: bool, source: st
     Modules that read a state dict in ways of their own are given copies instead. Raises what
     :func:`copy_weights` does.
     """
+    state = in_own_keys(model, state, source)
     own = model.state_dict(keep_vars=True)
     if own.keys() - _marks(own) != state.keys() - _marks(state) or _has_own_ways(model):
         copy_weights(model, state, strict, source)
         return
-    check_shapes(model, state, source)
+    _check_shapes(model, state, source)
     taken: dict[int, torch.Tensor] = {}
     for key in (key for key in own.keys() & state.keys() if own[key].numel()):
         target, tensor = own[key], state[key].detach().to(own[key].dtype)
@@ -57,6 +60,10 @@ def check_shapes(model: torch.nn.Module, state: State, source: str) -> None:
     CheckpointError
         If one differs.
     """
+    _check_shapes(model, in_own_keys(model, state, source), source)
+
+
+def _check_shapes(model: torch.nn.Module, state: State, source: str) -> None:
     own = model.state_dict()
     unequal = [
         f"{key} {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"

@@ -17,6 +17,7 @@ from physicsnemo.core.rebuilding import Blueprint, construct
 from physicsnemo.core.resolution import Trusted, resolve
 from physicsnemo.core.saving import contents
 from physicsnemo.core.weights import copy_weights, forgive_device_buffer
+from physicsnemo.models.history import Argument, Constant, Renamed
 from physicsnemo.models.meta import ModelMetaData
 
 __all__ = ["Module"]
@@ -58,9 +59,15 @@ class Module(torch.nn.Module):
     __supported_model_checkpoint_version__: ClassVar[dict[str, str]] = {}
     # Arguments that from_checkpoint(override_args=...) may replace.
     _overridable_args: ClassVar[set[str]] = set()
-    # What files mean that leave an argument out, by the release of the reference implementation
-    # from which on they mean it; see physicsnemo.core.absence.
-    _implied_args: ClassVar[dict[str, dict[str, Any]]] = {}
+    # How files differ from release to release of the reference implementation; see
+    # physicsnemo.models.history. What leaving an argument out means, by the first release where it
+    # does; arguments that come and go; where files record the class, by the first release; keys
+    # (regular expressions) that only files of a release and later ones have.
+    _implied_args: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    _argument_history: ClassVar[tuple[Argument, ...]] = ()
+    _recorded_as: ClassVar[Mapping[str, str]] = {}
+    _release_marks: ClassVar[Mapping[str, str]] = {}
+    _state_history: ClassVar[tuple[Renamed | Constant, ...]] = ()
     __jit_unused_properties__: ClassVar[list[str]] = ["device", "logger"]
 
     _args: Record

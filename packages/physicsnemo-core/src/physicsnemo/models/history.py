@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How files of a class differed from release to release of the reference implementation.
+
+Classes state it as data, and loading and saving follow it: a module by ``_state_history``, what the
+keys of its state were; a model by ``_argument_history``, which constructor arguments files hold, by
+``_implied_args``, what they mean by leaving one out, by ``_release_marks``, how a file that claims
+no release shows its age, and by ``_recorded_as``, under which name files record the class.
+Authors of plugins whose state changed may use the same, with their own releases.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Argument", "Constant", "Implied", "Renamed"]
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """Keys of a module's state that files of some releases spell otherwise.
+
+    Both spellings are read from any file, one of them at a time.
+
+    Attributes
+    ----------
+    ours
+        How the keys begin here, below the module, as in ``"fc1."``; or a whole key.
+    theirs
+        How they begin there.
+    since
+        The first release that wrote them so, None for the oldest.
+    until
+        The first release that did not any more, None where the newest does.
+    """
+
+    ours: str
+    theirs: str
+    since: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A tensor that files of some releases hold although the constructor arguments fix it.
+
+    It may be missing from any file. Where it is there and this class does not keep it in its state,
+    it must agree with the attribute of that name.
+
+    Attributes
+    ----------
+    name
+        Key of the tensor below the module, and the name of a buffer or attribute.
+    since
+        The first release that wrote it, None for the oldest.
+    until
+        The first release that did not any more, None where the newest does.
+    """
+
+    name: str
+    since: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A constructor argument that not every release knows, or that only files know.
+
+    Attributes
+    ----------
+    name
+        What it is called.
+    default
+        The value that leaving it out means.
+    since
+        The first release that knows it, None for the oldest.
+    until
+        The first release that does not any more, None where the newest does.
+    ignored
+        Further values that make no difference here, of an argument that this class does not have.
+    """
+
+    name: str
+    default: Any
+    since: str | None = None
+    until: str | None = None
+    ignored: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Implied:
+    """A value that files mean by leaving an argument out.
+
+    Attributes
+    ----------
+    value
+        The value.
+    same
+        All values that mean the same to this class.
+    """
+
+    value: Any
+    same: tuple[Any, ...] = ()
+
+    def means(self, value: Any) -> bool:
+        """Tell whether a value means the same."""
+        return value == self.value or value in self.same
