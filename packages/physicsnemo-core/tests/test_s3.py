@@ -183,3 +183,28 @@ def test_damaged_object(s3):
 def test_a_store_that_does_not_answer_is_no_empty_store(read, s3, store):
     with store.failing("GET", "HEAD"):
         read()
+
+
+@pytest.mark.parametrize("name", ["lr[8]", "lr?", "lr*", "x::lr8"])
+def test_pruning_touches_no_other_run(name, s3):
+    model = torch.nn.Linear(2, 1)
+    for step in range(2):
+        save_checkpoint("s3://models/lr8", model, epoch=step)
+    s3.pipe_file("models/x", b"theirs")
+    before = set(s3.find("models"))
+    for step in range(3):
+        save_checkpoint(f"s3://models/{name}", model, epoch=step, keep_last=1)
+    s3.invalidate_cache()
+    parts = ("Linear.0.2.pt", "checkpoint.0.2.pt", "manifest.0.2.json")
+    assert set(s3.find("models")) - before == {f"models/{name}/{part}" for part in parts}
+    assert before <= set(s3.find("models"))
+    assert s3.cat_file("models/x") == b"theirs"
+    assert load_checkpoint(f"s3://models/{name}", model) == 2
+    assert load_checkpoint("s3://models/lr8", model, epoch=0) == 0
+
+
+def test_a_file_in_a_folder_with_brackets(s3, affine):
+    affine(3, start=2.0).save("s3://models/[a]*?/model.mdlus")
+    affine(3, start=5.0).save("s3://models/axx/model.mdlus")
+    assert inspect_checkpoint("s3://models/[a]*?/model.mdlus").model.arguments["start"] == 2.0
+    assert Module.from_checkpoint("s3://models/[a]*?/model.mdlus").scale[0] == 2.0

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files on this machine and elsewhere: located by URL, fetched, read in parts, replaced whole."""
 
+import inspect
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,11 +15,17 @@ import fsspec
 
 # The extra of physicsnemo-core that installs the client of a protocol.
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
+# A single letter before a colon is a drive of Windows.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(://|::)")
 _PART = 2**15  # bytes; headers, arguments and metadata of most files fit into two
 
 
 def locate(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the file system of a path or URL, and the path there.
+
+    A URL begins with a protocol; everything else is a path on this machine, whatever is in it. Two
+    colons chain URLs, as in ``"simplecache::s3://bucket/model.mdlus"``, only behind a protocol that
+    works on top of another one, and are part of a name elsewhere.
 
     Raises
     ------
@@ -26,15 +34,42 @@ def locate(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     ValueError
         If nobody knows the protocol.
     """
+    protocol = _protocol(url)
+    if protocol is None:
+        protocol, url = "file", f"file://{url}"
     try:
-        filesystem, path = fsspec.core.url_to_fs(url)
+        client = fsspec.get_filesystem_class(protocol)
+        if _works_on_another(client):
+            filesystem, path = fsspec.core.url_to_fs(url)
+            return filesystem, path
+        return client(**client._get_kwargs_from_urls(url)), client._strip_protocol(url)
     except ImportError as error:
-        protocol = url.rpartition("::")[2].partition("://")[0]
+        wanted = _protocol(url.rpartition("::")[2]) or protocol
         hint = str(error)
-        if protocol in EXTRAS:
-            hint = f"run pip install 'physicsnemo-core[{EXTRAS[protocol]}]' ({hint})"
+        if wanted in EXTRAS:
+            hint = f"run pip install 'physicsnemo-core[{EXTRAS[wanted]}]' ({hint})"
         raise ImportError(f"{url} needs a package that cannot be imported: {hint}") from error
-    return filesystem, path
+
+
+def _protocol(url: str) -> str | None:
+    """Return the protocol that a URL begins with, None for a path on this machine."""
+    match = _SCHEME.match(url)
+    if match is None:
+        return None
+    protocol, separator = match.groups()
+    if separator == "://":
+        return protocol
+    # A folder may be called "data::run"; a chain goes on with another URL.
+    goes_on = protocol in fsspec.available_protocols() and _protocol(url[match.end() :])
+    return protocol if goes_on else None
+
+
+def _works_on_another(client: type[fsspec.AbstractFileSystem]) -> bool:
+    return any(
+        "target_protocol" in inspect.signature(base.__init__).parameters
+        for base in client.__mro__
+        if "__init__" in vars(base)
+    )
 
 
 def is_local(filesystem: fsspec.AbstractFileSystem) -> bool:
@@ -96,6 +131,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     finally:
         scratch.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def make_folders(folder: Path) -> None:
+    """Make a folder and those that it lies in, and see their names on the disk."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        sync_folder(made.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder on any file system that fsspec knows, in which files are replaced, never overwritten."""
+"""A folder on any file system that fsspec knows, in which files are replaced, never overwritten.
+
+Every name is meant literally. Only those methods of fsspec are called that take one path as it is:
+``rm`` and the like expand brackets, asterisks and question marks, whatever they find by that name.
+"""
 
 import os
 import posixpath
@@ -10,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from physicsnemo.core.container import Url
-from physicsnemo.core.files import fetched, is_local, kind, locate, sync_folder
+from physicsnemo.core.files import fetched, is_local, kind, locate, make_folders, sync_folder
 
 
 class Folder:
@@ -72,14 +76,13 @@ class Folder:
                 self._upload(Path(scratch), name)
             return
         folder = Path(self._at(name))
-        folder.mkdir(parents=True)
+        make_folders(folder)
         try:
             yield folder
         except BaseException:
             shutil.rmtree(folder)
             raise
         sync_folder(folder)
-        sync_folder(folder.parent)
 
     def move(self, names: dict[str, str]) -> None:
         """Rename files, each replacing what has its new name."""
@@ -93,9 +96,29 @@ class Folder:
             sync_folder(Path(self._path))
 
     def remove(self, name: str) -> None:
-        """Delete a file, or a folder with what is in it, if it exists."""
-        if kind(self._filesystem, self._at(name)) is not None:
-            self._filesystem.rm(self._at(name), recursive=True)
+        """Delete a file if it exists."""
+        if self._on_this_machine:
+            Path(self._at(name)).unlink(missing_ok=True)
+        elif self.has(name):
+            self._filesystem.rm_file(self._at(name))
+
+    def remove_folder(self, name: str) -> None:
+        """Delete a folder with what is in it, if it exists."""
+        if not self._on_this_machine:
+            self._remove_tree(self._at(name))
+        elif (folder := Path(self._at(name))).is_dir():
+            shutil.rmtree(folder)
+
+    def _remove_tree(self, path: str) -> None:
+        if kind(self._filesystem, path) != "directory":
+            return
+        for entry in self._filesystem.ls(path, detail=True):
+            if entry["type"] == "directory":
+                self._remove_tree(entry["name"])
+            else:
+                self._filesystem.rm_file(entry["name"])
+        if kind(self._filesystem, path) == "directory":  # where folders exist by themselves
+            self._filesystem.rmdir(path)
 
     def _at(self, name: str) -> str:
         return f"{self._path.rstrip('/')}/{name}"

@@ -132,7 +132,7 @@ class Steps:
         staging = self._staging(manifest.token)
         moves = {f"{staging}/{name}": name for name in manifest.files}
         self.folder.move({old: new for old, new in moves.items() if self.folder.has(old)})
-        self.folder.remove(staging)
+        self.folder.remove_folder(staging)
 
     def _finish_interrupted(self) -> None:
         """Complete a step whose manifest is in place, and drop files that have none."""
@@ -142,4 +142,4 @@ class Steps:
                 self._settle(manifest)
                 leftovers.remove(self._staging(manifest.token))
         for name in leftovers:
-            self.folder.remove(name)
+            self.folder.remove_folder(name)
