@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint says of a model besides its weights."""
+"""What a checkpoint holds of a model."""
 
 import json
 from typing import TYPE_CHECKING, Any
 
 import importlib_metadata
+import torch
 
 from physicsnemo.core.absence import leave_out_implied
 from physicsnemo.core.arguments import Record, encode
 from physicsnemo.core.errors import PluginError
 from physicsnemo.core.hooks import ask
 from physicsnemo.core.origins import Origin, metadata_key
+from physicsnemo.core.storable import check_storable
+from physicsnemo.core.weights import has_own_ways
 
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
@@ -40,6 +43,39 @@ def contents(model: "Module") -> tuple[Record, dict[str, Any]]:
     for plugin, contribution in ask("contribute_metadata", model=model):
         metadata |= _checked(contribution, metadata, plugin)
     return arguments, metadata
+
+
+def state_of(model: torch.nn.Module) -> dict[str, Any]:
+    """Return a model's state dict as a file is to hold it.
+
+    Values that are no tensors and that ``load_state_dict`` would not read, which some packages add
+    for their own files, are left out.
+
+    Raises
+    ------
+    TypeError
+        If a file cannot hold a value, as with shards of a distributed model; the text names it.
+    """
+    own = (*model.named_parameters(), *model.named_buffers())
+    # Those without sizes come first, since not every module can make a state dict of them.
+    lazy = {name: tensor for name, tensor in own if torch.nn.parameter.is_lazy(tensor)}
+    check_storable(lazy, type(model).__name__)
+    state: dict[str, Any] = model.state_dict()
+    for key in [key for key, value in state.items() if not isinstance(value, torch.Tensor)]:
+        if not _reads(model, key):
+            del state[key]
+    check_storable(state, type(model).__name__)
+    return state
+
+
+def _reads(model: torch.nn.Module, key: str) -> bool:
+    """Tell whether loading a state dict reads a key that is not that of a tensor."""
+    path, _, name = key.rpartition(".")
+    if name == "_extra_state" or type(model).load_state_dict is not torch.nn.Module.load_state_dict:
+        return True
+    modules = dict(model.named_modules(remove_duplicate=False))
+    above = {"", path, *(path[:place] for place, letter in enumerate(path) if letter == ".")}
+    return any(has_own_ways(modules[prefix]) for prefix in above if prefix in modules)
 
 
 def _checked(contribution: Any, metadata: dict[str, Any], plugin: str) -> dict[str, Any]:

@@ -39,7 +39,9 @@ def adopt_weights(model: torch.nn.Module, state: State, strict: bool, source: st
     """
     state = in_own_keys(model, state, source)
     own = model.state_dict(keep_vars=True)
-    if own.keys() - _marks(own) != state.keys() - _marks(state) or _has_own_ways(model):
+    if own.keys() - _marks(own) != state.keys() - _marks(state) or any(
+        map(has_own_ways, model.modules())
+    ):
         copy_weights(model, state, strict, source)
         return
     _check_shapes(model, state, source)
@@ -91,12 +93,11 @@ def _marks(keys: Iterable[str]) -> set[str]:
     return {key for key in keys if _is_mark(key)}
 
 
-def _has_own_ways(model: torch.nn.Module) -> bool:
-    """Tell whether a module renames or converts what it loads."""
+def has_own_ways(module: torch.nn.Module) -> bool:
+    """Tell whether a module itself, not its children, renames or converts what it loads."""
     plain = torch.nn.Module._load_from_state_dict
-    return any(
-        type(module)._load_from_state_dict is not plain or module._load_state_dict_pre_hooks
-        for module in model.modules()
+    return type(module)._load_from_state_dict is not plain or bool(
+        module._load_state_dict_pre_hooks
     )
 
 

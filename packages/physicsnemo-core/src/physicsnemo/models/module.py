@@ -15,7 +15,7 @@ from physicsnemo.core.hooks import tell
 from physicsnemo.core.loading import load_model
 from physicsnemo.core.rebuilding import Blueprint, construct
 from physicsnemo.core.resolution import Trusted, resolve
-from physicsnemo.core.saving import contents
+from physicsnemo.core.saving import contents, state_of
 from physicsnemo.core.weights import copy_weights, forgive_device_buffer
 from physicsnemo.models.history import Argument, Constant, Renamed
 from physicsnemo.models.meta import ModelMetaData
@@ -127,7 +127,8 @@ class Module(torch.nn.Module):
         ValueError
             If the name does not end in ``.mdlus``.
         TypeError
-            If a constructor argument cannot be stored; the text names it.
+            If a constructor argument or a value of the state dict cannot be stored, as with shards
+            of a distributed model; the text names it, and nothing is written.
         """
         file_name = f"{self._name}{EXTENSION}" if file_name is None else file_name
         if not os.fspath(file_name).endswith(EXTENSION):
@@ -138,7 +139,7 @@ class Module(torch.nn.Module):
         arguments, metadata = contents(self)
         if verbose:
             metadata["git_hash"] = _git_commit()
-        write_checkpoint(file_name, self.state_dict(), arguments, metadata)
+        write_checkpoint(file_name, state_of(self), arguments, metadata)
         tell("saved", model=self, url=file_name)
         self.logger.debug("saved %s", os.fspath(file_name))
 

@@ -10,7 +10,7 @@ import torch
 
 from physicsnemo.core.container import Checkpoint, write_checkpoint
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.saving import contents
+from physicsnemo.core.saving import contents, state_of
 from physicsnemo.core.training.plain import check_data
 from physicsnemo.core.weights import copy_weights
 from physicsnemo.models.module import Module
@@ -84,10 +84,10 @@ def restore_random(state: dict[str, Any]) -> None:
 
 def write_model(model: torch.nn.Module, path: Path) -> None:
     """Write a model as a ``.mdlus`` file, or a plain one's weights as PyTorch does."""
-    state = model.state_dict()
     if isinstance(model, Module):
-        write_checkpoint(path, state, *contents(model))
+        write_checkpoint(path, state_of(model), *contents(model))
         return
+    state = model.state_dict()
     check_data(dict(state), f"the state of {type(model).__name__}")
     write_data(state, path)
 
