@@ -92,10 +92,15 @@ def regions(grid, shift, reference_window=None):
     return (part[:, None] != part).any(-1)
 
 
-def earth_block(weights, name, x, window, shifted, numerics):
-    shortcut, (x, inside) = x, pad(norm(weights, f"{name}.norm1", x), window)
+def earth_block(weights, name, x, window, shifted, numerics, post_norm=None):
+    """Attend and feed forward, as the pseudocode of Pangu's authors if ``post_norm``."""
+    post_norm = numerics == "paper" if post_norm is None else post_norm
+    shortcut = x
+    x, inside = pad(x if post_norm else norm(weights, f"{name}.norm1", x), window)
     grid, axes = x.shape[1:-1], tuple(range(1, x.ndim - 1))
     shift = (1, 3, 6)[-len(window) :]
+    if numerics == "paper":
+        shift = tuple(width // 2 for width in window)
     apart = torch.zeros((), dtype=torch.bool)
     if shifted:
         there = (*shift[:-1], shift[-2]) if numerics == "reference-1.2" else shift
@@ -106,13 +111,18 @@ def earth_block(weights, name, x, window, shifted, numerics):
             apart = regions(grid, shift, window[-1])
     biases = earth_biases(weights[f"{name}.attn.earth_position_bias_table"], grid, window)
     x = attention(weights, f"{name}.attn", x, window, biases, apart)
-    x = x.roll(shift, axes) if shifted else x
-    return feed_forward(weights, name, shortcut + x[inside])
+    x = (x.roll(shift, axes) if shifted else x)[inside]
+    if not post_norm:
+        return feed_forward(weights, name, shortcut + x)
+    x = shortcut + norm(weights, f"{name}.norm1", x)
+    hidden = functional.gelu(linear(weights, f"{name}.mlp.fc1", x))
+    return x + norm(weights, f"{name}.norm2", linear(weights, f"{name}.mlp.fc2", hidden))
 
 
-def earth_blocks(weights, name, x, window, numerics):
+def earth_blocks(weights, name, x, window, numerics, post_norm=None):
     for index in range(blocks_of(weights, name)):
-        x = earth_block(weights, f"{name}.{index}", x, window, index % 2 == 1, numerics)
+        block = f"{name}.{index}"
+        x = earth_block(weights, block, x, window, index % 2 == 1, numerics, post_norm)
     return x
 
 

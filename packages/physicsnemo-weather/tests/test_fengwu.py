@@ -10,6 +10,7 @@ import torch
 
 from physicsnemo import Module
 from physicsnemo.models.fengwu import Fengwu
+from physicsnemo.models.window_layers import WindowBlock
 
 TESTS = Path(__file__).parent
 HAND = SimpleNamespace(**runpy.run_path(str(TESTS / "by_hand.py")))
@@ -49,17 +50,23 @@ def by_hand(model, x, numerics):
     for kind, part in zip(KINDS, x.split([4, 2, 2, 2, 2, 2], dim=1), strict=True):
         name = f"encoder_{kind}"
         grid = HAND.embed(weights, f"{name}.patchembed2d", part, amounts)
-        grid = HAND.earth_blocks(weights, f"{name}.blocks", grid, window[1:], numerics)
+        grid = HAND.earth_blocks(weights, f"{name}.blocks", grid, window[1:], numerics, False)
         skips.append(grid)
         grid = HAND.downsample(weights, f"{name}.downsample", grid)
-        grid = HAND.earth_blocks(weights, f"{name}.blocks_middle", grid, window[1:], numerics)
+        grid = HAND.earth_blocks(
+            weights, f"{name}.blocks_middle", grid, window[1:], numerics, False
+        )
         coarse.append(grid)
-    fused = HAND.earth_blocks(weights, "fuser.blocks", torch.stack(coarse, 1), window, numerics)
+    fused = HAND.earth_blocks(
+        weights, "fuser.blocks", torch.stack(coarse, 1), window, numerics, False
+    )
     for kind, grid, skip in zip(KINDS, fused.unbind(1), skips, strict=True):
         name = f"decoder_{kind}"
-        grid = HAND.earth_blocks(weights, f"{name}.blocks_middle", grid, window[1:], numerics)
+        grid = HAND.earth_blocks(
+            weights, f"{name}.blocks_middle", grid, window[1:], numerics, False
+        )
         grid = HAND.upsample(weights, f"{name}.upsample", grid, skip.shape[1:3])
-        grid = HAND.earth_blocks(weights, f"{name}.blocks", grid, window[1:], numerics)
+        grid = HAND.earth_blocks(weights, f"{name}.blocks", grid, window[1:], numerics, False)
         grid = torch.cat((grid, skip), -1)
         outputs.append(HAND.recover(weights, f"{name}.patchrecovery2d", grid, size))
     return tuple(outputs)
@@ -70,6 +77,14 @@ def test_network_written_out_by_hand(numerics):
     model, x = randomized(Fengwu(**SMALL, numerics=numerics)), field()
     with torch.no_grad():
         torch.testing.assert_close(model(x), by_hand(model, x, numerics))
+
+
+@pytest.mark.parametrize("numerics", NUMERICS)
+def test_blocks_normalize_what_attention_takes(numerics):
+    model = Fengwu(**SMALL, numerics=numerics)
+    blocks = [part for part in model.modules() if isinstance(part, WindowBlock)]
+    assert len(blocks) == 6 * 2 * (2 + 6) + 6
+    assert not any(block.post_norm for block in blocks)
 
 
 def test_numerics_differ():

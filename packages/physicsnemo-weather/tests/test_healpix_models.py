@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from physicsnemo import Module
 from physicsnemo.models import dlwp_healpix_layers
 from physicsnemo.models.dlwp_healpix import HEALPixRecUNet, HEALPixUNet
 from physicsnemo.models.dlwp_healpix._durations import hours
@@ -108,6 +109,47 @@ def test_memory_does_not_outlast_a_call():
     assert torch.equal(unet(given), unet(given))
 
 
+def test_the_paper_adds_the_state_to_what_the_network_predicts():
+    # A decoder that returns 3 everywhere: each step of the paper adds it to the step before.
+    for numerics, expected in (("paper", (3.0, 6.0)), ("reference-1.2", None)):
+        model = build(HEALPixUNet, numerics=numerics)
+        model.decoder.output_layer.convblock[0].layers[0].weight.data.zero_()
+        model.decoder.output_layer.convblock[0].layers[0].bias.data.fill_(3)
+        state, forcing, constants = inputs(1, 2)
+        output = model([state, forcing, constants])
+        if expected is None:
+            assert torch.equal(output, torch.full_like(output, 3))
+        else:
+            steps = torch.tensor(expected).view(1, 1, 2, 1, 1, 1)
+            torch.testing.assert_close(output, state + steps)
+
+
+def test_other_fields_than_those_of_the_state_are_predicted_themselves():
+    paper, reference = (
+        build(HEALPixUNet, output_channels=3, output_time_dim=1, numerics=numerics)
+        for numerics in ("paper", "reference-2.1")
+    )
+    given = inputs(1, 1)
+    assert torch.equal(paper(given), reference(given))
+    assert CASES["basic_diagnostic"].build().predicts_changes is False
+
+
+@pytest.mark.parametrize("numerics", ["paper", "reference-1.2", "reference-2.1"])
+def test_numerics_in_a_file(numerics, tmp_path):
+    model, given = build(HEALPixUNet, numerics=numerics), inputs(1, 2)
+    model.save(tmp_path / "model.mdlus")
+    same = Module.from_checkpoint(tmp_path / "model.mdlus")
+    assert same.predicts_changes is (numerics == "paper")
+    assert torch.equal(same.eval()(given), model(given))
+
+
+def test_a_file_without_numerics_means_those_of_the_reference():
+    model = Module.from_checkpoint(
+        Path(__file__).parent / "reference" / "HEALPixUNet__two_steps" / "reference.mdlus"
+    )
+    assert not model.predicts_changes
+
+
 @pytest.mark.parametrize("name", ["HEALPixUNet", "HEALPixRecUNet"])
 def test_classes_stand_before_the_modules_of_their_name(name):
     package = importlib.import_module("physicsnemo.models.dlwp_healpix")
@@ -150,6 +192,7 @@ def test_couplings_as_a_list_or_a_tensor():
         (HEALPixUNet, {"n_constants": -1}, ValueError, "n_constants of at least 0, got -1"),
         (HEALPixUNet, {"output_channels": 3}, ValueError, "2 steps.*got 3 and 2"),
         (HEALPixUNet, {"input_time_dim": 0}, ValueError, "input_time_dim of at least 1, got 0"),
+        (HEALPixUNet, {"numerics": "peper"}, ValueError, "one of paper, .* got 'peper'"),
         (HEALPixUNet, {"couplings": [{"params": {}}]}, TypeError, "'variables'"),
         (HEALPixUNet, {"couplings": ["sst"]}, TypeError, "got 'sst'"),
         (

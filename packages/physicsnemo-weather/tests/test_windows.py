@@ -189,6 +189,7 @@ def test_one_graph_under_autocast(kind):
         ((3, 3, 9), (2, 2, 7)),
         ((8, 3, 6), (2, 2, 2)),  # shifted by more than a window
         ((1, 2, 3), (2, 2, 2)),  # shifted by more than the grid
+        ((2, 4, 3), (1, 3, 1)),  # windows of odd sizes, and of one point
     ],
 )
 def test_blocks_are_attention_among_all_pairs_of_points(grid, window, numerics):
@@ -206,6 +207,34 @@ def test_blocks_are_attention_among_all_pairs_of_points(grid, window, numerics):
     wanted = [x, *blocks.parameters()]
     ours, theirs = (torch.autograd.grad((z * direction).sum(), wanted) for z in (y, expected))
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("shifted", [False, True])
+@pytest.mark.parametrize("numerics", ["paper", "reference-1.2", "reference-2.1"])
+def test_what_blocks_add_is_normalized_afterwards_in_the_paper(numerics, shifted):
+    # Attention returns (1, 2, 3, 4) at each point, and the network (2, 0, 0, 0).
+    block = earth_blocks(4, (2, 6, 12), 2, (2, 6, 12), [0.0, 0.0], numerics)[shifted].double()
+    attention, network = (
+        torch.tensor([1.0, 2, 3, 4]).double(),
+        torch.tensor([2.0, 0, 0, 0]).double(),
+    )
+    with torch.no_grad():
+        for layer, constant in ((block.attn.proj, attention), (block.mlp.fc2, network)):
+            layer.weight.zero_()
+            layer.bias.copy_(constant)
+        y = block(torch.zeros(1, 2, 6, 12, 4, dtype=torch.float64))
+    if numerics == "paper":
+        attention, network = (functional.layer_norm(x, (4,)) for x in (attention, network))
+    torch.testing.assert_close(y, (attention + network).expand_as(y))
+
+
+@pytest.mark.parametrize(
+    ("numerics", "shift"), [("paper", (1, 2, 5)), ("reference-2.1", (1, 3, 6))]
+)
+def test_the_paper_shifts_by_half_of_the_window(numerics, shift):
+    block = earth_blocks(4, (4, 8, 20), 2, (2, 4, 10), [0.0, 0.0], numerics)[1]
+    assert block.unroll == shift
+    assert block.roll == tuple(-step for step in shift)
 
 
 @pytest.mark.parametrize("grid", [(8, 12), (7, 9), (4, 9), (3, 2)])

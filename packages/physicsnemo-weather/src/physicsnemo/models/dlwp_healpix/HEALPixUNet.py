@@ -15,6 +15,7 @@ from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, build_network
 from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, plain
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
+from physicsnemo.nn.numerics import IMPLIED, PAPER, check_numerics
 
 __all__ = ["HEALPixUNet", "MetaData"]
 
@@ -34,8 +35,10 @@ class HEALPixUNet(Module):
     """Deep-learning weather prediction by a U-Net on the HEALPix grid.
 
     The network maps the state at ``input_time_dim`` times to that at as many later times, and is
-    called again with its own prediction until ``output_time_dim`` times are predicted. With
-    ``output_time_dim=1`` and more input times it is called once, and diagnoses one time.
+    called again with its own prediction until ``output_time_dim`` times are predicted. It predicts
+    by how much the state changes, as the published code does; where the prediction has not the
+    fields of the state at as many times, there is nothing to add it to, and it is taken as it is.
+    With ``output_time_dim=1`` and more input times it is called once, and diagnoses one time.
 
     Faces 0 to 3 are around the north pole, 4 to 7 around the equator and 8 to 11 around the south
     pole, each four following each other eastwards. Rows of a face run from its northern corner to
@@ -70,6 +73,10 @@ class HEALPixUNet(Module):
     couplings
         What comes from other models, such as one of the ocean: each a mapping whose ``params``
         have ``variables`` and ``input_times``, which make one field each.
+    numerics
+        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
+        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: the network
+        predicts the state itself, and not by how much it changes.
 
     Raises
     ------
@@ -78,12 +85,13 @@ class HEALPixUNet(Module):
     TypeError
         If a configuration is no mapping, or a layer does not take an argument.
     ValueError
-        If a configuration names no known class, or numbers do not fit together.
+        If a configuration names no known class, numbers do not fit together, or ``numerics`` is
+        none of the above.
 
     References
     ----------
     Karlbauer et al. 2024, Advancing parsimonious deep learning weather prediction using the
-    HEALPix mesh, arXiv:2311.06253.
+    HEALPix mesh, arXiv:2311.06253, and the code that its authors publish with it.
 
     Examples
     --------
@@ -117,6 +125,7 @@ class HEALPixUNet(Module):
     """
 
     __supported_model_checkpoint_version__ = NEWER_FILES
+    _implied_args = IMPLIED
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record configurations as files hold them, whatever kind of mapping they are."""
@@ -136,8 +145,10 @@ class HEALPixUNet(Module):
         enable_nhwc: bool = False,
         enable_healpixpad: bool = False,
         couplings: Sequence[Mapping[str, Any]] = (),
+        numerics: str = PAPER,
     ) -> None:
         super().__init__(meta=MetaData())
+        check_numerics(numerics)
         self.fields = Fields(
             input_channels,
             output_channels,
@@ -147,6 +158,8 @@ class HEALPixUNet(Module):
             output_time_dim,
             sum(map(coupled_fields, couplings)),
         )
+        alike = self.fields.network_outputs == self.fields.state_channels
+        self.predicts_changes = numerics == PAPER and alike
         self.encoder, self.decoder = build_network(
             encoder,
             decoder,
@@ -196,8 +209,10 @@ class HEALPixUNet(Module):
         outputs: list[Tensor] = []
         memory: list[Tensor] = []
         for step in range(steps):
-            encoded = self.encoder(fields.at_step(given, state, step))
-            faces, memory = self.decoder.step(encoded, memory)
-            state = fields.of_outputs(faces)
+            faces = fields.at_step(given, state, step)
+            predicted, memory = self.decoder.step(self.encoder(faces), memory)
+            if self.predicts_changes:
+                predicted = faces[:, : fields.state_channels] + predicted
+            state = fields.of_outputs(predicted)
             outputs.append(state)
         return state if output_only_last else torch.cat(outputs, dim=2)

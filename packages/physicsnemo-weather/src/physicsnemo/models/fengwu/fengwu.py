@@ -38,10 +38,13 @@ class Fengwu(Module):
     humidity r, the winds u and v, and the temperature t. Encoders and decoders attend within
     windows of latitude and longitude, at the resolution of the patches and at half of it. In
     between, at half the resolution, windows also join kinds, which take the place of levels. Every
-    second block shifts its windows by 1 kind and by 3 and 6 points, half of the default window; a
-    learned bias tells it the latitude. Fields whose size is no multiple of the patches', and grids
-    that windows do not fill, are padded by zeros and cropped. Windows cross the first longitude,
-    without zeros in between if they fill both grids along it.
+    second block shifts its windows by half of their size; a learned bias tells it the latitude.
+    Fields whose size is no multiple of the patches', and grids that windows do not fill, are padded
+    by zeros and cropped. Windows cross the first longitude, without zeros in between if they fill
+    both grids along it.
+
+    There is no code of the authors, and their paper writes out no block; what attention and the
+    networks take is normalized here, as in the Swin transformers that it builds on.
 
     Parameters
     ----------
@@ -62,8 +65,9 @@ class Fengwu(Module):
         ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
         nvidia-physicsnemo compute, as files of theirs mean it. Both keep apart the points on the
         two sides of the first longitude wherever windows are shifted, although these are
-        neighbours. In 1.2, moreover, the windows' shift in longitude is that in latitude, and its
-        reverse is not.
+        neighbours, and shift windows of any size by 1 kind and by 3 and 6 points, half of the
+        default ones. In 1.2, moreover, the windows' shift in longitude is that in latitude, and
+        its reverse is not.
 
     Raises
     ------
@@ -74,7 +78,8 @@ class Fengwu(Module):
     References
     ----------
     Chen et al. 2023, FengWu: pushing the skillful global medium-range weather forecast beyond 10
-    days lead, arXiv:2304.02948.
+    days lead, arXiv:2304.02948; Liu et al. 2021, Swin transformer: hierarchical vision transformer
+    using shifted windows, arXiv:2103.14030.
 
     Examples
     --------
@@ -123,7 +128,13 @@ class Fengwu(Module):
             self.add_module(f"encoder_{kind}", encoder)
         grid = (len(_KINDS), *coarser(encoder.patchembed2d.grid))
         self.fuser = FuserLayer(
-            2 * embed_dim, grid, heads[1], window, [0.2] * _MIDDLE_BLOCKS, numerics
+            2 * embed_dim,
+            grid,
+            heads[1],
+            window,
+            [0.2] * _MIDDLE_BLOCKS,
+            numerics,
+            post_norm=False,
         )
         for kind, channels in zip(_KINDS, self.channels, strict=True):
             decoder = DecoderLayer(

@@ -42,10 +42,12 @@ class Pangu(Module):
 
     Fields at the surface and on levels are divided into patches, which form one grid of three
     axes. Blocks of attention within windows of that grid alternate with blocks whose windows are
-    shifted by 1, 3 and 6 points, half of the default window; a learned bias tells them the latitude
-    and the level. The middle blocks work at half the resolution. Fields whose size is no multiple
-    of the patches', and grids that windows do not fill, are padded by zeros and cropped. Windows
-    cross the first longitude, without zeros in between if they fill both grids along it.
+    shifted by half of their size; a learned bias tells them the latitude and the level. Blocks
+    normalize what attention and their networks return, before it is added, as the authors'
+    pseudocode does. The middle blocks work at half the resolution. Fields whose size is no multiple
+    of the patches', and grids that windows do not fill, are padded by zeros and cropped: half
+    before and half after, of which the pseudocode says nothing. Windows cross the first longitude,
+    without zeros in between if they fill both grids along it.
 
     Parameters
     ----------
@@ -64,9 +66,11 @@ class Pangu(Module):
         ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
         nvidia-physicsnemo compute, as files of theirs mean it. Both keep apart the points on the
         two sides of the first longitude wherever windows are shifted, although these are
-        neighbours; and both pad fields on levels as if the height of a patch was its number of
-        levels, which moves them where 3 rows are left over of a patch of 4. In 1.2, moreover, the
-        windows' shift in longitude is that in latitude, and its reverse is not.
+        neighbours; both normalize what attention and the networks of blocks take, and not what
+        they return; both shift windows of any size by 1, 3 and 6 points, half of the default ones;
+        and both pad fields on levels as if the height of a patch was its number of levels, which
+        moves them where 3 rows are left over of a patch of 4. In 1.2, moreover, the windows' shift
+        in longitude is that in latitude, and its reverse is not.
 
     Raises
     ------
@@ -77,7 +81,7 @@ class Pangu(Module):
     References
     ----------
     Bi et al. 2023, Accurate medium-range global weather forecasting with 3D neural networks,
-    arXiv:2211.02556.
+    arXiv:2211.02556, and the pseudocode that its authors publish with it.
 
     Examples
     --------

@@ -30,6 +30,13 @@ class WindowBlock(nn.Module):
         Whether the mask is part of the state, as nvidia-physicsnemo has it.
     drop_path
         Probability of leaving out a branch for a sample in training.
+    post_norm
+        Whether to normalize what either branch returns, before it is added, and not what it takes.
+
+    References
+    ----------
+    Liu et al. 2021, Swin transformer, arXiv:2103.14030, normalizes what branches take; Liu et al.
+    2022, Swin transformer V2, arXiv:2111.09883, what they return.
     """
 
     attn_mask: Tensor | None
@@ -44,6 +51,7 @@ class WindowBlock(nn.Module):
         mask: Tensor | None = None,
         keep_mask: bool = False,
         drop_path: float = 0.0,
+        post_norm: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
@@ -52,14 +60,16 @@ class WindowBlock(nn.Module):
         self.mlp = Mlp(dim, 4 * dim)
         self.drop_path = DropPath(drop_path)
         self.pads, self.roll, self.unroll = pads, roll, unroll
+        self.post_norm = post_norm
         self.register_buffer("attn_mask", mask, persistent=keep_mask)
         if keep_mask and mask is not None:
             self.register_load_state_dict_pre_hook(_keep_mask)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map grids of shape (batch, *grid, dim) to grids of that shape."""
-        x = x + self.drop_path(self._attend(self.norm1(x)))
-        x = x + self.drop_path(self.mlp(self.norm2(x)))
+        for branch, norm in ((self._attend, self.norm1), (self.mlp, self.norm2)):
+            change = norm(branch(x)) if self.post_norm else branch(norm(x))
+            x = x + self.drop_path(change)
         return x
 
     def _attend(self, x: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from physicsnemo.models.window_layers.padding import centred_pads, padded_sizes
 from physicsnemo.models.window_layers.windows import Windows, rolled_labels, separation
 from physicsnemo.nn.numerics import PAPER
 
-# Level, latitude and longitude; half of the default window, whatever the window is.
-_SHIFT = (1, 3, 6)
+# Level, latitude and longitude: half of the default window. nvidia-physicsnemo shifts any by it.
+_REFERENCE_SHIFT = (1, 3, 6)
 
 
 class EarthAttention(nn.Module):
@@ -121,6 +121,7 @@ def earth_blocks(
     window: tuple[int, ...],
     drop_path: Sequence[float],
     numerics: str = PAPER,
+    post_norm: bool | None = None,
 ) -> nn.ModuleList:
     """Return blocks of which every second one shifts its windows.
 
@@ -138,9 +139,13 @@ def earth_blocks(
         For each block, the probability of leaving out a branch in training.
     numerics
         As in :class:`~physicsnemo.models.pangu.Pangu`.
+    post_norm
+        As in :class:`~physicsnemo.models.window_layers.WindowBlock`; by default, as Pangu has it:
+        true of ``paper``, and of no other numerics.
     """
+    after = numerics == PAPER if post_norm is None else post_norm
     return nn.ModuleList(
-        _earth_block(dim, grid, num_heads, window, rate, numerics, shifted=index % 2 == 1)
+        _earth_block(dim, grid, num_heads, window, rate, numerics, after, shifted=index % 2 == 1)
         for index, rate in enumerate(drop_path)
     )
 
@@ -152,14 +157,16 @@ def _earth_block(
     window: tuple[int, ...],
     drop_path: float,
     numerics: str,
+    post_norm: bool,
     shifted: bool,
 ) -> WindowBlock:
     pads = centred_pads(grid, window)
     windows = Windows(padded_sizes(grid, pads), window)
     attention = EarthAttention(dim, windows, num_heads)
     if not shifted:
-        return WindowBlock(dim, attention, pads, drop_path=drop_path)
-    shift = _SHIFT[-len(window) :]
+        return WindowBlock(dim, attention, pads, drop_path=drop_path, post_norm=post_norm)
+    half = tuple(width // 2 for width in window)
+    shift = half if numerics == PAPER else _REFERENCE_SHIFT[-len(window) :]
     # nvidia-physicsnemo 1.2 takes the latitude's shift for the longitude on the way there.
     there = (*shift[:-1], shift[-2]) if numerics == "reference-1.2" else shift
     return WindowBlock(
@@ -171,6 +178,7 @@ def _earth_block(
         mask=_shift_mask(windows, shift, numerics),
         keep_mask=True,
         drop_path=drop_path,
+        post_norm=post_norm,
     )
 
 

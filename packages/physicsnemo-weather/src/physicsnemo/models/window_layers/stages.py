@@ -17,7 +17,7 @@ class FuserLayer(nn.Module):
 
     Parameters
     ----------
-    dim, grid, num_heads, window, drop_path, numerics
+    dim, grid, num_heads, window, drop_path, numerics, post_norm
         As in :func:`~physicsnemo.models.window_layers.earth_blocks`.
     """
 
@@ -29,9 +29,10 @@ class FuserLayer(nn.Module):
         window: tuple[int, ...],
         drop_path: Sequence[float],
         numerics: str = PAPER,
+        post_norm: bool | None = None,
     ) -> None:
         super().__init__()
-        self.blocks = earth_blocks(dim, grid, num_heads, window, drop_path, numerics)
+        self.blocks = earth_blocks(dim, grid, num_heads, window, drop_path, numerics, post_norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map grids of shape (batch, *grid, dim) to grids of that shape."""
@@ -61,7 +62,7 @@ class EncoderLayer(nn.Module):
         Probabilities of leaving out a branch in training, of the blocks at full and of those at
         half resolution.
     numerics
-        As in :class:`~physicsnemo.models.pangu.Pangu`.
+        As in :class:`~physicsnemo.models.fengwu.Fengwu`.
     """
 
     def __init__(
@@ -79,10 +80,10 @@ class EncoderLayer(nn.Module):
         self.patchembed2d = PatchEmbed(img_size, patch_size, in_chans, dim)
         grid = self.patchembed2d.grid
         fine, coarse = zip(num_heads, drop_path, strict=True)
-        self.blocks = earth_blocks(dim, grid, fine[0], window, fine[1], numerics)
+        self.blocks = earth_blocks(dim, grid, fine[0], window, fine[1], numerics, post_norm=False)
         self.downsample = DownSample(dim, grid)
         self.blocks_middle = earth_blocks(
-            2 * dim, coarser(grid), coarse[0], window, coarse[1], numerics
+            2 * dim, coarser(grid), coarse[0], window, coarse[1], numerics, post_norm=False
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,10 +135,10 @@ class DecoderLayer(nn.Module):
         grid = self.patchrecovery2d.grid
         fine, coarse = zip(num_heads, drop_path, strict=True)
         self.blocks_middle = earth_blocks(
-            2 * dim, coarser(grid), coarse[0], window, coarse[1], numerics
+            2 * dim, coarser(grid), coarse[0], window, coarse[1], numerics, post_norm=False
         )
         self.upsample = UpSample(dim, grid)
-        self.blocks = earth_blocks(dim, grid, fine[0], window, fine[1], numerics)
+        self.blocks = earth_blocks(dim, grid, fine[0], window, fine[1], numerics, post_norm=False)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Decode fields.

@@ -121,6 +121,6 @@ def separation(windows: Windows, labels: Sequence[Tensor]) -> Tensor:
 def rolled_labels(size: int, window: int, shift: int) -> Tensor:
     """Label the points of a rolled axis: whole windows, the last one, what came round the end."""
     labels = torch.zeros(size)
-    labels[-window:-shift] = 1
-    labels[-shift:] = 2
+    labels[size - window : max(0, size - shift)] = 1
+    labels[max(0, size - shift) :] = 2
     return labels
