@@ -81,7 +81,8 @@ class Stan(nn.Module):
             If the last axis has another size than ``out_features`` and that is not 1.
         """
         if self.out_features != 1:
-            check_input(x, {"...": None, "out_features": self.out_features}, self.beta)
+            layout = {"...": None, "out_features": self.out_features}
+            check_input(x, layout, self.beta, numbers="floating")
         return torch.tanh(x) * (1 + self.beta * x)
 
 

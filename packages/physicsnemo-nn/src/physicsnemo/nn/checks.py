@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of what a model is given, with texts that say what to change."""
 
+import operator
 from collections.abc import Mapping
+from numbers import Real
+from types import EllipsisType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-Layout = Mapping[str, int | None]
-"""The axes of a tensor in order: the name of each, and its size or None where any will do.
+Layout = Mapping[str, int | EllipsisType | None]
+"""The axes of a tensor in order: the name of each, and its size.
 
-A first axis named ``...`` stands for any number of axes.
+None stands for any size, but only the first axis, a batch, may then be empty. ``...`` stands for
+any size from 0 on. A first axis that is named ``...`` stands for any number of axes.
 """
+
+Numbers = Literal["alike", "floating", "real"]
+"""What a tensor may hold: floating-point numbers of the weights' type, those of any, or integers
+too."""
 
 
 def field_layout(in_channels: int, dimension: int) -> Layout:
@@ -19,21 +28,74 @@ def field_layout(in_channels: int, dimension: int) -> Layout:
     return {"batch": None, "in_channels": in_channels} | grid
 
 
+def is_integer(value: Any) -> bool:
+    """Return whether something counts as a whole number: whatever has a value as an index.
+
+    NumPy's integers do; numbers with a fraction, even of 0, and text do not.
+    """
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return True
+
+
 def check_at_least(least: int, **values: int) -> None:
-    """Raise an error if an option, given under its name, is smaller than it may be.
+    """Raise an error if an option, given under its name, is no whole number or a smaller one.
 
     Raises
     ------
+    TypeError
+        If one is no whole number; see :func:`is_integer`.
     ValueError
-        If one is.
+        If one is smaller.
     """
     for name, value in values.items():
+        if not is_integer(value):
+            raise TypeError(f"expected {name} to be a whole number, got {value!r}")
         if value < least:
             raise ValueError(f"expected {name} of at least {least}, got {value}")
 
 
-def check_input(x: Tensor, layout: Layout, weight: Tensor) -> None:
+def check_between(least: float, most: float, **values: float) -> None:
+    """Raise an error if an option, given under its name, is no number in a range, ends included.
+
+    Raises
+    ------
+    TypeError
+        If one is no real number.
+    ValueError
+        If one is outside of the range, or NaN.
+    """
+    for name, value in values.items():
+        _check_real(name, value)
+        if not least <= value <= most:
+            raise ValueError(f"expected {name} from {least} to {most}, got {value}")
+
+
+def check_above(limit: float, **values: float) -> None:
+    """Raise an error if an option, given under its name, is no finite number above a limit.
+
+    Raises
+    ------
+    TypeError
+        If one is no real number.
+    ValueError
+        If one is not above the limit, infinite or NaN.
+    """
+    for name, value in values.items():
+        _check_real(name, value)
+        if not limit < value < float("inf"):
+            raise ValueError(f"expected {name} to be a finite number above {limit}, got {value}")
+
+
+def check_input(
+    x: Tensor, layout: Layout, weight: Tensor, name: str = "input", numbers: Numbers = "alike"
+) -> None:
     """Raise an error if a model cannot take this input.
+
+    A trace of :func:`torch.jit.trace` holds no checks, and a symbolic trace of :mod:`torch.fx`
+    keeps them. They look at no values, so that they neither wait for a GPU nor break a graph.
 
     Parameters
     ----------
@@ -42,12 +104,19 @@ def check_input(x: Tensor, layout: Layout, weight: Tensor) -> None:
     layout
         Its axes. Sizes bear the name of the constructor argument that fixes them.
     weight
-        Any of the model's weights; it tells the device that the model is on.
+        Any of the weights that the input meets; it tells the model's device and type. Take a
+        weight rather than a buffer, which tools that lower the precision leave as it is.
+    name
+        The argument that it is passed as, where a model takes several.
+    numbers
+        ``alike``: floating-point numbers of the type of the weights; under autocast, types that it
+        converts may mix, which are all but float64. ``floating``: those of any type, where the
+        model converts them. ``real``: integers too.
 
     Raises
     ------
     TypeError
-        If the input does not hold real floating-point numbers.
+        If it is no dense tensor, or does not hold such numbers.
     ValueError
         If it is on another device, or has another number of axes or another size than expected.
 
@@ -61,7 +130,7 @@ def check_input(x: Tensor, layout: Layout, weight: Tensor) -> None:
     """
     # A trace drops comparisons, and warns of each.
     if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        _check(x, layout, weight)
+        _check(x, layout, weight, name, numbers)
 
 
 def check_grid(x: Tensor, least: int, reason: str) -> None:
@@ -86,18 +155,28 @@ def check_grid(x: Tensor, least: int, reason: str) -> None:
 
 
 @torch.fx.wrap  # symbolic tracing keeps the call, whose branches it cannot follow
-def _check(x: Tensor, layout: Layout, weight: Tensor) -> None:
-    if not x.is_floating_point():
+def _check(x: Tensor, layout: Layout, weight: Tensor, name: str, numbers: Numbers) -> None:
+    expected = "expected an input" if name == "input" else f"expected {name}"
+    if not isinstance(x, Tensor):
         raise TypeError(
-            f"expected an input of floating-point numbers, got {x.dtype}; convert it, "
-            f"as in x.to({torch.get_default_dtype()})"
+            f"{expected} in a tensor of shape {_axes(layout)}, got {_described(x, weight)}"
         )
+    if x.is_nested or x.layout != torch.strided:
+        kind = "a nested tensor" if x.is_nested else f"a tensor with layout {x.layout}"
+        raise TypeError(f"{expected} in a dense tensor, got {kind}; convert it, as in x.to_dense()")
+    _check_numbers(x, weight, expected, numbers)
     if x.device != weight.device:
+        subject = "the input" if name == "input" else name
         raise ValueError(
-            f"the input is on {x.device} and the model on {weight.device}; move one of them, "
+            f"{subject} is on {x.device} and the model on {weight.device}; move one of them, "
             f"as in x.to('{weight.device}')"
         )
-    _check_shape(tuple(x.shape), layout)
+    _check_shape(tuple(x.shape), layout, expected)
+    if numbers == "alike" and not _mix(x, weight):
+        raise TypeError(
+            f"{expected} of {weight.dtype}, as the weights are, got {x.dtype}; convert it, as in "
+            f"x.to({weight.dtype}), or the model, as in model.to({x.dtype})"
+        )
 
 
 @torch.fx.wrap
@@ -109,16 +188,76 @@ def _check_grid(x: Tensor, least: int, reason: str) -> None:
         )
 
 
-def _check_shape(shape: tuple[int, ...], layout: Layout) -> None:
+def _check_real(name: str, value: Any) -> None:
+    if not isinstance(value, Real):
+        raise TypeError(f"expected {name} to be a number, got {value!r}")
+
+
+def _check_numbers(x: Tensor, weight: Tensor, expected: str, numbers: Numbers) -> None:
+    if x.is_floating_point():
+        return
+    if x.is_complex() or x.dtype == torch.bool or numbers != "real":
+        kind = "real" if numbers == "real" else "floating-point"
+        first = "take x.real or torch.view_as_real(x), and " if x.is_complex() else ""
+        raise TypeError(
+            f"{expected} of {kind} numbers, got {x.dtype}; {first}convert it, as in "
+            f"x.to({weight.dtype})"
+        )
+
+
+def _mix(x: Tensor, weight: Tensor) -> bool:
+    """Return whether a product takes both, of which autocast leaves float64 as it is."""
+    if x.dtype == weight.dtype:
+        return True
+    if x.is_meta or torch.float64 in (x.dtype, weight.dtype):  # that device knows no autocast
+        return False
+    return torch.is_autocast_enabled(x.device.type)
+
+
+def _check_shape(shape: tuple[int, ...], layout: Layout, expected: str) -> None:
+    problem = _problem(shape, layout)
+    if problem is not None:
+        raise ValueError(
+            f"{expected} of shape {_axes(layout)}, got {shape}, {problem}{_advice(shape, layout)}"
+        )
+
+
+def _problem(shape: tuple[int, ...], layout: Layout) -> str | None:
+    """Say what is wrong with a shape, if anything is."""
     sizes = {name: size for name, size in layout.items() if name != "..."}
     missing = len(sizes) - len(shape)
     if missing > 0 or (missing < 0 and "..." not in layout):
-        raise ValueError(f"{_expected(layout)}, got {shape}, which has {len(shape)} dimensions")
+        return f"which has {len(shape)} dimensions"
+    may_be_empty = next(iter(layout))
     for (name, size), given in zip(sizes.items(), shape[-len(sizes) :], strict=True):
-        if size is not None and given != size:
-            raise ValueError(f"{_expected(layout)}, got {shape}, where {name} is {given}")
+        if isinstance(size, int) and given != size:
+            return f"where {name} is {given}"
+        if size is None and name != may_be_empty and given == 0:
+            return f"where {name} is 0; expected at least 1 points along each axis but the first"
+    return None
 
 
-def _expected(layout: Layout) -> str:
-    axes = (name if size is None else f"{name}={size}" for name, size in layout.items())
-    return f"expected an input of shape ({', '.join(axes)})"
+def _advice(shape: tuple[int, ...], layout: Layout) -> str:
+    """Say how to make the input fit, if another order of its axes or one more axis would do."""
+    order = (0, len(shape) - 1, *range(1, len(shape) - 1))
+    if len(shape) > 2 and _problem(tuple(shape[axis] for axis in order), layout) is None:
+        return f"; if the channels are last, move them, as in x.permute{order}"
+    if "batch" in layout and _problem((1, *shape), layout) is None:
+        return "; if it is one sample, make it a batch, as in x.unsqueeze(0)"
+    return ""
+
+
+def _axes(layout: Layout) -> str:
+    axes = (f"{name}={size}" if isinstance(size, int) else name for name, size in layout.items())
+    return f"({', '.join(axes)})"
+
+
+def _described(x: Any, weight: Tensor) -> str:
+    """Say what was given in place of a tensor, and how to make one of it."""
+    if x is None:
+        return "None; pass one"
+    if isinstance(x, str | bytes):
+        return f"the text {x[:40]!r}"
+    where = "" if weight.device.type == "cpu" else f", device='{weight.device}'"
+    how = f"torch.as_tensor(x, dtype={weight.dtype}{where})"
+    return f"a {type(x).__name__}; convert it, as in {how}"

@@ -34,7 +34,7 @@ def check_images(
     """
     height, width = size or (None, None)
     layout = {"batch": None, "in_channels": channels, "height": height, "width": width}
-    check_input(x, layout, weight)
+    check_input(x, layout, weight, numbers="floating")
     factor = 2 ** (levels - 1)
     if not tracing() and (x.shape[2] % factor or x.shape[3] % factor):
         raise ValueError(

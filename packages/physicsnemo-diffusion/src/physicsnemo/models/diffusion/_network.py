@@ -76,7 +76,7 @@ def join(x: Tensor, condition: Tensor) -> Tensor:
     """
     batch, _, height, width = x.shape
     layout = {"batch": batch, "channels": None, "height": height, "width": width}
-    check_input(condition, layout, x)
+    check_input(condition, layout, x, name="a condition", numbers="floating")
     return torch.cat((x, condition.to(x.dtype)), dim=1)
 
 

@@ -163,7 +163,8 @@ class UNet(Module):
             If they have another shape or device than described.
         """
         layout = {"batch": None, "img_out_channels": self.img_out_channels}
-        check_input(x, {**layout, "height": None, "width": None}, self.device_buffer)
+        layout |= {"height": None, "width": None}
+        check_input(x, layout, self.device_buffer, numbers="floating")
         joined = x if img_lr is None else join(x.to(wide_type(self)), img_lr)
         return predict_without_noise(self, joined, force_fp32, **model_kwargs)
 
@@ -275,7 +276,7 @@ class StormCastUNet(Module):
             If they have another shape or device than described.
         """
         layout = {"batch": None, "channels": None, "height": None, "width": None}
-        check_input(x, layout, self.device_buffer)
+        check_input(x, layout, self.device_buffer, numbers="floating")
         return predict_without_noise(self, x, force_fp32, **model_kwargs)
 
 

@@ -113,7 +113,7 @@ class SpectralFilter(nn.Module):
     def _filter(self, x: Tensor, modulate: Callable[[Tensor], Tensor]) -> Tensor:
         """Filter x, and add x; ``modulate`` acts on the hidden features of the blocks."""
         layout = {"batch": None, "height": None, "width": None, "hidden_size": self.hidden_size}
-        check_input(x, layout, self.w1)
+        check_input(x, layout, self.w1, numbers="floating")
         grid = (x.shape[1], x.shape[2])
         kept = self.modes(grid)
         wide = widened(x)

@@ -94,7 +94,8 @@ class SpectralConv(nn.Module):
             If it has another shape or device than expected, or the spectrum of its grid has fewer
             modes than the layer retains.
         """
-        check_input(x, field_layout(self.in_channels, len(self.modes)), next(self.parameters()))
+        layout = field_layout(self.in_channels, len(self.modes))
+        check_input(x, layout, next(self.parameters()), numbers="floating")
         check_modes(self.modes, x.shape[2:])
         return self.at_points(x.movedim(1, -1)).movedim(-1, 1)
 

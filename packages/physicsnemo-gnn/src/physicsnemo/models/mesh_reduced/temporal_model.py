@@ -166,7 +166,7 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
     def _predict(self, x: Tensor, context: Tensor | None) -> Tensor:
         """Return a prediction from each prefix of the context, if any, and the states."""
         weight = self.decoder.norm.weight
-        check_input(x, {"batch": None, "time": None, "input_dim": self.input_dim}, weight)
+        check_input(x, {"batch": None, "time": ..., "input_dim": self.input_dim}, weight)
         if context is not None:
             layout = {
                 "batch": x.shape[0],

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import EllipsisType
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from physicsnemo.models.rnn._convolution import ConvLayer, TransposeConvLayer, c
 from physicsnemo.models.rnn._steps import each_step, in_time
 from physicsnemo.models.rnn.layers import ConvGRULayer, ConvResidualBlock
 from physicsnemo.nn import get_activation
-from physicsnemo.nn.checks import check_at_least, check_grid, check_input
+from physicsnemo.nn.checks import Layout, check_at_least, check_grid, check_input
 from physicsnemo.nn.dimensions import convolution
 from physicsnemo.nn.numerics import IMPLIED, PAPER
 
@@ -64,11 +65,15 @@ class RecurrentModel(Module):
             unused.requires_grad_(False)
         activation.requires_grad_(True)
 
-    def _check(self, x: Tensor, nr_tsteps: int | None) -> None:
-        """Raise an error unless the input has so many time steps; None stands for any number."""
-        layout = {"batch": None, "input_channels": self.input_channels, "nr_tsteps": nr_tsteps}
-        grid = {f"n{axis}": None for axis in range(1, self.dimension + 1)}
-        check_input(x, layout | grid, self.final_conv.weight)
+    def _check(self, x: Tensor, steps: dict[str, int | EllipsisType]) -> None:
+        """Raise an error unless the input has so many time steps, given as an axis of a layout."""
+        layout: Layout = {
+            "batch": None,
+            "input_channels": self.input_channels,
+            **steps,
+            **{f"n{axis}": ... for axis in range(1, self.dimension + 1)},
+        }
+        check_input(x, layout, self.final_conv.weight)
         check_grid(x, 1, "time is one of these axes")
 
     def _continue(self, encoding: Tensor, hidden: Tensor, x: Tensor) -> Tensor:

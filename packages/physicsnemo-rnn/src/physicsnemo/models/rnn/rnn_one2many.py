@@ -118,6 +118,6 @@ class One2ManyRNN(RecurrentModel):
         ValueError
             If it has another shape or device than expected.
         """
-        self._check(x, nr_tsteps=None)
+        self._check(x, {"nr_tsteps": ...})
         encoding = self.encoder_layers(x.select(2, 0))
         return self._continue(encoding, torch.zeros_like(encoding), x)

@@ -119,7 +119,7 @@ class Seq2SeqRNN(RecurrentModel):
         ValueError
             If it has another shape or device than expected.
         """
-        self._check(x, nr_tsteps=self.nr_tsteps)
+        self._check(x, {"nr_tsteps": self.nr_tsteps})
         frames = (x.select(2, step) for step in range(self.nr_tsteps))
         encodings = each_step(self.encoder_layers, frames)
         encoding = next(encodings)

@@ -72,7 +72,7 @@ def denoise(
         If the fields, the noise levels or the labels have another shape than described.
     """
     layout = {"batch": None, "channels": channels, "height": None, "width": None}
-    check_input(x, layout, wrapper.device_buffer)
+    check_input(x, layout, wrapper.device_buffer, numbers="floating")
     wide = wide_type(wrapper)
     own = network_type(wrapper, bool(wrapper.use_fp16), force_fp32)
     x = x.to(wide)
