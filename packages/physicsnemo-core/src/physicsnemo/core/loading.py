@@ -1,58 +1,79 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model built from a checkpoint without initializing weights that the file replaces."""
+"""A model built from a checkpoint: what constructing it and then loading the weights gives."""
 
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import Parameter
-from torch.nn.modules.module import register_module_module_registration_hook
 from torch.overrides import TorchFunctionMode
 
-from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.allowance import allowing
 from physicsnemo.core.rebuilding import Blueprint
 from physicsnemo.core.weights import State, adopt_weights, check_shapes
 
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
 
-# Modules that a file of few tensors may build, and for each tensor: many hold no weights.
-_FREE_MODULES, _MODULES_PER_TENSOR = 2_000, 100
-
 
 def load_model(blueprint: Blueprint, state: State, strict: bool) -> "Module":
-    """Build the model of a checkpoint and give it the weights.
+    """Build the model of a checkpoint, on the CPU, and give it the weights.
 
-    The constructor runs twice. The first time it builds on the meta device, where nothing is
-    allocated, so that arguments which do not belong to the weights are refused whatever their
-    size; a constructor that cannot run there is trusted. The second time, random initialization is
-    skipped if every weight comes from the file.
+    The constructor runs once and draws random numbers as ever, from the global generator where it
+    does so. Only where all classes of the file declare that they draw nothing but weights, and the
+    file must hold all of them, weights are left undrawn.
 
     Raises
     ------
     CheckpointError
-        If the model cannot be built, or its weights are not those of the file.
+        If the model cannot be built, is larger than the weights can mean, or its weights are not
+        those of the file.
     """
-    with _limited_modules(_FREE_MODULES + _MODULES_PER_TENSOR * len(state), blueprint.source):
-        _rehearse(blueprint, state)
-        with _SkippedInitialization() if strict else nullcontext():
-            model = blueprint.build()
+    with ExitStack() as surroundings:
+        surroundings.enter_context(allowing(state, blueprint.source))
+        if torch.get_default_device().type != "cpu":
+            surroundings.enter_context(torch.device("cpu"))
+        if strict and all(map(draws_only_weights, blueprint.model_classes)):
+            surroundings.enter_context(_SkippedInitialization())
+        model = blueprint.build()
+    check_shapes(model, state, blueprint.source)
+    if blueprint.of_this_library:
+        _follow_types(model, state)
     adopt_weights(model, state, strict, blueprint.source)
     return model
 
 
-def _rehearse(blueprint: Blueprint, state: State) -> None:
-    try:
-        with torch.device("meta"):
-            model = blueprint.build()
-    except CheckpointError as error:
-        if error.__cause__ is None:
-            raise
-        return  # the constructor needs values, or really fails: building it in earnest will tell
-    check_shapes(model, state, blueprint.source)
+def draws_only_weights(model_class: "type[Module]") -> bool:
+    """Tell whether a class declares ``_draws_only_weights``, itself: a subclass may draw more."""
+    return vars(model_class).get("_draws_only_weights") is True
+
+
+def _follow_types(model: "Module", state: State) -> None:
+    """Make a model's floating-point tensors of the types that they have in a file.
+
+    Those of one type make the whole model of that type, constants besides the file included, as
+    the saved model was.
+    """
+    own = model.state_dict(keep_vars=True)
+    floating = {key: it for key, it in state.items() if key in own and it.is_floating_point()}
+    if all(own[key].dtype == tensor.dtype for key, tensor in floating.items()):
+        return
+    types = {tensor.dtype for tensor in floating.values()}
+    convert = _CONVERSIONS.get(next(iter(types))) if len(types) == 1 else None
+    if convert is not None:
+        convert(model)
+        return
+    for key, tensor in floating.items():
+        own[key].data = own[key].data.to(tensor.dtype)
+
+
+_CONVERSIONS = {
+    torch.float64: torch.nn.Module.double,
+    torch.float32: torch.nn.Module.float,
+    torch.float16: torch.nn.Module.half,
+    torch.bfloat16: torch.nn.Module.bfloat16,
+}
 
 
 class _SkippedInitialization(TorchFunctionMode):
@@ -86,21 +107,3 @@ class _SkippedInitialization(TorchFunctionMode):
             if isinstance(tensor, Parameter) and self._skipped[id(tensor)] <= self._TIMES:
                 return tensor
         return func(*args, **kwargs)
-
-
-@contextmanager
-def _limited_modules(limit: int, source: str) -> Iterator[None]:
-    """Refuse to register more modules than a file of so many tensors can mean."""
-    thread, count = threading.get_ident(), 0
-
-    def register(module: torch.nn.Module, name: str, child: torch.nn.Module) -> None:
-        nonlocal count
-        count += threading.get_ident() == thread
-        if count > limit:
-            raise CheckpointError(f"{source} asks for more than {limit} modules, for few weights")
-
-    handle = register_module_module_registration_hook(register)
-    try:
-        yield
-    finally:
-        handle.remove()

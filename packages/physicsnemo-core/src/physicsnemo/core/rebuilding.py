@@ -13,6 +13,7 @@ from physicsnemo.core.migration import migrate
 from physicsnemo.core.origins import Origin
 from physicsnemo.core.releases import inferred_release, order
 from physicsnemo.core.resolution import Trusted, resolve
+from physicsnemo.core.saving import WRITER
 
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
@@ -32,6 +33,13 @@ class Blueprint:
         If a class is not found, or cannot read the version of the file.
     ValueError
         If an argument may not be overridden.
+
+    Attributes
+    ----------
+    source
+        The file's name, for error texts.
+    of_this_library
+        Whether the file says that this library wrote it, and no other implementation.
     """
 
     def __init__(
@@ -44,6 +52,7 @@ class Blueprint:
         from physicsnemo.models.module import Module
 
         self.source = checkpoint.name
+        self.of_this_library = str(checkpoint.metadata.get("written_by")).startswith(WRITER)
         records = {**dict(nested_records(checkpoint.arguments)), "": checkpoint.arguments}
         _check_paths(overrides, {_path(key) for key in records})
         self._parts: dict[str, tuple[type[Module], dict[str, Any]]] = {}
@@ -61,6 +70,11 @@ class Blueprint:
     def model_class(self) -> "type[Module]":
         """The class of the outermost model."""
         return self._parts[""][0]
+
+    @property
+    def model_classes(self) -> "list[type[Module]]":
+        """The classes of all models in the file."""
+        return [model_class for model_class, _ in self._parts.values()]
 
     def check_signatures(self) -> None:
         """Bind the arguments of every model to its class, without building any.

@@ -18,6 +18,8 @@ from physicsnemo.core.weights import has_own_ways
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
 
+WRITER = "physicsnemo-core"
+
 
 def contents(model: "Module") -> tuple[Record, dict[str, Any]]:
     """Return ``args.json`` and ``metadata.json`` of a model.
@@ -32,10 +34,10 @@ def contents(model: "Module") -> tuple[Record, dict[str, Any]]:
     arguments, nested = encode(model)
     models = {"": model, **nested}
     records = {"": arguments, **{key: arguments[key] for key in nested}}
-    release = importlib_metadata.version("physicsnemo-core")
+    release = importlib_metadata.version(WRITER)
     metadata: dict[str, Any] = {
         "physicsnemo_version": leave_out_implied(models, records, release),
-        "written_by": f"physicsnemo-core {release}",
+        "written_by": f"{WRITER} {release}",
     }
     for key, part in models.items():
         metadata[metadata_key(key, "mdlus_file_version")] = part.__model_checkpoint_version__
