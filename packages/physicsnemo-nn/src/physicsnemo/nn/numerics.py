@@ -106,6 +106,16 @@ ODDITIES = {
     "nearest_centroid": Oddity(
         "a grid point takes the face of any level whose centroid is nearest", "GraphCastNet"
     ),
+    "normalized_before": Oddity(
+        "blocks normalize what attention and their network take, not what these return", "Pangu"
+    ),
+    "fixed_shift": Oddity(
+        "windows of any size are shifted by 1, 3 and 6 points, half of the default ones",
+        "Pangu, Fengwu",
+    ),
+    "predicted_state": Oddity(
+        "the network predicts the state and not by how much it changes", "HEALPixUNet"
+    ),
     "crossed_poles": Oddity("the polar faces border on the other pole", "DLWP"),
 }
 """What ``numerics`` switches, by name; a class says which concern it, see :func:`implied`."""
