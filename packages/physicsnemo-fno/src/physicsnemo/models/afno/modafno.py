@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from physicsnemo.models.afno.modembed import ModEmbedNet
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.checks import Layout, check_input
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER, implied
 
 __all__ = ["Block", "MetaData", "ModAFNO", "ModAFNO2DLayer", "ModAFNOMlp", "ScaleShiftMlp"]
 
@@ -111,7 +111,8 @@ class ModAFNO(Module):
     torch.Size([3, 2, 32, 64])
     """
 
-    _implied_args = IMPLIED
+    _implied_args = implied("modes_of_one_axis")
+    _release_marks: ClassVar[dict[str, str]] = {"2.0": r"scale_shift\.net\.layers\."}
 
     def __init__(
         self,

@@ -16,13 +16,13 @@ from physicsnemo.models.rnn.layers import ConvGRULayer, ConvResidualBlock
 from physicsnemo.nn import get_activation
 from physicsnemo.nn.checks import Layout, check_at_least, check_grid, check_input
 from physicsnemo.nn.dimensions import convolution
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER, implied
 
 
 class RecurrentModel(Module):
     """The body of ``One2ManyRNN`` and ``Seq2SeqRNN``, which say what its arguments are."""
 
-    _implied_args = IMPLIED
+    _implied_args = implied("swapped_pads", "short_doubling", "first_step_of_many")
     _meta: ClassVar[type[ModelMetaData]]
 
     def __init__(

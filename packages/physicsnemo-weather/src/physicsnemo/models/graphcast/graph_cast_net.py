@@ -22,11 +22,12 @@ from physicsnemo.models.graphcast.graph_cast_processor import (
     GraphCastProcessorGraphTransformer,
 )
 from physicsnemo.models.graphcast.graphs import GraphCastGraphs, build_graphs
+from physicsnemo.models.history import Argument
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
 from physicsnemo.nn.checks import check_input
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER, implied
 
 __all__ = ["GraphCastNet", "MetaData", "get_lat_lon_partition_separators"]
 
@@ -103,7 +104,7 @@ class GraphCastNet(Module):
 global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_on_all_ranks
         About several processes, without effect in one.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
         nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: the features
         of vertices are sine and cosine of degrees as if these were radians; points of the grid get
         features from the corners of the triangle, of any level, whose centroid is nearest, which
@@ -136,7 +137,11 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
     torch.Size([1, 2, 10, 20])
     """
 
-    _implied_args = IMPLIED
+    _implied_args = implied("degrees_as_radians", "nearest_centroid")
+    _argument_history = (
+        Argument("multimesh_level", None, until="2.0"),
+        Argument("graph_backend", "pyg", since="1.3", ignored=("dgl",)),
+    )
 
     mesh_ndata: Tensor
     mesh_edata: Tensor
