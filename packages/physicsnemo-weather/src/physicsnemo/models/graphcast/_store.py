@@ -18,7 +18,7 @@ from physicsnemo.core.files import replacing
 Arrays = dict[str, npt.NDArray[Any]]
 
 # Of what is in the files; another number makes them be made again.
-_FORMAT = 1
+_FORMAT = 2
 _folder: ContextVar[Path | None] = ContextVar("graph_cache", default=None)
 
 
