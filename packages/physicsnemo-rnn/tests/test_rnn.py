@@ -21,6 +21,11 @@ def field(*shape):
     return torch.randn(shape, dtype=torch.float64)
 
 
+def given(model_class, number=3):
+    """Return how many time steps a model is given."""
+    return 1 if model_class is One2ManyRNN else number
+
+
 def by_hand(model, x, blocks, swapped=False, short=False):
     """Compute a model from its weights.
 
@@ -99,7 +104,7 @@ def by_hand(model, x, blocks, swapped=False, short=False):
     ids=str,
 )
 def test_network_written_out_by_hand(model_class, arguments, grid):
-    model, x = model_class(**arguments).double(), field(2, 2, 3, *grid)
+    model, x = model_class(**arguments).double(), field(2, 2, given(model_class), *grid)
     output, expected = model(x), by_hand(model, x, arguments["nr_residual_blocks"])
     assert output.shape == (2, 2, 3, *grid)
     torch.testing.assert_close(output, expected)
@@ -125,8 +130,9 @@ def test_network_written_out_by_hand(model_class, arguments, grid):
 def test_reference_numerics_written_out_by_hand(
     model_class, release, arguments, grid, until_1_3, from_2_0
 ):
-    model, x = model_class(**arguments, numerics=f"reference-{release}"), field(1, 2, 3, *grid)
-    output = model.double()(x)
+    model = model_class(**arguments, numerics=f"reference-{release}").double()
+    x = field(1, 2, given(model_class), *grid)
+    output = model(x)
     swapped = release in ("1.2", "1.3")
     assert output.shape == (1, 2, 3, *(until_1_3 if swapped else from_2_0))
     torch.testing.assert_close(output, by_hand(model, x, 1, swapped, short=True))
@@ -136,16 +142,27 @@ def test_reference_numerics_written_out_by_hand(
 def test_numerics_agree_on_grids_that_can_be_halved(model_class):
     paper, other = model_class(**DEEP), model_class(**DEEP, numerics="reference-2.1")
     other.load_state_dict(paper.state_dict())
-    x = torch.randn(1, 2, 3, 16, 8)
+    x = torch.randn(1, 2, given(model_class), 16, 8)
     torch.testing.assert_close(other(x), paper(x), atol=0, rtol=0)
 
 
-def test_one_to_many_sees_the_first_time_step_only():
-    model, x = One2ManyRNN(**SMALL), torch.randn(2, 2, 4, 6, 5, requires_grad=True)
+@pytest.mark.parametrize("numerics", ["reference-1.2", "reference-1.3"])
+def test_one_to_many_ignored_further_time_steps(numerics):
+    model = One2ManyRNN(**SMALL, numerics=numerics)
+    x = torch.randn(2, 2, 4, 6, 5, requires_grad=True)
     output = model(x)
     torch.testing.assert_close(output, model(x[:, :, :1]), atol=0, rtol=0)
     (gradient,) = torch.autograd.grad(output.square().sum(), x)
     assert [bool(step.any()) for step in gradient.unbind(2)] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("numerics", ["paper", "reference-2.0"])
+def test_one_to_many_takes_one_time_step(numerics):
+    model = One2ManyRNN(**SMALL, numerics=numerics)
+    with pytest.raises(ValueError, match=r"one time step, got 4 .* as in x\[:, :, :1\]"):
+        model(torch.ones(2, 2, 4, 6, 5))
+    with pytest.raises(ValueError, match="one time step, got 4"):
+        torch.fx.symbolic_trace(model)(torch.ones(2, 2, 4, 6, 5))
 
 
 def test_sequence_to_sequence_sees_all_time_steps():
