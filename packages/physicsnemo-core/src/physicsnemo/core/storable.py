@@ -44,7 +44,7 @@ def check_storable(state: Mapping[str, Any], owner: str) -> None:
     TypeError
         If not; the text names the key, and says what to do.
     """
-    if problem := problem_of(state, torch.Tensor, _problem_of_tensor):
+    if problem := problem_of(state, torch.Tensor, problem_of_tensor):
         raise TypeError(f"{owner} cannot be saved: {problem}")
 
 
@@ -113,7 +113,8 @@ class _Walk:
             )
 
 
-def _problem_of_tensor(tensor: torch.Tensor) -> str | None:
+def problem_of_tensor(tensor: torch.Tensor) -> str | None:
+    """Return why no file can hold a tensor, None if it can."""
     kind = type(tensor)
     if torch.nn.parameter.is_lazy(tensor):
         return "is not initialized: call the model once, so that its sizes are known, then save it"
@@ -121,8 +122,8 @@ def _problem_of_tensor(tensor: torch.Tensor) -> str | None:
         return (
             f"is a {_name(kind)}, of which this process has only a part: gather the weights with "
             "torch.distributed.checkpoint.state_dict.get_model_state_dict(model, "
-            "options=StateDictOptions(full_state_dict=True)) in all processes, load them into a "
-            "model that is not sharded, and save that one"
+            "options=StateDictOptions(full_state_dict=True, cpu_offload=True)) in all processes, "
+            "load them into a model that is not sharded, and save that one"
         )
     if kind not in _TENSORS:
         return f"is a {_name(kind)}, a subclass of tensors: make a plain tensor of it first"

@@ -10,7 +10,7 @@ import logging
 import operator
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from physicsnemo.core.container import Url
 from physicsnemo.core.hooks import tell
-from physicsnemo.core.training.choice import choose_step, next_step
+from physicsnemo.core.training.choice import next_step, read_step
 from physicsnemo.core.training.folder import Folder
 from physicsnemo.core.training.parts import TRAINING, Models, Part, name_parts
 from physicsnemo.core.training.plain import check_json
@@ -31,16 +31,20 @@ from physicsnemo.core.training.state import (
     SCALER,
     SCHEDULER,
     Holders,
-    check_holds,
+    check_training,
     collect,
+    move,
     read_data,
     read_model,
     restore,
     restore_random,
+    with_captures,
     write_data,
     write_model,
 )
 from physicsnemo.core.training.steps import Steps
+from physicsnemo.core.undo import undone_on_failure
+from physicsnemo.core.weights import has_surprises, put_weights
 from physicsnemo.models.module import Module
 
 __all__ = ["get_checkpoint_dir", "load_checkpoint", "save_checkpoint"]
@@ -149,9 +153,10 @@ def load_checkpoint(
 ) -> int:
     """Load the newest complete step of a training, or a given one; never parts of two.
 
-    All parts are checked before the first is loaded. Files are read as data only. A folder of the
-    reference implementation, which has no manifests, is loaded from the newest step of which all
-    parts asked for exist.
+    All parts are checked before the first is loaded, and if one does not fit nevertheless, all is
+    left as it was. Files are read as data only. A step that another process removes or replaces
+    meanwhile is never mixed with what takes its place. A folder of the reference implementation,
+    which has no manifests, is loaded from the newest step of which all parts asked for exist.
 
     Parameters
     ----------
@@ -193,21 +198,18 @@ def load_checkpoint(
     """
     parts, holders = name_parts(models), _holders(optimizer, scheduler, scaler)
     needed, ranks = [*parts, TRAINING] if holders or not parts else [*parts], Ranks(rank)
-    steps, step = choose_step(Folder(path), needed, epoch, ranks)
-    if step is None:
+    read = partial(_read, parts, holders, needed, device, strict)
+    steps, step, content = read_step(Folder(path), needed, epoch, ranks, read)
+    if step is None or content is None:
         _LOGGER.warning("there is no checkpoint in %s, nothing is loaded", steps.folder.url)
         return 0
-    if steps.has(step, TRAINING):
-        needed = [*parts, TRAINING]
-    with steps.open(step, needed) as paths:
-        sources = {part: steps.source(step, part) for part in needed}
-        state: dict[str, Any] = {}
-        if TRAINING in paths:
-            state = read_data(paths[TRAINING], device, sources[TRAINING])
-            check_holds(state, holders, sources[TRAINING])
-        for part, model in parts.items():
-            read_model(model, paths[part], device, strict, sources[part])
+    state, weights = content
+    surprising = [part for part, model in parts.items() if has_surprises(model)]
+    models, scalers = map(parts.__getitem__, surprising), with_captures(holders).values()
+    with undone_on_failure(models, scalers):
         restore(state, holders, steps.source(step, TRAINING))
+        for part in dict.fromkeys([*surprising, *parts]):  # of the others, nothing can fail
+            put_weights(parts[part], weights[part], strict, steps.source(step, part))
     if metadata_dict is not None:
         metadata_dict.update(state.get(METADATA, {}))
     if restore_random_state and ranks.owns(steps.rank):
@@ -241,6 +243,29 @@ def _holders(
 ) -> Holders:
     given = {OPTIMIZER: optimizer, SCHEDULER: scheduler, SCALER: scaler}
     return {key: holder for key, holder in given.items() if holder is not None}
+
+
+def _read(
+    parts: Mapping[Part, torch.nn.Module],
+    holders: Holders,
+    needed: Sequence[Part],
+    device: torch.device | str,
+    strict: bool,
+    steps: Steps,
+    step: int,
+) -> tuple[dict[str, Any], dict[Part, dict[str, Any]]]:
+    """Return the state of the training and the weights of each model, checked as far as can be."""
+    state: dict[str, Any] = {}
+    with steps.open(step, needed, welcome=[TRAINING]) as files:
+        if TRAINING in files:
+            state = read_data(files[TRAINING], source := steps.source(step, TRAINING))
+            check_training(state, holders, source)
+            state |= {key: move(state[key], device) for key in holders}
+        weights = {
+            part: read_model(model, files[part], device, strict, steps.source(step, part))
+            for part, model in parts.items()
+        }
+    return state, weights
 
 
 def _tell_plugins(

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from physicsnemo.core.undo import undone_on_failure
+
 State = dict[str, dict[str, Any]]
 
 
@@ -41,18 +43,18 @@ class ScalerStore:
 
     def load_state_dict(self, state: State) -> None:
         """Restore scalers by label; a state without a scaler waits for one of that label."""
-        for label, own in state.items():
-            scaler = self._scalers.get(label)
-            if scaler is None:
-                self._waiting[label] = own
-            else:
-                _load(scaler, own, label)
+        living = {label: self._scalers[label] for label in state if label in self._scalers}
+        with undone_on_failure(holders=living.values()):
+            for label, scaler in living.items():
+                _load(scaler, state[label], label)
+        waiting = {label: own for label, own in state.items() if label not in living}
+        self._waiting = {**self._waiting, **waiting}
 
 
 def _load(scaler: torch.amp.GradScaler, state: dict[str, Any], label: str) -> None:
     try:
         scaler.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(
             f"the state of the gradient scaler {label!r} is not valid: {error}"
         ) from error

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which step of a training to load."""
+"""Which step of a training to load, and what to do if it is gone when it is to be read."""
 
 import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.training.folder import Folder
@@ -10,6 +13,56 @@ from physicsnemo.core.training.ranks import Ranks
 from physicsnemo.core.training.steps import Steps
 
 _LOGGER = logging.getLogger("checkpoint")
+_TRIES = 10  # while other processes replace or remove the step again and again
+_PAUSE = 0.1  # seconds in which a removal that has begun goes on
+
+T = TypeVar("T")
+
+
+def read_step(
+    folder: Folder,
+    parts: list[Part],
+    epoch: int | None,
+    ranks: Ranks,
+    read: Callable[[Steps, int], T],
+) -> tuple[Steps, int | None, T | None]:
+    """Choose a step and read it; choose again if another process replaces or removes it meanwhile.
+
+    Either all processes read it or none does.
+
+    Parameters
+    ----------
+    folder, parts, epoch, ranks
+        As for :func:`choose_step`.
+    read
+        Returns the content of a step, and changes nothing.
+
+    Raises
+    ------
+    CheckpointError
+        If a process cannot read the step at two tries, and nobody has changed it in between; also
+        what :func:`choose_step` raises.
+    """
+    for attempt in range(_TRIES):
+        steps, step = choose_step(folder, parts, epoch, ranks)
+        if step is None:
+            return steps, None, None
+        before, content, failure = _state(steps, step), None, None
+        try:
+            content = read(steps, step)
+        except CheckpointError as error:
+            failure = error
+            time.sleep(_PAUSE)
+        changed = failure is not None and _state(steps, step) != before
+        outcomes = ranks.gather((failure and str(failure), changed))
+        if not any(text for text, _ in outcomes):
+            return steps, step, content
+        if attempt and not any(changed for _, changed in outcomes):
+            break
+    if failure is not None:
+        raise failure
+    rank, text = next((rank, text) for rank, (text, _) in enumerate(outcomes) if text)
+    raise CheckpointError(f"nothing is loaded, since rank {rank} cannot load step {step}: {text}")
 
 
 def choose_step(
@@ -23,7 +76,7 @@ def choose_step(
         If the given step is not complete on every rank or, without one, no step is.
     """
     steps = Steps(folder, ranks.rank)
-    found = ranks.gather((steps.complete(parts), steps.begun(parts)))
+    found = ranks.gather(steps.survey(parts))
     if len(found) > 1 and not any(begun for _, begun in found[1:]):
         steps, found = Steps(folder, 0), found[:1]  # rank 0 saved for all
     complete = set.intersection(*(own for own, _ in found))
@@ -42,6 +95,13 @@ def next_step(steps: Steps, parts: list[Part], ranks: Ranks) -> int:
     """Return the number after the largest that any rank has used."""
     begun = set().union(*ranks.gather(steps.begun(parts)))
     return max(begun, default=-1) + 1
+
+
+def _state(steps: Steps, step: int) -> object:
+    try:
+        return steps.state(step)
+    except CheckpointError as error:  # a damaged manifest
+        return str(error)
 
 
 def _incomplete(steps: Steps, step: int, parts: list[Part], complete: set[int]) -> CheckpointError:

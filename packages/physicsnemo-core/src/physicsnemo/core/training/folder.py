@@ -10,11 +10,14 @@ import posixpath
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import BinaryIO
 
 from physicsnemo.core.container import Url
 from physicsnemo.core.files import fetched, is_local, kind, locate, make_folders, sync_folder
+from physicsnemo.core.training.lock import is_held, locked
 
 
 class Folder:
@@ -60,9 +63,34 @@ class Folder:
         """Return the content of a file."""
         return bytes(self._filesystem.cat_file(self._at(name)))
 
-    def local(self, name: str) -> AbstractContextManager[Path]:
-        """Provide the path of a file, or of its copy on this machine."""
-        return fetched(self._filesystem, self._at(name))
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """Open a file, or its copy on this machine."""
+        with fetched(self._filesystem, self._at(name)) as path, open(path, "rb") as file:
+            yield file
+
+    def make(self) -> None:
+        """Make the folder if it does not exist."""
+        if self._on_this_machine:
+            make_folders(Path(self._path))
+
+    def locked(self, name: str) -> AbstractContextManager[None]:
+        """Hold a lock file for a block, if the folder is on this machine."""
+        return locked(Path(self._at(name))) if self._on_this_machine else nullcontext()
+
+    def in_use(self, lock: str, name: str) -> bool:
+        """Tell whether who holds a lock may still write to the folder of a name.
+
+        Where there are no locks, it may for a day after it last did.
+        """
+        held = is_held(Path(self._at(lock))) if self._on_this_machine else None
+        if held is not None:
+            return held
+        try:
+            times = [self._filesystem.modified(path) for path in self._files(self._at(name))]
+        except (NotImplementedError, FileNotFoundError):  # nobody tells, or it is being moved
+            return True
+        return not times or _age(max(times)) < timedelta(days=1)
 
     @contextmanager
     def staging(self, name: str) -> Iterator[Path]:
@@ -76,13 +104,14 @@ class Folder:
                 self._upload(Path(scratch), name)
             return
         folder = Path(self._at(name))
-        make_folders(folder)
+        folder.mkdir()
         try:
             yield folder
         except BaseException:
             shutil.rmtree(folder)
             raise
         sync_folder(folder)
+        sync_folder(folder.parent)
 
     def move(self, names: dict[str, str]) -> None:
         """Rename files, each replacing what has its new name."""
@@ -120,9 +149,20 @@ class Folder:
         if kind(self._filesystem, path) == "directory":  # where folders exist by themselves
             self._filesystem.rmdir(path)
 
+    def _files(self, path: str) -> list[str]:
+        """Return the files of a folder, which need not exist."""
+        if kind(self._filesystem, path) != "directory":
+            return []
+        entries = self._filesystem.ls(path, detail=True)
+        return [entry["name"] for entry in entries if entry["type"] == "file"]
+
     def _at(self, name: str) -> str:
         return f"{self._path.rstrip('/')}/{name}"
 
     def _upload(self, scratch: Path, name: str) -> None:
         for file in sorted(scratch.iterdir()):
             self._filesystem.put_file(str(file), self._at(f"{name}/{file.name}"))
+
+
+def _age(moment: datetime) -> timedelta:
+    return datetime.now(UTC) - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))

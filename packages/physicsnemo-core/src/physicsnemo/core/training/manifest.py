@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from physicsnemo.core.errors import CheckpointError
 
@@ -22,10 +22,26 @@ class Seal:
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> Self:
-        """Read a file."""
-        with open(path, "rb") as file:
-            return cls(path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+    def of(cls, file: BinaryIO) -> Self:
+        """Read an open file, which is at its start before and afterwards."""
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+        file.seek(0)
+        return cls(size, digest)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What changes when somebody writes to an open file."""
+
+    bytes: int
+    modified: int
+
+    @classmethod
+    def of(cls, file: BinaryIO) -> Self:
+        """Look at an open file."""
+        status = os.fstat(file.fileno())
+        return cls(status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)
@@ -69,7 +85,7 @@ class Manifest:
             if fields["format"] != _FORMAT:
                 raise ValueError(f"its format is {fields['format']}, expected {_FORMAT}")
             files = {name: Seal(**seal) for name, seal in fields["files"].items()}
-            if not all(re.fullmatch(r"[^/\\]+\.(pt|mdlus)", name) for name in files):
+            if not all(re.fullmatch(r"[^/\\]+\.(pt|mdlus)", name, re.DOTALL) for name in files):
                 raise ValueError("it names files of other kinds")
             if not re.fullmatch(r"[0-9a-f]+", fields["token"]):
                 raise ValueError(f"its token is {fields['token']!r}")

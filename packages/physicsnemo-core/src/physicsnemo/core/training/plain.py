@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from physicsnemo.core.storable import problem_of_tensor
+
 _JSON = (NoneType, bool, int, float, str)
 _DATA = (*_JSON, complex, bytes, torch.device, torch.dtype, torch.Size, torch.nn.Parameter)
 
@@ -42,7 +44,10 @@ def _check(value: Any, where: str, leaves: tuple[type, ...], keys: tuple[type, .
     elif kind in (list, tuple):
         for position, item in enumerate(value):
             _check(item, f"{where}[{position}]", leaves, keys)
-    elif not (torch.Tensor in leaves and isinstance(value, torch.Tensor)):
+    elif torch.Tensor in leaves and isinstance(value, torch.Tensor):
+        if problem := problem_of_tensor(value):
+            raise TypeError(f"{where} {problem}")
+    else:
         _check_leaf(value, where, leaves)
 
 

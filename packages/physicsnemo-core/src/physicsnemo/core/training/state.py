@@ -2,17 +2,18 @@
 """What a training consists of besides its models: optimizer, schedules, scalers, random numbers."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
+from physicsnemo.core.capture.structure import map_tensors
 from physicsnemo.core.container import Checkpoint, write_checkpoint
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.saving import contents, state_of
 from physicsnemo.core.training.plain import check_data
-from physicsnemo.core.weights import copy_weights
+from physicsnemo.core.weights import check_weights
 from physicsnemo.models.module import Module
 from physicsnemo.utils.capture import StaticCaptureTraining
 
@@ -43,8 +44,8 @@ def collect(holders: Holders, epoch: int, metadata: dict[str, Any]) -> dict[str,
     return state | kept | {"epoch": epoch, RANDOM: _random_state()}
 
 
-def check_holds(state: dict[str, Any], holders: Holders, source: str) -> None:
-    """Check that there is a state for each of the holders.
+def check_training(state: dict[str, Any], holders: Holders, source: str) -> None:
+    """Check that there is a state for each of the holders, and that the rest can be restored.
 
     Raises
     ------
@@ -52,9 +53,15 @@ def check_holds(state: dict[str, Any], holders: Holders, source: str) -> None:
         If not.
     """
     if absent := holders.keys() - state.keys():
-        raise CheckpointError(
-            f"{source} has no {', '.join(sorted(absent))}; it has {', '.join(state) or 'nothing'}"
-        )
+        found = ", ".join(map(str, state)) or "nothing"
+        raise CheckpointError(f"{source} has no {', '.join(sorted(absent))}; it has {found}")
+    for key in (CAPTURES, METADATA, RANDOM):
+        if not isinstance(state.get(key, {}), dict):
+            raise CheckpointError(f"{key} in {source} is no dictionary")
+    try:
+        _set_random(state, torch.Generator("cpu").set_state, _check_cuda)
+    except (TypeError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"{RANDOM} in {source} is not valid: {error}") from error
 
 
 def restore(state: dict[str, Any], holders: Holders, source: str) -> None:
@@ -65,21 +72,37 @@ def restore(state: dict[str, Any], holders: Holders, source: str) -> None:
     CheckpointError
         If a state does not fit its holder.
     """
-    captures = {CAPTURES: StaticCaptureTraining} if CAPTURES in state else {}
-    for key, holder in {**holders, **captures}.items():
+    for key, holder in with_captures(holders).items():
+        if key == CAPTURES and key not in state:
+            continue
         try:
             holder.load_state_dict(state[key])
         except Exception as error:  # each class has its own ways to refuse
             raise CheckpointError(f"{key} in {source} does not fit: {error!r}") from error
 
 
+def with_captures(holders: Holders) -> Holders:
+    """Add the gradient scalers of captured steps."""
+    return {**holders, CAPTURES: StaticCaptureTraining._scalers}
+
+
 def restore_random(state: dict[str, Any]) -> None:
     """Let PyTorch's random numbers go on where they were; those of a GPU where there is one."""
+    _set_random(state, torch.set_rng_state, torch.cuda.set_rng_state)
+
+
+def _set_random(
+    state: dict[str, Any], on_cpu: Callable[[Any], Any], on_gpu: Callable[[Any], Any]
+) -> None:
     own = state.get(RANDOM, {})
     if "cpu" in own:
-        torch.set_rng_state(own["cpu"].cpu())
+        on_cpu(own["cpu"].cpu())
     if "cuda" in own and torch.cuda.is_available():
-        torch.cuda.set_rng_state(own["cuda"].cpu())
+        on_gpu(own["cuda"].cpu())
+
+
+def _check_cuda(state: torch.Tensor) -> None:
+    torch.Generator("cuda").set_state(state)
 
 
 def write_model(model: torch.nn.Module, path: Path) -> None:
@@ -93,22 +116,34 @@ def write_model(model: torch.nn.Module, path: Path) -> None:
 
 
 def read_model(
-    model: torch.nn.Module, path: Path, device: torch.device | str, strict: bool, source: str
-) -> None:
-    """Load a model's weights from a file that :func:`write_model` wrote.
+    model: torch.nn.Module,
+    file: BinaryIO,
+    device: torch.device | str,
+    strict: bool,
+    source: str,
+) -> dict[str, Any]:
+    """Read weights that :func:`write_model` wrote, by the model's own keys; it is left as it is.
 
     Raises
     ------
     CheckpointError
-        If it is damaged, or the weights are not the model's.
+        If the file is damaged, or the weights are not the model's.
     """
     if isinstance(model, Module):
-        with open(path, "rb") as file:
-            state = Checkpoint(file, source).state_dict()
-        state = {key: tensor.to(device) for key, tensor in state.items()}
+        state: dict[str, Any] = Checkpoint(file, source).state_dict()
     else:
-        state = read_data(path, device, source)
-    copy_weights(model, state, strict, source)
+        state = read_data(file, source)
+        if not all(isinstance(key, str) for key in state):
+            raise CheckpointError(f"{source} is not the state of a model: its keys are not text")
+    # Copied, since tensors of a file may be mapped, and the file may not stay as it is.
+    own = map_tensors(check_weights(model, state, strict, source), torch.Tensor.clone)
+    return move(own, device)
+
+
+def move(state: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
+    """Return a state with its tensors on a device."""
+    moved: dict[str, Any] = map_tensors(state, lambda tensor: tensor.to(device))
+    return moved
 
 
 def write_data(content: Any, path: Path) -> None:
@@ -119,7 +154,7 @@ def write_data(content: Any, path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def read_data(path: Path, device: torch.device | str, source: str) -> dict[str, Any]:
+def read_data(file: BinaryIO, source: str) -> dict[str, Any]:
     """Read a dictionary of tensors and plain values as data only.
 
     Raises
@@ -128,7 +163,7 @@ def read_data(path: Path, device: torch.device | str, source: str) -> dict[str, 
         If it is damaged, or holds anything else.
     """
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports damage by many types
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{source} cannot be read as data: {reason}") from error
