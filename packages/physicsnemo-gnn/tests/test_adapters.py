@@ -3,13 +3,14 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.utils import _pytree as pytree
 
 from physicsnemo import hookimpl
 from physicsnemo.core import hooks
-from physicsnemo.models.gnn_layers import Graph, as_graph
+from physicsnemo.models.gnn_layers import Graph, as_graph, forget_edges
 from physicsnemo.models.meshgraphnet import MeshGraphNet
 
 NODES = 5
@@ -21,6 +22,13 @@ class Mesh:
 
     def __init__(self):
         self.edges = torch.tensor(EDGES)
+
+
+class Meshed(Mesh):
+    """The same of edges that are given."""
+
+    def __init__(self, edges):
+        self.edges = edges
 
 
 class Bare:
@@ -103,6 +111,66 @@ def test_edit_of_own_graph_is_seen():
     edges[0, 0] = NODES
     with pytest.raises(ValueError, match="source nodes from 0 to 4"):
         as_graph(graph)
+
+
+def shared_before():
+    array = np.array(EDGES)
+    return array, torch.from_numpy(array)
+
+
+def shared_after():
+    edges = torch.tensor(EDGES)
+    return edges.numpy(), edges
+
+
+def narrow():
+    array = np.array(EDGES, dtype=np.int32)
+    return array, torch.from_numpy(array)
+
+
+@pytest.mark.parametrize("make", [shared_before, shared_after, narrow])
+@pytest.mark.parametrize("wrap", [lambda edges: Graph(edges, NODES), lambda edges: Meshed(edges)])
+@pytest.mark.usefixtures("plugin")
+def test_edit_through_numpy_is_seen(make, wrap):
+    array, edges = make()
+    graph = wrap(edges)
+    model = MeshGraphNet(2, 2, 2, processor_size=1, hidden_dim_processor=4)
+    x, e = torch.randn(NODES, 2), torch.randn(3, 2)
+    before = model(x, e, graph)
+    assert as_graph(graph) is as_graph(graph)
+    array[1, 0] = 3
+    after = model(x, e, graph)
+    assert not torch.equal(after, before)
+    assert torch.equal(after, model(x, e, Graph(torch.tensor(array), NODES)))
+    array[1, 0] = NODES
+    with pytest.raises(ValueError, match="target nodes from 0 to 4"):
+        model(x, e, graph)
+
+
+def test_edit_through_numpy_after_the_graph_was_made_is_seen():
+    graph = Graph(torch.tensor(EDGES), NODES)
+    graph.edge_index.numpy()[1, 0] = 3
+    assert as_graph(graph).target.degrees.tolist() == [1, 0, 1, 1, 0]
+
+
+@pytest.mark.usefixtures("plugin")
+def test_edges_can_be_forgotten_after_edits_that_nothing_tells():
+    mesh = Mesh()
+    for graph in (mesh, Graph(torch.tensor(EDGES), NODES)):
+        edges = as_graph(graph).edge_index
+        for target in (3, 4):
+            edges.data[1, 0] = target
+            forget_edges(graph)
+            assert as_graph(graph).target.degrees[target] == 1
+            assert as_graph(graph) is as_graph(graph)
+    forget_edges(Bare())
+
+
+def test_edit_of_tensors_without_versions_is_seen():
+    with torch.inference_mode():
+        graph = Graph(torch.tensor(EDGES), NODES)
+        graph.edge_index[1, 0] = 3
+        assert as_graph(graph).target.degrees[3] == 1
 
 
 def test_graphs_filled_with_others_are_taken_as_they_are():

@@ -36,6 +36,9 @@ GRAPHS = {
 each_graph = pytest.mark.parametrize(("edges", "nodes"), GRAPHS.values(), ids=GRAPHS.keys())
 
 
+each_choice = pytest.mark.parametrize("keep", ["even", "fewer"])
+
+
 def as_networkx(graph):
     result = networkx.Graph()
     result.add_nodes_from(range(graph.num_nodes))
@@ -53,25 +56,35 @@ def most_central(part, pos):
     return part[int(distance.argmin())]
 
 
+def test_neighbours_that_are_both_kept_stay_neighbours():
+    edges, nodes = edges_of(networkx.cycle_graph(5))
+    (_, coarse), (ids,) = bistride_levels(edges, nodes, 1)
+    assert ids.tolist() == [0, 2, 3]
+    assert coarse.edge_index.tolist() == [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]]
+
+
 @each_graph
+@each_choice
 @pytest.mark.parametrize("with_pos", [False, True], ids=["first", "central"])
-def test_every_second_breadth_first_level_is_kept(edges, nodes, with_pos):
+def test_every_second_breadth_first_level_is_kept(edges, nodes, keep, with_pos):
     pos = positions(nodes) if with_pos else None
-    (fine, _), (ids,) = bistride_levels(edges, nodes, 1, pos)
+    (fine, _), (ids,) = bistride_levels(edges, nodes, 1, pos, keep)
     expected = set()
     for part in networkx.connected_components(as_networkx(fine)):
         seed = most_central(part, pos) if with_pos else min(part)
         distances = networkx.single_source_shortest_path_length(as_networkx(fine), seed)
-        expected |= {node for node, distance in distances.items() if distance % 2 == 0}
+        even, odd = ({n for n, d in distances.items() if d % 2 == rest} for rest in (0, 1))
+        expected |= odd if keep == "fewer" and 0 < len(odd) < len(even) else even
     assert ids.tolist() == sorted(expected)
 
 
 @each_graph
-def test_coarse_edges_are_paths_of_two_edges(edges, nodes):
-    (fine, coarse), (ids,) = bistride_levels(edges, nodes, 1)
+@each_choice
+def test_coarse_edges_are_paths_of_one_or_two_edges(edges, nodes, keep):
+    (fine, coarse), (ids,) = bistride_levels(edges, nodes, 1, keep=keep)
     adjacency = torch.zeros(nodes, nodes)
     adjacency[fine.edge_index[0], fine.edge_index[1]] = 1
-    paths = (adjacency @ adjacency)[ids][:, ids].fill_diagonal_(0)
+    paths = (adjacency + adjacency @ adjacency)[ids][:, ids].fill_diagonal_(0)
     assert torch.equal(coarse.edge_index, paths.nonzero().T)
 
 
@@ -85,8 +98,9 @@ def test_the_first_graph_has_the_given_edges_in_both_directions(edges, nodes):
 
 
 @each_graph
-def test_connected_nodes_stay_connected_and_others_do_not_become_so(edges, nodes):
-    ms_edges, ms_ids = bistride_levels(edges, nodes, 4, positions(nodes))
+@each_choice
+def test_connected_nodes_stay_connected_and_others_do_not_become_so(edges, nodes, keep):
+    ms_edges, ms_ids = bistride_levels(edges, nodes, 4, positions(nodes), keep)
     origin = torch.arange(nodes)
     whole = list(networkx.connected_components(as_networkx(ms_edges[0])))
     for graph, ids in zip(ms_edges[1:], ms_ids, strict=True):
@@ -98,8 +112,9 @@ def test_connected_nodes_stay_connected_and_others_do_not_become_so(edges, nodes
 
 
 @each_graph
-def test_each_node_left_out_has_a_kept_neighbour(edges, nodes):
-    (fine, _), (ids,) = bistride_levels(edges, nodes, 1)
+@each_choice
+def test_each_node_left_out_has_a_kept_neighbour(edges, nodes, keep):
+    (fine, _), (ids,) = bistride_levels(edges, nodes, 1, keep=keep)
     kept = torch.zeros(nodes, dtype=torch.bool)
     kept[ids] = True
     beside = torch.zeros(nodes, dtype=torch.bool)
@@ -140,6 +155,8 @@ def test_errors():
     edges, nodes = GRAPHS["chain"]
     with pytest.raises(ValueError, match="num_levels of at least 0, got -1"):
         bistride_levels(edges, nodes, -1)
+    with pytest.raises(ValueError, match="keep to be 'even' or 'fewer', got 'odd'"):
+        bistride_levels(edges, nodes, 1, keep="odd")
     with pytest.raises(ValueError, match="from 0 to 11, as there are 12"):
         bistride_levels(edges, nodes - 1, 1)
     with pytest.raises(ValueError, match="expected pos for 13 nodes"):

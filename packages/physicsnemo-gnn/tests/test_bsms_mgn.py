@@ -224,10 +224,42 @@ def test_bfloat16():
     assert (output - expected).norm() < 0.03 * expected.norm()
 
 
+@pytest.mark.parametrize("share", ["edges", "graphs", "ids"])
+def test_edits_of_levels_through_numpy_are_seen(share):
+    model = build(num_mesh_levels=1)
+    nodes, edges, mesh, ms_edges, ms_ids = example(1)
+    array = ms_ids[0].clone().numpy() if share == "ids" else ms_edges[1].edge_index.clone().numpy()
+    given = torch.from_numpy(array)
+    if share == "ids":
+        ms_ids = [given]
+    else:
+        count = ms_edges[1].num_nodes
+        ms_edges = [ms_edges[0], given if share == "edges" else Graph(given, count)]
+    before = model(nodes, edges, mesh, ms_edges, ms_ids)
+    array[..., 0] = array[..., -1]
+    if share == "ids":
+        with pytest.raises(ValueError, match=r"ms_ids\[0\] to name different nodes"):
+            model(nodes, edges, mesh, ms_edges, ms_ids)
+        return
+    after = model(nodes, edges, mesh, ms_edges, ms_ids)
+    assert not torch.equal(after, before)
+    fresh = [ms_edges[0], Graph(torch.tensor(array), count)]
+    assert torch.equal(after, model(nodes, edges, mesh, fresh, ms_ids))
+
+
+def test_levels_that_are_no_tensors():
+    model = build(num_mesh_levels=1)
+    nodes, edges, mesh, ms_edges, ms_ids = example(1)
+    with pytest.raises(TypeError, match=r"ms_edges\[1\] to be a tensor, got NoneType"):
+        model(nodes, edges, mesh, [ms_edges[0], None], ms_ids)
+    with pytest.raises(TypeError, match=r"ms_ids\[0\] to be a tensor, got list"):
+        model(nodes, edges, mesh, ms_edges, [ms_ids[0].tolist()])
+
+
 def test_errors_of_the_constructor():
-    with pytest.raises(ValueError, match="num_mesh_levels and bistride_unet_levels of at least 0"):
+    with pytest.raises(ValueError, match="num_mesh_levels of at least 0, got -1"):
         build(num_mesh_levels=-1)
-    with pytest.raises(ValueError, match="bistride_pos_dim of at least 1, got 2, 1 and 0"):
+    with pytest.raises(ValueError, match="bistride_pos_dim of at least 1, got 0"):
         build(bistride_pos_dim=0)
 
 

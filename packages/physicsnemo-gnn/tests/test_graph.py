@@ -4,6 +4,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch.utils import _pytree as pytree
@@ -62,6 +63,13 @@ def test_other_integers(dtype):
         (EDGES, (0,), ValueError, "as there are 0"),
         (EDGES, (-1,), ValueError, "expected num_nodes of at least 0, got -1"),
         (EDGES, (5, -2), ValueError, "expected num_targets of at least 0, got -2"),
+        (EDGES, ("5",), TypeError, "expected num_nodes to be a whole number, got '5'"),
+        (EDGES, (5.0,), TypeError, "expected num_nodes to be a whole number, got 5.0"),
+        (None, (5,), TypeError, "expected edge_index to be a tensor, got NoneType"),
+        (EDGES.tolist(), (5,), TypeError, "expected edge_index to be a tensor, got list"),
+        (EDGES.numpy(), (5,), TypeError, "expected edge_index to be a tensor, got ndarray"),
+        (EDGES.to_sparse(), (5,), TypeError, "expected edge_index to be a dense tensor"),
+        (EDGES[0, 0], (5,), ValueError, r"edge_index of shape \(2, edges\), got \(\)"),
     ],
 )
 def test_no_graph(edge_index, sizes, error, message):
@@ -74,11 +82,25 @@ def test_no_graph(edge_index, sizes, error, message):
     [
         ({"pos": torch.zeros(4, 2)}, r"pos for 5 nodes on cpu, got one of shape \(4, 2\) on cpu"),
         ({"batch": torch.zeros(5, device="meta")}, "batch for 5 nodes on cpu, .* on meta"),
+        ({"batch": torch.zeros(())}, r"batch for 5 nodes on cpu, got one of shape \(\)"),
+        ({"batch": torch.zeros(5)}, "batch to hold integers .*, got torch.float32"),
+        ({"batch": torch.tensor([-1, 0, 0, 0, 0])}, "graphs from 0 to 0 .* from -1 to 0"),
+        ({"batch": torch.tensor([0, 0, 0, 0, 1])}, "as num_graphs is 1, got numbers from 0 to 1"),
+        (
+            {"batch": torch.tensor([0, 1, 0, 1, 1]), "num_graphs": 2},
+            "from 0 to 1, out of order; sort the nodes",
+        ),
+        ({"num_graphs": -1}, "num_graphs of at least 0, got -1"),
     ],
 )
 def test_data_of_other_nodes(data, message):
     with pytest.raises(ValueError, match=message):
         Graph(EDGES, 5, **data)
+
+
+def test_numbers_of_numpy():
+    graph = Graph(EDGES, np.int64(5), np.int32(5), num_graphs=np.int8(1))
+    assert same(graph, Graph(EDGES, 5))
 
 
 def test_range_is_not_looked_at_where_switched_off():

@@ -87,6 +87,24 @@ def test_samples_are_kept_apart():
     assert torch.equal(batches[0][result.x_idx], batches[1][result.y_idx])
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_what_weighs_nothing_goes_nowhere(bad):
+    sizes, new = (5, 2, 9), (3, 4, 1)  # the second has fewer points than k
+    x, pos_x, pos_y = points(16, 4), points(16, 2, seed=1), points(8, 2, seed=2)
+    samples = torch.arange(3)
+    batches = [samples.repeat_interleave(torch.tensor(count)) for count in (sizes, new)]
+    clean = knn_interpolate(x, pos_x, pos_y, *batches).y
+    dirty = x.clone()
+    dirty[[0, 1, 2, 3, 4, 7, 8, 9, 10, 11, 12, 13, 14, 15]] = bad
+    leaf = dirty.requires_grad_()
+    y = knn_interpolate(leaf, pos_x, pos_y, *batches).y
+    of_second = batches[1] == 1
+    assert torch.equal(y[of_second], clean[of_second])
+    assert not y[~of_second].isfinite().any()
+    (gradient,) = torch.autograd.grad(y[of_second].sum(), leaf)
+    assert gradient.isfinite().all()
+
+
 def test_gradients_pass_to_features_alone():
     x, pos_x, pos_y = (
         tensor.requires_grad_() for tensor in (points(9, 2), points(9, 2), points(4, 2))
@@ -132,6 +150,11 @@ def test_it_is_a_method_too():
             "points to interpolate from, got positions",
         ),
         ({"pos_y": torch.zeros(6, 3, device="meta")}, "on one device, got cpu and meta"),
+        (
+            {"pos_x": torch.full((5, 3), torch.nan)},
+            "finite positions, got NaN or infinity in the first",
+        ),
+        ({"pos_y": torch.full((6, 3), torch.inf)}, "NaN or infinity in the second"),
     ],
 )
 def test_errors(changes, message):

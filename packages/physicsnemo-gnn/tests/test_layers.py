@@ -201,7 +201,7 @@ def test_transformer_engine_is_replaced():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: MeshGraphMLP(5, hidden_layers=0), "at least 1 hidden layer, .* got 0"),
+        (lambda: MeshGraphMLP(5, hidden_layers=-1), "hidden_layers of at least 0, got -1"),
         (lambda: MeshGraphMLP(5, norm_type="BatchNorm"), "'LayerNorm' or .*, got 'BatchNorm'"),
         (lambda: MeshNodeBlock("max"), "'sum' or 'mean', got 'max'"),
         (lambda: MeshGraphEncoder("max"), "'sum' or 'mean', got 'max'"),

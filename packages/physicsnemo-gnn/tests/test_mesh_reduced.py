@@ -56,6 +56,30 @@ def test_k_is_honoured():
     assert not torch.allclose(results[2], results[1])
 
 
+@pytest.mark.parametrize("release", ["1.2", "1.3", "2.0", "2.2"])
+def test_former_releases_ignore_k(release):
+    nodes, edges = features()
+    model = build(k=5, numerics=f"reference-{release}")
+    expected = build(k=3 if release < "2" else 5).encode(nodes, edges, MESH, POS, PIVOTAL)
+    assert torch.equal(model.encode(nodes, edges, MESH, POS, PIVOTAL), expected)
+
+
+def test_a_file_of_a_former_release_ignores_k_and_stays_so(tmp_path):
+    model = build(k=5, numerics="reference-1.2")
+    model.save(tmp_path / "model.mdlus")
+    loaded = Mesh_Reduced.from_checkpoint(tmp_path / "model.mdlus")
+    assert (loaded.k, loaded._args["__args__"]["k"]) == (3, 5)
+
+
+def test_graphs_of_a_batch_that_are_not_of_one_size():
+    nodes, edges = features(samples=2)
+    sizes = [MESH.num_nodes + 1, MESH.num_nodes - 1]
+    batch = torch.arange(2).repeat_interleave(torch.tensor(sizes))
+    graph = Graph(Graph.join([MESH] * 2).edge_index, 2 * MESH.num_nodes, batch=batch, num_graphs=2)
+    with pytest.raises(ValueError, match="24 nodes in each graph of the batch, .* got .25, 23."):
+        build().encode(nodes, edges, graph, POS, PIVOTAL)
+
+
 def test_forward_encodes_and_decodes():
     model, (nodes, edges) = build(), features()
     reduced = model.encode(nodes, edges, MESH, POS, PIVOTAL)

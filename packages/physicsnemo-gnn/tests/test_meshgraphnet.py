@@ -266,17 +266,30 @@ def test_activation_has_the_same_weight_everywhere():
         ({"aggregation": "max"}, ValueError, "'sum' or 'mean', got 'max'"),
         ({"norm_type": "GroupNorm"}, ValueError, "'LayerNorm' or 'TELayerNorm', got 'GroupNorm'"),
         ({"processor_size": -1}, ValueError, "processor_size of at least 0, got -1"),
-        ({"num_layers_edge_processor": 0}, ValueError, "at least 1 hidden layer"),
+        ({"num_layers_edge_processor": -1}, ValueError, "hidden_layers of at least 0, got -1"),
         ({"num_processor_checkpoint_segments": 4}, ValueError, "divides the 6 blocks, .* got 4"),
         ({"num_processor_checkpoint_segments": -1}, ValueError, "divides the 6 blocks, .* got -1"),
-        ({"num_layers_node_encoder": None}, ValueError, "input_dim_nodes=4 .*processor=8"),
-        ({"num_layers_edge_encoder": None}, ValueError, "input_dim_edges=3 .*processor=8"),
-        ({"num_layers_node_decoder": None}, ValueError, "output_dim=2 .*processor=8"),
     ],
 )
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         build(**arguments)
+
+
+def test_no_hidden_layer_is_taken_for_one():
+    one, none = build(num_layers_node_encoder=1), build(num_layers_node_encoder=0)
+    none.load_state_dict(one.state_dict())
+    inputs = draw()
+    assert torch.equal(one(*inputs), none(*inputs))
+
+
+def test_without_encoders_and_decoder_the_features_are_those_of_the_processor():
+    parts = ("node_encoder", "edge_encoder", "node_decoder")
+    model, (_, _, graph) = build(**dict.fromkeys(f"num_layers_{part}" for part in parts)), draw()
+    x, e = torch.randn(NODES, 8).double(), torch.randn(graph.num_edges, 8).double()
+    assert torch.equal(model(x, e, graph), model.processor(x, e, graph))
+    with pytest.raises(ValueError, match="hidden_dim_processor=8"):
+        model(x[:, :4], e, graph)
 
 
 @pytest.mark.parametrize(
@@ -304,6 +317,14 @@ def test_bad_arguments(arguments, error, message):
         ),
         (lambda x, e, g: (x, e, Graph(g.edge_index, NODES, NODES + 1)), ValueError, "from 9 to 10"),
         (lambda x, e, g: (x, e, g.edge_index), TypeError, "expected a graph, got torch.Tensor"),
+        (lambda x, e, g: (None, e, g), TypeError, "node_features to be a tensor, got NoneType"),
+        (lambda x, e, g: (x.tolist(), e, g), TypeError, "node_features to be a tensor, got list"),
+        (lambda x, e, g: (x, e.numpy(), g), TypeError, "edge_features .* tensor .* got a ndarray"),
+        (lambda x, e, g: (x.to_sparse(), e, g), TypeError, "node_features to be a dense tensor"),
+        (lambda x, e, g: (x.sum(), e, g), ValueError, "node_features .* has 0 dimensions"),
+        (lambda x, e, g: (x.float(), e, g), TypeError, "node_features of torch.float64"),
+        (lambda x, e, g: (x, e.float(), g), TypeError, "edge_features of torch.float64"),
+        (lambda x, e, g: (x, e, None), TypeError, "expected a graph, got builtins.NoneType"),
     ],
 )
 def test_bad_inputs(change, error, message):

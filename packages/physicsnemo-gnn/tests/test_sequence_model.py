@@ -98,6 +98,26 @@ def test_the_encoded_context_stands_before_the_states():
     assert torch.equal(model(x, context), expected[:, 1:])
 
 
+def test_a_context_of_several_steps_stands_before_the_states():
+    model, x, context = build(), draw(2, 4, 6), draw(2, 3, 3)
+    whole = torch.cat((model.context_encoder(context), x), dim=1)
+    expected = model.output_encoder(model.decoder(model.input_encoder(whole)))[:, 1:]
+    assert torch.equal(model(x, context), expected)
+    assert expected.shape == (2, 6, 6)
+    later = model.sample(x, 2, context)
+    torch.testing.assert_close(later[:, 4:], model(later[:, :-1], context)[:, -2:])
+
+
+def test_no_layer_leaves_the_normalization():
+    model, x = build(num_layers_decoder=0), draw(2, 4, 6)
+    expected = model.output_encoder(model.decoder.norm(model.input_encoder(x)))
+    assert torch.equal(model(x), expected[:, 1:])
+
+
+def test_empty_batch():
+    assert build()(draw(0, 4, 6), draw(0, 1, 3)).shape == (0, 4, 6)
+
+
 @pytest.mark.parametrize("steps", [0, 1, 4])
 @pytest.mark.parametrize("given", [1, 3])
 def test_sampling_feeds_predictions_back(given, steps):
@@ -148,9 +168,9 @@ def test_it_compiles_as_one_graph():
     ("arguments", "message"),
     [
         ({"num_heads": 4}, "num_heads to divide .* got 6 features and num_heads=4"),
-        ({"num_heads": 0}, "num_heads to divide"),
-        ({"num_layers_decoder": 0}, "num_layers_decoder of at least 1, got 0"),
-        ({"num_layers_context_encoder": 0}, "at least 1 hidden layer"),
+        ({"num_heads": 0}, "num_heads of at least 1, got 0"),
+        ({"num_layers_decoder": -1}, "num_layers_decoder of at least 0, got -1"),
+        ({"num_layers_context_encoder": -1}, "hidden_layers of at least 0, got -1"),
     ],
 )
 def test_errors_of_the_constructor(arguments, message):
@@ -169,8 +189,8 @@ def test_errors_of_inputs():
         model(x[..., :5], context)
     with pytest.raises(ValueError, match="input_context_dim=3"):
         model(x, context[..., :2])
-    with pytest.raises(ValueError, match="one=1"):
-        model(x, context.expand(2, 4, 3))
+    with pytest.raises(ValueError, match="context steps is 0"):
+        model(x, context[:, :0])
     with pytest.raises(ValueError, match="batch=2"):
         model(x, context[:1])
     with pytest.raises(TypeError, match="floating-point"):

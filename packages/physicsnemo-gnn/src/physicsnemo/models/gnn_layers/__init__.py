@@ -7,7 +7,7 @@ of it.
 """
 
 from physicsnemo.models.gnn_layers._checks import unchecked
-from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph
+from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph, forget_edges
 from physicsnemo.models.gnn_layers.graph import Graph, Incidence
 from physicsnemo.models.gnn_layers.mesh_edge_block import MeshEdgeBlock
 from physicsnemo.models.gnn_layers.mesh_graph_decoder import MeshGraphDecoder
@@ -33,6 +33,7 @@ __all__ = [
     "MeshNodeBlock",
     "aggregate",
     "as_graph",
+    "forget_edges",
     "gather",
     "unchecked",
 ]

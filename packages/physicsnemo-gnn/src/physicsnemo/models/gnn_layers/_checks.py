@@ -8,6 +8,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _enabled: ContextVar[bool] = ContextVar("graph_checks", default=True)
 
 
@@ -33,16 +34,10 @@ def unchecked() -> Iterator[None]:
         _enabled.reset(token)
 
 
-def check_counts(**counts: int) -> None:
-    """Raise an error if a number of nodes is negative."""
-    for name, count in counts.items():
-        if count < 0:
-            raise ValueError(f"expected {name} of at least 0, got {count}")
-
-
 def check_tensors(edges: Tensor, count: int, data: dict[str, Tensor | None]) -> None:
     """Raise an error unless edges have a right shape and type, and data fit the nodes."""
-    if edges.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
+    check_dense(edges, "edge_index")
+    if edges.dtype not in _INTEGERS:
         raise TypeError(
             f"expected edge_index to hold integers, got {edges.dtype}; convert it, as in "
             f"edge_index.long()"
@@ -53,11 +48,48 @@ def check_tensors(edges: Tensor, count: int, data: dict[str, Tensor | None]) -> 
             f"source and the target of each edge"
         )
     for name, tensor in data.items():
-        if tensor is not None and (tensor.device != edges.device or tensor.shape[0] != count):
+        if tensor is None:
+            continue
+        check_dense(tensor, name)
+        if tensor.device != edges.device or tensor.shape[:1] != (count,):
             raise ValueError(
                 f"expected {name} for {count} nodes on {edges.device}, got one of shape "
                 f"{tuple(tensor.shape)} on {tensor.device}"
             )
+
+
+def check_dense(tensor: object, name: str) -> None:
+    """Raise an error unless something is a tensor that is neither sparse nor nested."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(
+            f"expected {name} to be a tensor, got {type(tensor).__name__}; convert it, as in "
+            f"torch.as_tensor({name})"
+        )
+    if tensor.is_nested or tensor.layout != torch.strided:
+        raise TypeError(f"expected {name} to be a dense tensor, got one of layout {tensor.layout}")
+
+
+def check_batch(batch: Tensor | None, num_graphs: int) -> None:
+    """Raise an error unless each node is of one of the graphs, and the nodes of each together."""
+    if batch is None:
+        return
+    if batch.ndim != 1 or batch.dtype not in _INTEGERS:
+        raise ValueError(
+            f"expected batch to hold integers of shape (nodes,), got {batch.dtype} of shape "
+            f"{tuple(batch.shape)}"
+        )
+    if not can_read(batch) or not batch.numel():
+        return
+    low, high, rising = torch.stack(
+        (batch[0].long(), batch[-1].long(), (batch[1:] >= batch[:-1]).all().long())
+    ).tolist()
+    if low < 0 or high >= num_graphs or not rising:
+        order = "" if rising else ", out of order"
+        raise ValueError(
+            f"expected batch to name graphs from 0 to {num_graphs - 1} in rising order, as "
+            f"num_graphs is {num_graphs}, got numbers from {low} to {high}{order}; sort the nodes "
+            f"by their graph, or correct num_graphs"
+        )
 
 
 def check_range(node: Tensor, count: int, name: str) -> None:
@@ -77,3 +109,18 @@ def can_read(tensor: Tensor) -> bool:
     if torch.compiler.is_compiling() or tensor.is_meta or not _enabled.get():
         return False
     return not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
+def may_change_unseen(tensor: Tensor) -> bool:
+    """Tell whether values may be edited without a new version, and are cheap to look at.
+
+    PyTorch counts edits of memory that it owns alone. It marks as not resizable what it shares with
+    NumPy, another process or a file.
+    """
+    if type(tensor) is not Tensor or tensor.device.type != "cpu":
+        return False
+    try:
+        memory = tensor.untyped_storage()
+    except NotImplementedError:  # within a transform of torch.func
+        return False
+    return tensor.is_inference() or not memory.resizable()

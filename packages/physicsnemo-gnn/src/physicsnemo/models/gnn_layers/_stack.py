@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from physicsnemo.nn import get_activation
+from physicsnemo.nn.checks import check_at_least
 
 
 def stack(
@@ -16,9 +17,11 @@ def stack(
     activation: str | nn.Module,
     norm_type: str | None,
 ) -> list[nn.Module]:
-    """Return an activation, further hidden layers, the output layer and the normalization."""
-    if hidden_layers < 1:
-        raise ValueError(f"expected at least 1 hidden layer, or None for none, got {hidden_layers}")
+    """Return an activation, further hidden layers, the output layer and the normalization.
+
+    No hidden layer is taken for one, as files of nvidia-physicsnemo mean it.
+    """
+    check_at_least(0, hidden_layers=hidden_layers)
     activation = get_activation(activation) if isinstance(activation, str) else activation
     layers = [activation]
     for _ in range(hidden_layers - 1):

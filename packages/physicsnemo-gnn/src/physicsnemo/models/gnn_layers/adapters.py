@@ -2,7 +2,8 @@
 """Graphs of other libraries as :class:`Graph`.
 
 Features are never touched. The sorted edges are kept as long as the other graph lives, and made
-again when its edges are others or were edited in place.
+again when its edges are others or were edited in place: it is known by the object, the tensor of
+its edges and that tensor's version, or its values where other libraries may write them unseen.
 """
 
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from torch.utils.weak import WeakIdKeyDictionary
 from physicsnemo.core.hooks import ask
 from physicsnemo.models.gnn_layers import _dgl, _pyg
 from physicsnemo.models.gnn_layers._edges import Edges
-from physicsnemo.models.gnn_layers.graph import Graph, is_current
+from physicsnemo.models.gnn_layers.graph import Graph, forget, is_current
 
-__all__ = ["GraphLike", "as_graph"]
+__all__ = ["GraphLike", "as_graph", "forget_edges"]
 
 GraphLike = Any
 """What :func:`as_graph` takes. No type says it, as the other libraries need not be there."""
@@ -72,8 +73,12 @@ def as_graph(
     True
     """
     if not isinstance(graph, Graph):
-        adapted: Graph = _adapt(graph, num_nodes, device)
-        return adapted
+        if torch.compiler.is_compiling():
+            # Imported here, as it imports PyTorch's compiler, which nobody else shall wait for.
+            from physicsnemo.models.gnn_layers._uncompiled import adapt_uncompiled
+
+            return adapt_uncompiled(graph, num_nodes, device)
+        return adapt(graph, num_nodes, device)
     own: Graph = graph
     if torch.compiler.is_compiling() or is_current(own):
         return own
@@ -81,8 +86,35 @@ def as_graph(
     return _keep(own, Edges(own.edge_index, *counts, own.pos, own.batch, own.num_graphs))
 
 
-@torch.compiler.disable(reason="convert other libraries' graphs by as_graph before compiled code")  # type: ignore[untyped-decorator]
-def _adapt(graph: object, num_nodes: int | None, device: torch.device | None) -> Graph:
+def forget_edges(graph: GraphLike) -> None:
+    """Have the edges of a graph sorted anew at its next use, after an edit that nothing tells.
+
+    Edits by operations of PyTorch or through NumPy are seen without it; see :class:`Graph` for what
+    is not.
+
+    Parameters
+    ----------
+    graph
+        What :func:`as_graph` takes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.gnn_layers import Graph, as_graph, forget_edges
+    >>> graph = Graph(torch.tensor([[0, 1], [1, 2]]), num_nodes=3)
+    >>> graph.edge_index.data[1, 0] = 2
+    >>> forget_edges(graph)
+    >>> as_graph(graph).target.degrees
+    tensor([0, 0, 2])
+    """
+    if isinstance(graph, Graph):
+        forget(graph)
+    if _can_be_kept(graph):
+        _adapted.pop(graph, None)
+
+
+def adapt(graph: object, num_nodes: int | None, device: torch.device | None) -> Graph:
+    """Return a graph of another library as a :class:`Graph`; for parameters see ``as_graph``."""
     return _keep(graph, _reader(graph)(graph, num_nodes, _known(graph), device))
 
 

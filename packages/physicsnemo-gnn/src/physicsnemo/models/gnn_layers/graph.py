@@ -11,11 +11,18 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
-from physicsnemo.models.gnn_layers._checks import check_counts, check_range, check_tensors
+from physicsnemo.models.gnn_layers._checks import (
+    check_batch,
+    check_range,
+    check_tensors,
+    may_change_unseen,
+)
+from physicsnemo.nn.checks import check_at_least
 
 __all__ = ["Graph", "Incidence"]
 
 _drifts = WeakIdKeyDictionary()
+_FORGOTTEN = "forgotten"
 
 
 class Incidence(NamedTuple):
@@ -60,7 +67,10 @@ class Graph:
 
     Edges are sorted by either end when it is made, once for all layers and steps. Its tensors are
     not meant to be edited; where ``edge_index`` is nevertheless, the next call of a model takes
-    the new edges. A program made by ``torch.compile`` or ``torch.export`` does not look for that.
+    the new edges. That holds for edits by operations of PyTorch, which count as new versions of the
+    tensor, and on the CPU for memory shared with NumPy, whose edges are compared at each call. It
+    does not hold for edits of ``edge_index.data``, nor for those by other libraries on a GPU, nor
+    in a program made by ``torch.compile`` or ``torch.export``: call :func:`forget_edges` then.
 
     Parameters
     ----------
@@ -73,8 +83,8 @@ class Graph:
     pos
         Positions of the nodes, of shape (nodes, dimensions), for the models that need them.
     batch
-        The graph that each node belongs to, integers of shape (nodes,), for the models that treat
-        the graphs of a batch one by one.
+        The graph that each node belongs to, integers of shape (nodes,) in rising order, for the
+        models that treat the graphs of a batch one by one.
     num_graphs
         The number of graphs in the batch.
 
@@ -86,10 +96,10 @@ class Graph:
     Raises
     ------
     TypeError
-        If ``edge_index`` does not hold integers.
+        If ``edge_index`` does not hold integers, something is no dense tensor, or a number is none.
     ValueError
-        If it has another shape, holds numbers of nodes that there are not
-        (unless :func:`unchecked`), or a tensor is on another device.
+        If it has another shape, holds numbers of nodes that there are not, or ``batch`` those of
+        graphs (unless :func:`unchecked`), or a tensor is on another device.
 
     Examples
     --------
@@ -112,8 +122,10 @@ class Graph:
     def __post_init__(self) -> None:
         """Check the edges, and sort them."""
         num_targets = self.num_nodes if self.num_targets is None else self.num_targets
-        check_counts(num_nodes=self.num_nodes, num_targets=num_targets)
+        check_at_least(0, num_nodes=self.num_nodes, num_targets=num_targets)
+        check_at_least(0, num_graphs=self.num_graphs)
         check_tensors(self.edge_index, self.num_nodes, {"pos": self.pos, "batch": self.batch})
+        check_batch(self.batch, self.num_graphs)
         for name, node, count in zip(
             ("source", "target"), self.edge_index, (self.num_nodes, num_targets), strict=True
         ):
@@ -144,6 +156,8 @@ class Graph:
         """Return the same edges with other data of the nodes."""
         if self.pos is pos and self.batch is batch and self.num_graphs == num_graphs:
             return self
+        check_tensors(self.edge_index, self.num_nodes, {"pos": pos, "batch": batch})
+        check_batch(batch, num_graphs)
         twin = copy.copy(self)  # which takes the sorted edges over, unlike a new one
         for name, value in (("pos", pos), ("batch", batch), ("num_graphs", num_graphs)):
             object.__setattr__(twin, name, value)
@@ -168,14 +182,28 @@ class Graph:
 def is_current(graph: Graph) -> bool:
     """Tell whether the edges are those that were sorted, not edited in place since.
 
-    The first time that it is asked of a graph, they are.
+    The first time that it is asked of a graph, they are, unless they may have changed unseen.
     """
+    if may_change_unseen(graph.edge_index):
+        sides = zip(graph.edge_index, (graph.source, graph.target), strict=True)
+        return _drifts.get(graph) != _FORGOTTEN and all(_sorted(*side) for side in sides)
     if graph.edge_index.is_inference():  # which have no versions
-        return True
+        return _drifts.get(graph) != _FORGOTTEN
     # Not the version alone: a recorded program fills all tensors of a graph with those of others.
     drift = graph.edge_index._version - graph.target.order._version
-    known: int = _drifts.setdefault(graph, drift)
+    known: int | str = _drifts.setdefault(graph, drift)
     return known == drift
+
+
+def forget(graph: Graph) -> None:
+    """Take the edges for edited."""
+    _drifts[graph] = _FORGOTTEN
+
+
+def _sorted(node: Tensor, ends: Incidence) -> bool:
+    """Tell whether these are the nodes that were sorted, which the order gives back."""
+    nodes = torch.arange(ends.num_nodes).repeat_interleave(ends.degrees)
+    return torch.equal(node[ends.order].long(), nodes)
 
 
 def _join(graphs: Sequence[Graph]) -> Graph:

@@ -5,9 +5,8 @@ from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers.adapters import GraphLike
 from physicsnemo.models.gnn_layers.mesh_graph_mlp import (
-    MeshGraphEdgeMLPConcat,
-    MeshGraphEdgeMLPSum,
     NodeFeatures,
+    edge_perceptron,
 )
 
 __all__ = ["MeshEdgeBlock"]
@@ -56,8 +55,8 @@ class MeshEdgeBlock(nn.Module):
         recompute_activation: bool = False,
     ) -> None:
         super().__init__()
-        perceptron = MeshGraphEdgeMLPSum if do_concat_trick else MeshGraphEdgeMLPConcat
-        self.edge_mlp = perceptron(
+        self.edge_mlp = edge_perceptron(
+            do_concat_trick,
             input_dim_edges,
             input_dim_nodes,
             input_dim_nodes,

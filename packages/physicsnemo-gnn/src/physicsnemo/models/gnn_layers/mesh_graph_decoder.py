@@ -5,9 +5,8 @@ from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph
 from physicsnemo.models.gnn_layers.mesh_graph_mlp import (
-    MeshGraphEdgeMLPConcat,
-    MeshGraphEdgeMLPSum,
     MeshGraphMLP,
+    edge_perceptron,
 )
 from physicsnemo.models.gnn_layers.messages import aggregate, check_aggregation
 
@@ -64,8 +63,8 @@ class MeshGraphDecoder(nn.Module):
         check_aggregation(aggregation)
         self.aggregation = aggregation
         shape = (hidden_dim, hidden_layers, activation_fn, norm_type)
-        perceptron = MeshGraphEdgeMLPSum if do_concat_trick else MeshGraphEdgeMLPConcat
-        self.edge_mlp = perceptron(
+        self.edge_mlp = edge_perceptron(
+            do_concat_trick,
             input_dim_edges,
             input_dim_src_nodes,
             input_dim_dst_nodes,

@@ -3,17 +3,17 @@
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.models.gnn_layers._recomputation import recomputed
 from physicsnemo.models.gnn_layers._stack import stack
 from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph
 from physicsnemo.models.gnn_layers.graph import Graph
 from physicsnemo.models.gnn_layers.messages import gather
+from physicsnemo.nn.recomputation import recomputed
 
 __all__ = ["MeshGraphEdgeMLPConcat", "MeshGraphEdgeMLPSum", "MeshGraphMLP"]
 
@@ -33,7 +33,8 @@ class MeshGraphMLP(nn.Module):
     hidden_dim
         Size of each hidden layer.
     hidden_layers
-        Number of hidden layers; None for the identity instead of a perceptron.
+        Number of hidden layers; None for the identity instead of a perceptron. 0 is taken for 1, as
+        in nvidia-physicsnemo.
     activation_fn
         Name of the activation, or a module.
     norm_type
@@ -45,7 +46,7 @@ class MeshGraphMLP(nn.Module):
     Raises
     ------
     ValueError
-        If ``hidden_layers`` is below 1, or there is no such ``norm_type``.
+        If ``hidden_layers`` is below 0, or there is no such ``norm_type``.
 
     References
     ----------
@@ -206,6 +207,14 @@ class MeshGraphEdgeMLPSum(nn.Module):
     def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph) -> Tensor:
         weights = (self.lin_efeat, self.lin_src, self.lin_dst)
         return apply_all(self.model, sum_of_ends(efeat, nfeat, graph, weights, self.bias))
+
+
+def edge_perceptron(
+    do_concat_trick: bool, *shape: Any, recompute_activation: bool = False
+) -> MeshGraphEdgeMLPConcat | MeshGraphEdgeMLPSum:
+    """Return a perceptron of edges, its weights named in one of the two ways."""
+    kind = MeshGraphEdgeMLPSum if do_concat_trick else MeshGraphEdgeMLPConcat
+    return kind(*shape, recompute_activation=recompute_activation)
 
 
 def sum_of_ends(

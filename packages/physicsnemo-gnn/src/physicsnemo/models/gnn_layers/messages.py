@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Features of nodes to their edges, and of edges to their nodes.
 
-The two are transposes of each other, so each is the other's gradient. Both read and none adds into
+The two are transposes of each other, so each is the other's gradient; both are linear, so each is
+its own derivative in forward mode. Both read and none adds into
 memory that others add into: results are the same bit by bit each time, on GPUs too.
 """
 
@@ -48,8 +49,7 @@ def gather(x: Tensor, ends: Incidence) -> Tensor:
             [3.]])
     """
     _check_rows(x, ends.num_nodes, "nodes")
-    result: Tensor = _Gather.apply(x, *ends)  # type: ignore[no-untyped-call]
-    return result
+    return _gather(x, *ends)
 
 
 def aggregate(x: Tensor, ends: Incidence, aggregation: str = "sum") -> Tensor:
@@ -85,11 +85,11 @@ def aggregate(x: Tensor, ends: Incidence, aggregation: str = "sum") -> Tensor:
     """
     check_aggregation(aggregation)
     _check_rows(x, ends.node.shape[0], "edges")
-    total: Tensor = _Sum.apply(x, *ends)  # type: ignore[no-untyped-call]
+    total = _sum(x, *ends)
     if aggregation == "sum":
         return total
     degrees = ends.degrees.clamp(min=1)
-    return total / degrees.view(-1, *[1] * (x.ndim - 1))
+    return total / degrees.view(ends.num_nodes, *[1] * (x.ndim - 1))
 
 
 def check_aggregation(aggregation: str) -> None:
@@ -108,14 +108,15 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Sum.apply(gradient, *ctx.saved_tensors), None, None, None  # type: ignore[no-untyped-call]
+        return _sum(gradient, *ctx.saved_tensors), None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, *ends: Tensor) -> tuple[Tensor, int]:
-        return _Gather.apply(_batched(x, in_dims), *ends), -1  # type: ignore[no-untyped-call]
+        return _gather(_batched(x, in_dims), *ends), -1
 
 
 class _Sum(torch.autograd.Function):
@@ -126,19 +127,48 @@ class _Sum(torch.autograd.Function):
         rows = (x.flatten(1) if x.ndim > 1 else x[:, None]).detach()
         # It adds the rows of each bag one by one, in float32 if they are of half precision.
         total = functional.embedding_bag(order, rows, starts, mode="sum", include_last_offset=True)
-        return total.view(-1, *x.shape[1:])
+        return total.view(starts.shape[0] - 1, *x.shape[1:])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        return _Gather.apply(gradient, *ctx.saved_tensors), None, None, None  # type: ignore[no-untyped-call]
+        return _gather(gradient, *ctx.saved_tensors), None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, *ends: Tensor) -> tuple[Tensor, int]:
-        return _Sum.apply(_batched(x, in_dims), *ends), -1  # type: ignore[no-untyped-call]
+        return _sum(_batched(x, in_dims), *ends), -1
+
+
+class _GatherForward(_Gather):
+    """The same with a derivative in forward mode, with which nothing can be compiled."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:
+        return _gather(tangent, *ctx.saved_tensors)
+
+
+class _SumForward(_Sum):
+    """The same with a derivative in forward mode."""
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:
+        return _sum(tangent, *ctx.saved_tensors)
+
+
+def _gather(x: Tensor, *ends: Tensor) -> Tensor:
+    function = _Gather if torch.compiler.is_compiling() else _GatherForward
+    result: Tensor = function.apply(x, *ends)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _sum(x: Tensor, *ends: Tensor) -> Tensor:
+    function = _Sum if torch.compiler.is_compiling() else _SumForward
+    result: Tensor = function.apply(x, *ends)  # type: ignore[no-untyped-call]
+    return result
 
 
 def _check_rows(x: Tensor, count: int, what: str) -> None:

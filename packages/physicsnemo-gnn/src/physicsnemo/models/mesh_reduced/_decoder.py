@@ -5,6 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from physicsnemo.nn import get_activation
+from physicsnemo.nn.attention import dot_product_attention
+from physicsnemo.nn.checks import check_at_least
 
 
 class CausalDecoder(nn.Module):
@@ -30,7 +32,7 @@ class CausalDecoder(nn.Module):
     KeyError
         If there is no activation of that name.
     ValueError
-        If the heads do not divide the features, or there is no layer.
+        If the heads do not divide the features, or the number of layers is negative.
     """
 
     def __init__(
@@ -43,8 +45,7 @@ class CausalDecoder(nn.Module):
         activation: str,
     ) -> None:
         super().__init__()
-        if num_layers < 1:
-            raise ValueError(f"expected num_layers_decoder of at least 1, got {num_layers}")
+        check_at_least(0, num_layers_decoder=num_layers)
         self.layers = nn.ModuleList(
             _Layer(dim, num_heads, hidden_dim, dropout, activation) for _ in range(num_layers)
         )
@@ -112,7 +113,8 @@ class CausalAttention(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        if num_heads < 1 or dim % num_heads:
+        check_at_least(1, num_heads=num_heads)
+        if dim % num_heads:
             raise ValueError(
                 f"expected num_heads to divide the features of a step, got {dim} features and "
                 f"num_heads={num_heads}"
@@ -129,11 +131,10 @@ class CausalAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map steps of shape (batch, time, dim) to steps of that shape."""
         projected = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
-        heads = projected.unflatten(-1, (3, self.num_heads, -1)).transpose(1, 3)
+        size = x.shape[-1] // self.num_heads
+        heads = projected.unflatten(-1, (3, self.num_heads, size)).transpose(1, 3)
         query, key, value = heads.unbind(2)
         dropout = self.dropout if self.training else 0.0
-        attended = functional.scaled_dot_product_attention(
-            query, key, value, dropout_p=dropout, is_causal=True
-        )
+        attended = dot_product_attention(query, key, value, dropout=dropout, causal=True)
         mixed: Tensor = self.out_proj(attended.transpose(1, 2).flatten(start_dim=2))
         return mixed

@@ -6,8 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from physicsnemo.models.gnn_layers._checks import can_read, check_dense
 from physicsnemo.models.gnn_layers.graph import Incidence
 from physicsnemo.models.gnn_layers.messages import gather
+from physicsnemo.nn.checks import check_at_least
 
 __all__ = ["Interpolation", "knn_interpolate"]
 
@@ -60,7 +62,7 @@ def knn_interpolate(
         The new points, of shape (new points, dimensions).
     batch_x, batch_y
         The sample that each point and each new point belongs to, integers; by default all to one.
-        Points of other samples do not count; a sample without points gives NaN.
+        Points of other samples do not count, NaN included; a sample without points gives NaN.
     k
         Number of nearest points, or all if a sample has fewer.
     num_workers
@@ -69,8 +71,8 @@ def knn_interpolate(
     Raises
     ------
     ValueError
-        If shapes do not fit each other, ``k`` is below 1, only one of the batches is given, or
-        there is no point to take features from.
+        If shapes do not fit each other, ``k`` is below 1, only one of the batches is given, there
+        is no point to take features from, or a position is not finite.
 
     References
     ----------
@@ -86,8 +88,7 @@ def knn_interpolate(
             [20.]])
     """
     _check(x, pos_x, pos_y, batch_x, batch_y)
-    if k < 1:
-        raise ValueError(f"expected k of at least 1, got {k}")
+    check_at_least(1, k=k)
     nearest = nearest_points(pos_x, pos_y, k, batch_x, batch_y)
     y = weighted_mean(x, nearest)
     x_idx, weights = nearest
@@ -131,7 +132,7 @@ def nearest_points(
 
 
 def weighted_mean(x: Tensor, nearest: Nearest) -> Tensor:
-    """Return the means of the features of the nearest points.
+    """Return the means of the features of the nearest points; what weighs nothing goes nowhere.
 
     Parameters
     ----------
@@ -146,9 +147,11 @@ def weighted_mean(x: Tensor, nearest: Nearest) -> Tensor:
     """
     points, weights = nearest
     ends = Incidence.of(points.flatten(), x.shape[0])
-    weights = (weights / weights.sum(1, keepdim=True)).to(x.dtype)
+    shares = (weights / weights.sum(1, keepdim=True)).to(x.dtype)
     values = gather(x, ends).unflatten(0, points.shape)
-    return torch.einsum("nk,nk...->n...", weights, values)
+    nothing = (weights == 0).view(*points.shape, *[1] * (x.ndim - 1))
+    values = values.masked_fill(nothing, 0)  # zero times NaN is not zero
+    return torch.einsum("nk,nk...->n...", shares, values)
 
 
 def _distances(pos_y: Tensor, pos_x: Tensor) -> Tensor:
@@ -174,6 +177,8 @@ def _check(
 
 
 def _check_positions(pos_x: Tensor, pos_y: Tensor) -> None:
+    for name, pos in (("first", pos_x), ("second", pos_y)):
+        check_dense(pos, f"the {name} positions")
     shapes = f"{tuple(pos_x.shape)} and {tuple(pos_y.shape)}"
     if pos_x.ndim != 2 or pos_y.ndim != 2 or pos_x.shape[1] != pos_y.shape[1]:
         raise ValueError(
@@ -182,6 +187,9 @@ def _check_positions(pos_x: Tensor, pos_y: Tensor) -> None:
         )
     if not pos_x.shape[0]:
         raise ValueError(f"expected points to interpolate from, got positions of shapes {shapes}")
+    for name, pos in (("first", pos_x), ("second", pos_y)):
+        if can_read(pos) and not pos.isfinite().all():
+            raise ValueError(f"expected finite positions, got NaN or infinity in the {name} ones")
     if pos_x.device != pos_y.device:
         raise ValueError(
             f"expected positions on one device, got {pos_x.device} and {pos_y.device}; move one "

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from physicsnemo.models.gnn_layers import GraphLike, as_graph
+from physicsnemo.models.gnn_layers import Graph, GraphLike, as_graph
+from physicsnemo.models.gnn_layers._checks import can_read, check_dense
 from physicsnemo.models.mesh_reduced.interpolation import (
     knn_interpolate,
     nearest_points,
@@ -14,6 +15,8 @@ from physicsnemo.models.mesh_reduced.interpolation import (
 from physicsnemo.models.meshgraphnet import MeshGraphNet
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
+from physicsnemo.nn.checks import check_at_least
+from physicsnemo.nn.numerics import PAPER, has_oddity, implied
 
 __all__ = ["Mesh_Reduced", "MetaData"]
 
@@ -53,9 +56,12 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
     hidden_dim_node_decoder, num_layers_node_decoder
         As in ``MeshGraphNet``.
     k
-        Number of nearest points to interpolate from. nvidia-physicsnemo takes 3 whatever it is.
+        Number of nearest points to interpolate from.
     aggregation
         ``sum`` or ``mean`` of the features of the edges that enter a node.
+    numerics
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
+        nvidia-physicsnemo compute; before 2.0 they take 3 for ``k``, whatever it is.
 
     Raises
     ------
@@ -82,6 +88,8 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
     torch.Size([20, 2])
     """
 
+    _implied_args = implied("fixed_neighbours")
+
     knn_interpolate = staticmethod(knn_interpolate)
 
     def __init__(
@@ -102,10 +110,12 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         num_layers_node_decoder: int | None = 2,
         k: int = 3,
         aggregation: str = "mean",
+        numerics: str = PAPER,
     ) -> None:
         super().__init__(meta=MetaData())
-        if k < 1:
-            raise ValueError(f"expected k of at least 1, got {k}")
+        fixed = has_oddity(numerics, "fixed_neighbours")
+        if not fixed:
+            check_at_least(1, k=k)
 
         def network(input_dim: int, output_dim: int) -> MeshGraphNet:
             return MeshGraphNet(
@@ -125,7 +135,7 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
                 aggregation=aggregation,
             )
 
-        self.k = k
+        self.k = 3 if fixed else k
         self.encoder_processor = network(input_dim_nodes, output_encode_dim)
         self.decoder_processor = network(output_encode_dim, output_decode_dim)
         self.PivotalNorm = nn.LayerNorm(output_encode_dim)
@@ -187,7 +197,10 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         ValueError
             If shapes do not fit each other or the model, or something is on another device.
         """
+        for name, tensor in (("x", x), ("position_mesh", position_mesh)):
+            check_dense(tensor, name)
         graph = as_graph(graph, x.shape[0], x.device)
+        _check_samples(graph, position_mesh.shape[0])
         encoded = self.PivotalNorm(self.encoder_processor(x, edge_features, graph))
         return self._interpolate(encoded, graph.num_graphs, position_mesh, position_pivotal)
 
@@ -219,8 +232,12 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         ValueError
             As :meth:`encode`.
         """
+        named = {"x": x, "position_mesh": position_mesh, "position_pivotal": position_pivotal}
+        for name, tensor in named.items():
+            check_dense(tensor, name)
         samples = x.shape[0] // max(1, position_pivotal.shape[0])
         graph = as_graph(graph, samples * position_mesh.shape[0], x.device)
+        _check_samples(graph, position_mesh.shape[0])
         spread = self._interpolate(x, graph.num_graphs, position_pivotal, position_mesh)
         output: Tensor = self.decoder_processor(spread, edge_features, graph)
         return output
@@ -237,3 +254,15 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         x = x.unflatten(0, (samples, points)).transpose(0, 1)
         nearest = nearest_points(pos_x, pos_y, self.k)
         return weighted_mean(x, nearest).transpose(0, 1).flatten(end_dim=1)
+
+
+def _check_samples(graph: Graph, nodes: int) -> None:
+    """Raise an error unless each graph of a batch has as many nodes."""
+    if graph.batch is None or not can_read(graph.batch):
+        return
+    counts = graph.batch.long().bincount(minlength=graph.num_graphs)
+    if not (counts == nodes).all():
+        raise ValueError(
+            f"expected {nodes} nodes in each graph of the batch, as position_mesh has, got "
+            f"{counts.tolist()[:8]}; all samples are on one mesh"
+        )

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from physicsnemo.models.gnn_layers._checks import check_dense
 from physicsnemo.models.gnn_layers.mesh_graph_mlp import MeshGraphMLP
 from physicsnemo.models.mesh_reduced._decoder import CausalDecoder
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_at_least, check_input
 
 __all__ = ["MetaData", "Sequence_Model"]
 
@@ -44,7 +45,7 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
     dropout_rate
         Probability of dropping a number in training.
     num_layers_decoder
-        Number of transformer layers; each attends twice.
+        Number of transformer layers, which may be 0; each attends twice.
     num_heads
         Heads of each attention; they must divide ``input_dim``.
     dim_feedforward_scale
@@ -59,7 +60,7 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
     KeyError
         If there is no activation of that name.
     ValueError
-        If the heads do not divide the features, or there is not at least one layer.
+        If the heads do not divide the features, or a number of layers is negative.
 
     References
     ----------
@@ -116,12 +117,14 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
         x
             States of shape (batch, time, input_dim).
         context
-            Features of shape (batch, 1, input_context_dim).
+            Features of shape (batch, context steps, input_context_dim).
 
         Returns
         -------
         States of shape (batch, time, input_dim), each one step after the one in its place in
-        ``x``. Without a context, the first one is left out.
+        ``x``. What comes first is left out: with no context, the state after the first; with a
+        context of one step, nothing; and with more, predictions after these stand before the
+        others, so that there are ``context steps - 1`` states more.
 
         Raises
         ------
@@ -143,7 +146,7 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
         step_size
             Number of states to add.
         context
-            Features of shape (batch, 1, input_context_dim).
+            Features of shape (batch, context steps, input_context_dim).
 
         Returns
         -------
@@ -156,6 +159,8 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
         ValueError
             If one has another shape or device than expected, or there is no first state.
         """
+        check_at_least(0, step_size=step_size)
+        check_dense(z0, "z0")
         if z0.ndim == 3 and not z0.shape[1]:
             raise ValueError(f"expected at least one first state, got z0 of shape {(*z0.shape,)}")
         states = z0
@@ -170,10 +175,10 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
         if context is not None:
             layout = {
                 "batch": x.shape[0],
-                "one": 1,
+                "context steps": None,
                 "input_context_dim": self.input_context_dim,
             }
-            check_input(context, layout, weight)
+            check_input(context, layout, weight, "context")
             encoded = self.context_encoder(context)
             x = torch.cat((encoded.to(x.dtype), x), dim=1)
         prediction: Tensor = self.output_encoder(self.decoder(self.input_encoder(x)))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from physicsnemo.models.gnn_layers._checks import can_read
+from physicsnemo.models.gnn_layers._checks import can_read, check_dense, may_change_unseen
+from physicsnemo.models.gnn_layers.adapters import as_graph
 from physicsnemo.models.gnn_layers.graph import Graph
 
 # Values that were read and found right, by version and number of nodes: a GPU must be waited for.
@@ -37,8 +38,10 @@ def read_levels(
 
 
 def _read_edges(edges: Tensor | Graph, num_nodes: int, name: str) -> Graph:
-    if isinstance(edges, Tensor):
+    if not isinstance(edges, Graph):
+        check_dense(edges, name)
         return Graph(edges.squeeze(0) if edges.ndim == 3 else edges, num_nodes)
+    edges = as_graph(edges)
     if (edges.num_nodes, edges.num_targets) != (num_nodes, num_nodes):
         raise ValueError(
             f"expected {name} to have {num_nodes} nodes, as many as are kept of the graph before, "
@@ -48,6 +51,7 @@ def _read_edges(edges: Tensor | Graph, num_nodes: int, name: str) -> Graph:
 
 
 def _read_ids(ids: Tensor, num_nodes: int, name: str) -> Tensor:
+    check_dense(ids, name)
     rows = ids.squeeze(0) if ids.ndim == 2 else ids
     if rows.ndim != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
         raise ValueError(
@@ -56,7 +60,7 @@ def _read_ids(ids: Tensor, num_nodes: int, name: str) -> Tensor:
         )
     if rows.numel() and can_read(ids):
         state = (None if ids.is_inference() else ids._version, num_nodes)
-        if _seen.get(ids) != state:
+        if may_change_unseen(ids) or _seen.get(ids) != state:
             _check_values(rows, num_nodes, name)
             _seen[ids] = state
     return rows.long()

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu
 
 from physicsnemo.models.gnn_layers import Graph, GraphLike, MeshEdgeBlock, MeshNodeBlock, as_graph
-from physicsnemo.models.gnn_layers._recomputation import recomputed
+from physicsnemo.nn.checks import check_at_least
+from physicsnemo.nn.recomputation import recomputed
 
 __all__ = ["MeshGraphNetProcessor"]
 
@@ -52,8 +53,7 @@ class MeshGraphNetProcessor(nn.Module):
         recompute_activation: bool = False,
     ) -> None:
         super().__init__()
-        if processor_size < 0:
-            raise ValueError(f"expected processor_size of at least 0, got {processor_size}")
+        check_at_least(0, processor_size=processor_size)
         self.processor_layers = nn.ModuleList()
         for _ in range(processor_size):
             edge_block = MeshEdgeBlock(

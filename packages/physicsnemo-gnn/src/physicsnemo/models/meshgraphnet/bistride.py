@@ -3,17 +3,19 @@
 
 Coarsening by distance in space joins what lies close but is not connected, such as both sides of a
 thin wall. Bi-stride pooling goes by the edges alone: number all nodes by their distance in edges
-from a seed; keep the even ones; connect those that two edges join. Every node left out has a kept
-neighbour, and two nodes are connected afterwards if, and only if, they were before.
+from a seed; keep the even ones, or the odd ones; connect those that one or two edges join. Every
+node left out has a kept neighbour, and two nodes are connected afterwards if, and only if, they
+were before.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from physicsnemo.models.gnn_layers.graph import Graph
 from physicsnemo.models.gnn_layers.messages import aggregate, gather
+from physicsnemo.nn.checks import check_at_least
 
 __all__ = ["MultiScale", "bistride_levels"]
 
@@ -34,7 +36,11 @@ class MultiScale(NamedTuple):
 
 
 def bistride_levels(
-    edge_index: Tensor, num_nodes: int, num_levels: int, pos: Tensor | None = None
+    edge_index: Tensor,
+    num_nodes: int,
+    num_levels: int,
+    pos: Tensor | None = None,
+    keep: Literal["even", "fewer"] = "even",
 ) -> MultiScale:
     """Coarsen a graph by bi-stride pooling, several times over.
 
@@ -53,6 +59,11 @@ def bistride_levels(
     pos
         Positions of the nodes, of shape (nodes, dimensions). If given, distances count from the
         node of each connected part that is closest to the part's centre, else from its first node.
+    keep
+        Which nodes of each connected part to keep: those at an ``even`` distance, so that the node
+        from which distances count is kept, as the paper describes it; or the ``fewer`` of those at
+        an even and those at an odd distance, as the authors' code does, which makes coarser graphs
+        smaller.
 
     Returns
     -------
@@ -64,8 +75,8 @@ def bistride_levels(
     TypeError
         If ``edge_index`` does not hold integers.
     ValueError
-        If a shape is another than expected, an edge has a node that there is not, or
-        ``num_levels`` is negative.
+        If a shape is another than expected, an edge has a node that there is not, ``num_levels`` is
+        negative, or ``keep`` is something else.
 
     References
     ----------
@@ -84,12 +95,13 @@ def bistride_levels(
     tensor([[0, 1, 1, 2],
             [1, 0, 2, 1]])
     """
-    if num_levels < 0:
-        raise ValueError(f"expected num_levels of at least 0, got {num_levels}")
+    check_at_least(0, num_levels=num_levels)
+    if keep not in ("even", "fewer"):
+        raise ValueError(f"expected keep to be 'even' or 'fewer', got {keep!r}")
     graph = _undirected(Graph(edge_index, num_nodes, pos=pos))
     levels = MultiScale([graph], [])
     for _ in range(num_levels):
-        ids, graph = _coarsen(graph)
+        ids, graph = _coarsen(graph, fewer=keep == "fewer")
         levels.ms_ids.append(ids)
         levels.ms_edges.append(graph)
     return levels
@@ -103,21 +115,32 @@ def _undirected(graph: Graph) -> Graph:
     return Graph(_distinct(edges, graph.num_nodes), graph.num_nodes, pos=graph.pos)
 
 
-def _coarsen(graph: Graph) -> tuple[Tensor, Graph]:
-    """Return the nodes at an even distance from the seeds, and the graph of these."""
-    kept = _distances(graph, _seeds(graph)) % 2 == 0
+def _coarsen(graph: Graph, fewer: bool) -> tuple[Tensor, Graph]:
+    """Return the nodes to keep, and the graph of these."""
+    part = _parts(graph)
+    kept = _distances(graph, _seeds(graph, part)) % 2 == 0
+    if fewer:
+        kept = kept ^ _fewer_odd(kept, part)
     ids = kept.nonzero().squeeze(1)
     number = kept.cumsum(0) - 1
-    edges = number[_two_hops(graph, kept)]
+    edges = number[_within_two_hops(graph, kept)]
     return ids, Graph(edges, ids.shape[0], pos=None if graph.pos is None else graph.pos[ids])
 
 
-def _two_hops(graph: Graph, kept: Tensor) -> Tensor:
-    """Return the pairs of different kept nodes that a path of two edges joins."""
+def _fewer_odd(even: Tensor, part: Tensor) -> Tensor:
+    """Return the nodes of the parts that have fewer odd nodes than even ones, but some."""
+    counts = [
+        torch.zeros_like(part).index_add(0, part, nodes.long())[part] for nodes in (even, ~even)
+    ]
+    return (counts[1] < counts[0]) & (counts[1] > 0)
+
+
+def _within_two_hops(graph: Graph, kept: Tensor) -> Tensor:
+    """Return the pairs of different kept nodes that an edge or a path of two edges joins."""
     start, middle = graph.edge_index[:, kept[graph.edge_index[0]]]
     path, end = _neighbours(graph, middle)
-    pairs = torch.stack((start[path], end))
-    return _distinct(pairs[:, kept[end] & (pairs[0] != end)], graph.num_nodes)
+    pairs = torch.stack((torch.cat((start, start[path])), torch.cat((middle, end))))
+    return _distinct(pairs[:, kept[pairs[1]] & (pairs[0] != pairs[1])], graph.num_nodes)
 
 
 def _distances(graph: Graph, seeds: Tensor) -> Tensor:
@@ -131,9 +154,8 @@ def _distances(graph: Graph, seeds: Tensor) -> Tensor:
     return distance
 
 
-def _seeds(graph: Graph) -> Tensor:
+def _seeds(graph: Graph, part: Tensor) -> Tensor:
     """Return one node of each connected part."""
-    part = _parts(graph)
     nodes = torch.arange(graph.num_nodes, device=graph.device)
     if graph.pos is None:
         return nodes[part == nodes]

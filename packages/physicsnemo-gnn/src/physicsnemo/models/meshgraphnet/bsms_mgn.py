@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from physicsnemo.models.gnn_layers import Graph, GraphLike, as_graph
+from physicsnemo.models.gnn_layers import Graph, GraphLike
 from physicsnemo.models.gnn_layers.bsms import BistrideGraphMessagePassing, make_hierarchy
 from physicsnemo.models.meshgraphnet._levels import read_levels
 from physicsnemo.models.meshgraphnet.meshgraphnet import MeshGraphNet
 from physicsnemo.models.meta import ModelMetaData
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_at_least, check_input
 
 __all__ = ["BiStrideMeshGraphNet", "MetaData"]
 
@@ -128,12 +128,10 @@ class BiStrideMeshGraphNet(MeshGraphNet):
             num_processor_checkpoint_segments,
             recompute_activation=recompute_activation,
         )
-        if num_mesh_levels < 0 or bistride_unet_levels < 0 or bistride_pos_dim < 1:
-            raise ValueError(
-                f"expected num_mesh_levels and bistride_unet_levels of at least 0 and "
-                f"bistride_pos_dim of at least 1, got {num_mesh_levels}, {bistride_unet_levels} "
-                f"and {bistride_pos_dim}"
-            )
+        check_at_least(
+            0, num_mesh_levels=num_mesh_levels, bistride_unet_levels=bistride_unet_levels
+        )
+        check_at_least(1, bistride_pos_dim=bistride_pos_dim)
         self.meta = MetaData()
         self.bistride_unet_levels = bistride_unet_levels
         self.num_mesh_levels = num_mesh_levels
@@ -185,7 +183,7 @@ class BiStrideMeshGraphNet(MeshGraphNet):
             As :meth:`MeshGraphNet.forward`, or if the graph has no positions, or the coarser graphs
             do not fit.
         """
-        graph = as_graph(graph, node_features.shape[0], node_features.device)
+        graph = self._graph(node_features, graph)
         self._check(node_features, edge_features, graph)
         pos = self._positions(graph)
         hierarchy = make_hierarchy(pos, *read_levels(ms_edges, ms_ids, self.num_mesh_levels, pos))
@@ -203,5 +201,5 @@ class BiStrideMeshGraphNet(MeshGraphNet):
                 "Graph(..., pos=...), data.pos or graph.ndata['pos']"
             )
         layout = {"nodes": graph.num_nodes, "bistride_pos_dim": self.bistride_pos_dim}
-        check_input(graph.pos, layout, self.device_buffer)
+        check_input(graph.pos, layout, self.device_buffer, "pos", "floating")
         return graph.pos

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from physicsnemo.models.gnn_layers import Graph, GraphLike, MeshGraphMLP, as_graph
+from physicsnemo.models.gnn_layers._checks import check_dense
 from physicsnemo.models.meshgraphnet._processor import MeshGraphNetProcessor
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
@@ -51,8 +52,8 @@ class MeshGraphNet(Module):
     hidden_dim_node_encoder, hidden_dim_edge_encoder, hidden_dim_node_decoder
         Size of the hidden layers of encoders and decoder.
     num_layers_node_encoder, num_layers_edge_encoder, num_layers_node_decoder
-        Number of their hidden layers. None for no encoder or decoder: then there must be
-        ``hidden_dim_processor`` features.
+        Number of their hidden layers. None for no encoder or decoder: then nodes or edges have
+        ``hidden_dim_processor`` features, or as many outputs, whatever the other argument says.
     aggregation
         ``sum`` or ``mean`` of the features of the edges that enter a node.
     do_concat_trick
@@ -61,7 +62,7 @@ class MeshGraphNet(Module):
     num_processor_checkpoint_segments
         Keep for the backward pass only what goes into each of so many segments of the processor,
         and compute the rest again; 0 for keeping all. It divides twice the ``processor_size``.
-        The transforms of ``torch.func`` need 0.
+        Within the transforms of ``torch.func`` all is kept.
     checkpoint_offloading
         Keep that in the memory of the CPU.
     recompute_activation
@@ -115,18 +116,13 @@ class MeshGraphNet(Module):
         norm_type: str = "LayerNorm",
     ) -> None:
         super().__init__(meta=MetaData())
-        for name, size, layers in (
-            ("input_dim_nodes", input_dim_nodes, num_layers_node_encoder),
-            ("input_dim_edges", input_dim_edges, num_layers_edge_encoder),
-            ("output_dim", output_dim, num_layers_node_decoder),
-        ):
-            if layers is None and size != hidden_dim_processor:
-                raise ValueError(
-                    f"without its encoder or decoder, {name}={size} must be that of the processor, "
-                    f"hidden_dim_processor={hidden_dim_processor}"
-                )
-        self._node_layout = {"input_dim_nodes": input_dim_nodes}
-        self._edge_layout = {"input_dim_edges": input_dim_edges}
+        self._node_layout, self._edge_layout = (
+            {"hidden_dim_processor": hidden_dim_processor} if layers is None else {name: size}
+            for name, size, layers in (
+                ("input_dim_nodes", input_dim_nodes, num_layers_node_encoder),
+                ("input_dim_edges", input_dim_edges, num_layers_edge_encoder),
+            )
+        )
         activation = get_activation(mlp_activation_fn)  # one for all, as weights in files have it
         self.edge_encoder = MeshGraphMLP(
             input_dim_edges,
@@ -199,11 +195,17 @@ class MeshGraphNet(Module):
             If features do not fit the model or the graph, or are on another device, or the edges
             name nodes that there are not.
         """
-        graph = as_graph(graph, node_features.shape[0], node_features.device)
+        graph = self._graph(node_features, graph)
         self._check(node_features, edge_features, graph)
         edges, nodes = self.edge_encoder(edge_features), self.node_encoder(node_features)
         output: Tensor = self.node_decoder(self.processor(nodes, edges, graph))
         return output
+
+    def _graph(self, node_features: Tensor, graph: GraphLike) -> Graph:
+        check_dense(node_features, "node_features")
+        return as_graph(
+            graph, len(node_features) if node_features.ndim else 0, node_features.device
+        )
 
     def _check(self, node_features: Tensor, edge_features: Tensor, graph: Graph) -> None:
         weight = next(self.parameters())
@@ -217,5 +219,7 @@ class MeshGraphNet(Module):
                 f"expected a graph of one kind of nodes, got one from {graph.num_nodes} to "
                 f"{graph.num_targets}"
             )
-        check_input(node_features, {"nodes": graph.num_nodes} | self._node_layout, weight)
-        check_input(edge_features, {"edges": graph.num_edges} | self._edge_layout, weight)
+        nodes = {"nodes": graph.num_nodes} | self._node_layout
+        edges = {"edges": graph.num_edges} | self._edge_layout
+        check_input(node_features, nodes, weight, "node_features")
+        check_input(edge_features, edges, weight, "edge_features")

@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What compiled code leaves to Python; to be imported only while code is compiled."""
+
+from collections.abc import Callable
+
+import torch
+
+from physicsnemo.models.gnn_layers.adapters import adapt
+from physicsnemo.models.gnn_layers.graph import Graph
+
+adapt_uncompiled: Callable[..., Graph] = torch.compiler.disable(
+    adapt, reason="convert other libraries' graphs by as_graph before compiled code"
+)
