@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """GraphCast's graphs: who is joined to whom, what is known of the edges, and how they are kept."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from physicsnemo.models.graphcast import build_graphs, graph_cache, graphs
+from physicsnemo.models.graphcast import _store, build_graphs, graph_cache, graphs
 from physicsnemo.models.graphcast._features import Places
 from physicsnemo.models.graphcast.icosahedral_mesh import mesh_hierarchy
 
@@ -115,8 +117,9 @@ def test_features_of_edges_are_positions_seen_from_the_target(part, numerics):
     expected = np.concatenate((moved, length), axis=1) / length.max()
     inner = np.abs(lat) < 89
     features = getattr(built, f"{part}_edata")
-    assert features.dtype == torch.float32
-    assert np.allclose(features[inner], expected[inner], atol=2e-6)
+    assert features.dtype == torch.float64
+    exact = 1e-12 if numerics == "paper" else 2e-6
+    assert np.allclose(features[inner], expected[inner], rtol=0, atol=exact)
     assert features[:, 3].max() == 1
     torch.testing.assert_close(features[:, :3].norm(dim=1), features[:, 3])
 
@@ -141,12 +144,13 @@ def test_east_and_north_at_the_poles():
 
 
 def test_features_of_vertices():
-    x, y = mesh_hierarchy(1)[-1].vertices[:, :2].T
+    x, y, z = mesh_hierarchy(1)[-1].vertices.T
     paper, reference = (build_graphs(1, (7, 13), numerics=name) for name in ("paper", OLD))
     flat = np.hypot(x, y)
-    expected = np.stack((flat, y / flat, x / flat), axis=1)
-    assert np.allclose(paper.mesh_ndata, expected, atol=1e-6)
-    first = torch.tensor([-0.1822, -0.3048, -0.9524])
+    expected = np.stack((z, y / flat, x / flat), axis=1)
+    assert np.allclose(paper.mesh_ndata, expected, rtol=0, atol=1e-12)
+    assert len(paper.mesh_ndata.mul(1e6).round().unique(dim=0)) == 42  # no two are alike
+    first = torch.tensor([-0.1822, -0.3048, -0.9524]).double()
     torch.testing.assert_close(reference.mesh_ndata[0], first, atol=1e-4, rtol=0)
 
 
@@ -219,14 +223,77 @@ def test_damaged_file_is_made_again(tmp_path, damage):
     assert torch.equal(again.m2g_edata, made.m2g_edata)
 
 
+@pytest.mark.parametrize("what", ["feature", "edge", "missing", "compressed", "of_others"])
+def test_altered_file_is_made_again(tmp_path, what):
+    with graph_cache(tmp_path):
+        made = build_graphs(1, (7, 13))
+        (path,) = tmp_path.iterdir()
+        with np.load(path) as content:
+            arrays = dict(content)
+        if what == "feature":
+            arrays["mesh_ndata"] = 2 * arrays["mesh_ndata"]
+        elif what == "edge":
+            arrays["m2g"][0, 0] += 1
+        elif what == "missing":
+            del arrays["digest"]
+        elif what == "of_others":
+            build_graphs(1, (7, 13), numerics=OLD)
+            (other,) = set(tmp_path.iterdir()) - {path}
+            arrays = dict(np.load(other))
+        save = np.savez_compressed if what == "compressed" else np.savez
+        save(path, **arrays)
+        graphs._build.cache_clear()
+        with pytest.warns(UserWarning, match=f"{path.name} is damaged and is made again"):
+            again = build_graphs(1, (7, 13))
+    assert torch.equal(again.mesh_ndata, made.mesh_ndata)
+    assert torch.equal(again.m2g.edge_index, made.m2g.edge_index)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_refused(tmp_path, make):
+    with graph_cache(tmp_path):
+        build_graphs(1, (7, 13))
+        (path,) = tmp_path.iterdir()
+        path.unlink()
+        make(path)
+        graphs._build.cache_clear()
+        with pytest.raises(FileExistsError, match="expected a file of graphs at .*remove it"):
+            build_graphs(1, (7, 13))
+
+
+def test_where_no_file_can_be_written_graphs_are_made_each_time(tmp_path, monkeypatch):
+    plain = build_graphs(1, (7, 13))
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(_store, "replacing", refused)
+    with graph_cache(tmp_path), pytest.warns(UserWarning, match="so graphs are not kept"):
+        built = build_graphs(1, (7, 13))
+    assert torch.equal(built.m2g_edata, plain.m2g_edata)
+
+
+def test_file_that_may_not_be_read_is_made_again(tmp_path, monkeypatch):
+    with graph_cache(tmp_path):
+        made = build_graphs(1, (7, 13))
+        graphs._build.cache_clear()
+        monkeypatch.setattr(np, "load", lambda *_, **__: (_ for _ in ()).throw(PermissionError))
+        with pytest.warns(UserWarning, match="is made again"):
+            again = build_graphs(1, (7, 13))
+    assert torch.equal(again.mesh_ndata, made.mesh_ndata)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((-1, (7, 13)), "level of the mesh of at least 0, got -1"),
-        ((1, (1, 13)), r"at least 2 latitudes, the poles, and 1 longitude, got \(1, 13\)"),
-        ((1, (7, 0)), r"got \(7, 0\)"),
-        ((1, (7,)), r"got \(7,\)"),
-        ((1, [7, 13, 2]), r"got \(7, 13, 2\)"),
+        ((-1, (7, 13)), "mesh_level of at least 0, got -1"),
+        ((9, (7, 13)), r"mesh_level of at most 8, .*graphs\.MOST_LEVELS"),
+        ((1, (1, 13)), "the latitudes with both poles, of at least 2, got 1"),
+        ((1, (7, 0)), "the longitudes, of at least 1, got 0"),
+        ((1, (7,)), r"two numbers, got \(7,\)"),
+        ((1, [7, 13, 2]), r"two numbers, got \[7, 13, 2\]"),
+        ((1, "12"), "two numbers, got '12'"),
+        ((1, (4000, 4000)), r"at most 4194304 points, .*graphs\.MOST_POINTS"),
         ((1, (7, 13), True, "exact"), "numerics to be one of paper, .* got 'exact'"),
     ],
 )

@@ -160,5 +160,5 @@ def test_edges_have_the_symmetries_of_the_icosahedron():
 
 
 def test_negative_level():
-    with pytest.raises(ValueError, match="level of the mesh of at least 0, got -1"):
+    with pytest.raises(ValueError, match="level of at least 0, got -1"):
         mesh_hierarchy(-1)

@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A graph as part of a model."""
+"""Graphs and other constants as parts of a model."""
+
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from physicsnemo.models.gnn_layers import Graph
+
+Constants = Mapping[str, Tensor]
+"""Buffers by their names in the model, on the CPU; numbers in double precision."""
 
 
 class GraphBuffers(nn.Module):
@@ -22,13 +27,7 @@ class GraphBuffers(nn.Module):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        for name, tensor in (
-            ("edge_index", graph.edge_index),
-            ("source_order", graph.source.order),
-            ("source_starts", graph.source.starts),
-            ("target_order", graph.target.order),
-            ("target_starts", graph.target.starts),
-        ):
+        for name, tensor in graph_tensors(graph).items():
             self.register_buffer(name, tensor.to(torch.get_default_device()), persistent=False)
         self._structure = pytree.tree_structure(graph)
 
@@ -39,3 +38,54 @@ class GraphBuffers(nn.Module):
         parts += [target, self.target_order, self.target_starts]
         graph: Graph = pytree.tree_unflatten(parts, self._structure)
         return graph
+
+
+def graph_tensors(graph: Graph) -> dict[str, Tensor]:
+    """Return the tensors of a graph by their names in :class:`GraphBuffers`."""
+    return {
+        "edge_index": graph.edge_index,
+        "source_order": graph.source.order,
+        "source_starts": graph.source.starts,
+        "target_order": graph.target.order,
+        "target_starts": graph.target.starts,
+    }
+
+
+def at_least_single(dtype: torch.dtype) -> torch.dtype:
+    """Return a type of numbers, or single precision if that is more precise."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def keep_constants(
+    model: nn.Module, names: list[str], apply: Callable[[], object], make: Callable[[], Constants]
+) -> None:
+    """Apply a function to the tensors of a model, then give its constants their values again.
+
+    They follow devices and types, but never below single precision. What ``to_empty`` leaves
+    without values has them again, and double precision is that of the constants as they are made,
+    not of single precision converted.
+
+    Parameters
+    ----------
+    model
+        The model.
+    names
+        The names of its constants.
+    apply
+        What applies the function.
+    make
+        What makes the constants, called where it is needed.
+    """
+    before = {name: model.get_buffer(name) for name in names}
+    apply()
+    made: Constants | None = None
+    for name, old in before.items():
+        new = model.get_buffer(name)
+        if new is old or new.is_meta or type(new) is not Tensor:
+            continue
+        dtype = at_least_single(new.dtype) if new.is_floating_point() else new.dtype
+        if old.is_meta or torch.promote_types(old.dtype, dtype) != old.dtype:
+            made = make() if made is None else made
+            old = made[name]
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, old.to(new.device, dtype))

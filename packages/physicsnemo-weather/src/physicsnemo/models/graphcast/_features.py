@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from physicsnemo.models.graphcast.icosahedral_mesh import Integers, Reals
 
-Features = npt.NDArray[np.float32]
 # How many edges are worked on at a time; it bounds the memory.
 _CHUNK = 1 << 17
 
@@ -43,7 +42,7 @@ class Places(NamedTuple):
         return cls(np.arcsin(np.clip(z, -1, 1)), np.arctan2(y, x), xyz)
 
 
-def edge_features(edges: Integers, sources: Places, targets: Places) -> Features:
+def edge_features(edges: Integers, sources: Places, targets: Places) -> Reals:
     """Return where the source of each edge lies, seen from its target, and how far away.
 
     Returns
@@ -52,7 +51,7 @@ def edge_features(edges: Integers, sources: Places, targets: Places) -> Features
     the longest one, of shape (edges, 4).
     """
     frames = _frames(targets)
-    features = np.empty((edges.shape[1], 4), np.float32)
+    features = np.empty((edges.shape[1], 4))
     for start in range(0, len(features), _CHUNK):
         source, target = edges[:, start : start + _CHUNK]
         away = sources.xyz[source] - targets.xyz[target]
@@ -63,18 +62,21 @@ def edge_features(edges: Integers, sources: Places, targets: Places) -> Features
     return features
 
 
-def node_features(nodes: Places, angle: float) -> Features:
-    """Return the cosine of the latitude, and sine and cosine of the longitude.
+def node_features(nodes: Places) -> Reals:
+    """Return the sine of the latitude, and sine and cosine of the longitude, of shape (nodes, 3).
 
-    Parameters
-    ----------
-    nodes
-        The nodes.
-    angle
-        What to multiply angles in radians by.
+    The supplement of Lam et al. 2023 names "the cosine of the latitude", which is the same on both
+    hemispheres, so that a vertex and its mirror image at the equator could not be told apart. The
+    authors' code has the cosine of the angle from the north pole, which is the sine of the
+    latitude, and so has this.
     """
-    lat, lon = angle * nodes.lat, angle * nodes.lon
-    return np.stack((np.cos(lat), np.sin(lon), np.cos(lon)), axis=1).astype(np.float32)
+    return np.stack((np.sin(nodes.lat), np.sin(nodes.lon), np.cos(nodes.lon)), axis=1)
+
+
+def node_features_of_degrees(nodes: Places) -> Reals:
+    """Return cosine of latitude, sine and cosine of longitude of degrees taken for radians."""
+    lat, lon = np.rad2deg(nodes.lat), np.rad2deg(nodes.lon)
+    return np.stack((np.cos(lat), np.sin(lon), np.cos(lon)), axis=1)
 
 
 def _frames(places: Places) -> Reals:

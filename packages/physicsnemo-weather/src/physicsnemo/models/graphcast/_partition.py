@@ -2,6 +2,7 @@
 """Options about several processes, of which there is one."""
 
 import math
+import warnings
 
 Bounds = list[list[float | None]]
 
@@ -46,12 +47,13 @@ def get_lat_lon_partition_separators(partition_size: int) -> tuple[Bounds, Bound
 def check_partition(
     partition_size: int, expect_partitioned_input: bool, global_features_on_rank_0: bool
 ) -> None:
-    """Raise an error for what only several processes can do, or nobody."""
-    if partition_size != 1:
-        raise ValueError(
-            f"expected partition_size=1, got {partition_size}: the graphs are not divided among "
-            f"processes; to save memory, use set_checkpoint_model and its like, and to share "
-            f"work, DistributedDataParallel"
+    """Say that several processes do not share the graphs; raise an error for a contradiction."""
+    if partition_size > 1:
+        warnings.warn(
+            f"partition_size={partition_size} is taken for 1, the graphs are not divided among "
+            f"processes; to save memory, use set_checkpoint_model and its like, and to share work, "
+            f"DistributedDataParallel",
+            stacklevel=3,
         )
     check_origin(expect_partitioned_input, global_features_on_rank_0)
 

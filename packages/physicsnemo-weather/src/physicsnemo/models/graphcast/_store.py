@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Graphs in files, for those who ask for it."""
 
+import hashlib
 import os
 import warnings
 import zipfile
@@ -19,6 +20,16 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 # Of what is in the files; another number makes them be made again.
 _FORMAT = 2
+# What reading a file may raise that is damaged or may not be read.
+_UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+)
 _folder: ContextVar[Path | None] = ContextVar("graph_cache", default=None)
 
 
@@ -26,14 +37,20 @@ _folder: ContextVar[Path | None] = ContextVar("graph_cache", default=None)
 def graph_cache(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Keep the graphs of models that are built within the ``with`` block in files.
 
-    Where there is a file already, they are read instead of made, by any process. A damaged one is
-    replaced, with a warning.
+    Where there is a file already, they are read instead of made, by any process. One that is
+    damaged or altered, or that cannot be read, is replaced, with a warning; where files cannot be
+    written, graphs are made each time, with a warning too.
 
     Parameters
     ----------
     folder
         Where the files are, one for each combination of mesh, grid and numerics; it is made if
         needed. ``~`` stands for the user's folder.
+
+    Raises
+    ------
+    FileExistsError
+        On building a model, if there is something else than a file in the place of one.
 
     Examples
     --------
@@ -58,19 +75,47 @@ def stored(make: Callable[[], Arrays], folder: Path, name: str) -> Arrays:
     """Return the arrays of a file; make them, and the file, if there is none or a damaged one."""
     path = folder / f"{name}-v{_FORMAT}.npz"
     if path.exists():
+        if not path.is_file():  # a pipe would be waited for without end
+            raise FileExistsError(
+                f"expected a file of graphs at {path}, got something else; remove it, or keep "
+                f"graphs in another folder"
+            )
         try:
-            return _read(path)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            message = f"{path} is damaged and is made again: {error}"
-            warnings.warn(message, stacklevel=2)
+            return _read(path, name)
+        except _UNREADABLE as error:
+            warnings.warn(f"{path} is damaged and is made again: {error}", stacklevel=2)
     arrays = make()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+    try:
+        _write(path, arrays, name)
+    except OSError as error:
+        warnings.warn(f"{path} cannot be written, so graphs are not kept: {error}", stacklevel=2)
     return arrays
 
 
-def _read(path: Path) -> Arrays:
+def _write(path: Path, arrays: Arrays, name: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        np.savez(file, digest=_digest(name, arrays), **arrays)  # type: ignore[arg-type]
+
+
+def _read(path: Path, name: str) -> Arrays:
     # Opened here, as NumPy leaves a file open that turns out to be damaged.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
+    with path.open("rb") as file:
+        with zipfile.ZipFile(file) as members:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in members.infolist()):
+                raise ValueError("it is compressed, as no file is that was written here")
+        with np.load(file, allow_pickle=False) as content:
+            arrays = dict(content)
+    digest = arrays.pop("digest", None)
+    if digest is None or not np.array_equal(digest, _digest(name, arrays)):
+        raise ValueError("its content is not what was written")
+    return arrays
+
+
+def _digest(name: str, arrays: Arrays) -> npt.NDArray[np.uint8]:
+    """Return a digest of the arrays and of what they are for."""
+    total = hashlib.sha256(name.encode())
+    for key, array in sorted(arrays.items()):
+        total.update(f"{key} {array.dtype.str} {array.shape}".encode())
+        total.update(np.ascontiguousarray(array).data)
+    return np.frombuffer(total.digest(), np.uint8)

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from physicsnemo.nn.attention import dot_product_attention
+
 # What Transformer Engine starts with, and drops in training.
 _DEVIATION = 0.023
 _DROPOUT = 0.1
@@ -94,7 +96,7 @@ class _Attention(nn.Module):
             for name in ("query", "key", "value")
         )
         dropout = _DROPOUT if self.training else 0.0
-        x = functional.scaled_dot_product_attention(query, key, value, mask, dropout)
+        x = dot_product_attention(query, key, value, mask, dropout)
         projected: Tensor = self.proj(x[0].transpose(0, 1).flatten(1))
         return projected
 

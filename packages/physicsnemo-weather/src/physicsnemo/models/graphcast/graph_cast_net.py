@@ -2,36 +2,49 @@
 """GraphCast, for fields on a grid of latitudes and longitudes."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers import MeshGraphDecoder, MeshGraphEncoder, MeshGraphMLP
-from physicsnemo.models.graphcast._buffers import GraphBuffers
+from physicsnemo.models.graphcast._arguments import check_dims, check_processor
+from physicsnemo.models.graphcast._buffers import (
+    Constants,
+    GraphBuffers,
+    at_least_single,
+    graph_tensors,
+    keep_constants,
+)
 from physicsnemo.models.graphcast._hops import mesh_within_hops
 from physicsnemo.models.graphcast._partition import (
     check_origin,
     check_partition,
     get_lat_lon_partition_separators,
 )
-from physicsnemo.models.graphcast._recomputation import recomputed
 from physicsnemo.models.graphcast.graph_cast_processor import (
     GraphCastProcessor,
     GraphCastProcessorGraphTransformer,
 )
-from physicsnemo.models.graphcast.graphs import GraphCastGraphs, build_graphs
-from physicsnemo.models.history import Argument
+from physicsnemo.models.graphcast.graphs import (
+    GraphCastGraphs,
+    build_graphs,
+    check_sizes,
+    features_of,
+)
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
 from physicsnemo.nn.checks import check_input
-from physicsnemo.nn.numerics import PAPER, implied
+from physicsnemo.nn.numerics import PAPER, check_numerics, implied
+from physicsnemo.nn.recomputation import recomputed
 
 __all__ = ["GraphCastNet", "MetaData", "get_lat_lon_partition_separators"]
 
-_TYPES = ("MessagePassing", "GraphTransformer")
+_GRAPHS = ("g2m", "mesh", "m2g")
 
 
 @dataclass
@@ -53,20 +66,29 @@ class GraphCastNet(Module):
     grid gets features from the three vertices around it. The fields' first latitude is the south
     pole and the last the north pole; longitudes begin one step east of the date line.
 
+    Features of vertices are sine of latitude, and sine and cosine of longitude. Where the
+    supplement of Lam et al. 2023 says "cosine of the latitude", the authors' code has the cosine of
+    the angle from the north pole; the cosine of the latitude would not tell a vertex from its
+    mirror image on the other hemisphere.
+
     The graphs depend on the arguments alone. They move with the model, are in no checkpoint, and
     are made once for all models of a process; those of level 6 and 721 x 1440 points take some
-    seconds (see :func:`graph_cache` to keep them).
+    seconds (see :func:`graph_cache` to keep them). Their features are made in double precision and
+    have the type of the model, but no less than single precision; after ``to_empty`` they are there
+    again.
 
     Parameters
     ----------
     mesh_level
-        How often the faces of an icosahedron are divided into four.
+        How often the faces of an icosahedron are divided into four; at most 8, or 6 with
+        ``GraphTransformer``.
     multimesh_level
         Former name of ``mesh_level``, which it replaces if it is given; deprecated.
     multimesh
         Whether the mesh also has the edges of all coarser levels.
     input_res
-        Number of latitudes and of longitudes.
+        Number of latitudes and of longitudes; together at most 2**22 points (see
+        :func:`build_graphs` for more).
     input_dim_grid_nodes
         Number of fields of the input, those that do not change included.
     input_dim_mesh_nodes, input_dim_edges
@@ -82,7 +104,7 @@ class GraphCastNet(Module):
     processor_layers
         Number of steps of message passing, or layers of attention; at least 3.
     hidden_layers
-        Number of hidden layers of each perceptron.
+        Number of hidden layers of each perceptron; 0 is taken for 1, as in nvidia-physicsnemo.
     hidden_dim
         Number of features of nodes and edges within the network.
     aggregation
@@ -99,28 +121,33 @@ class GraphCastNet(Module):
     recompute_activation
         Keep of every perceptron only its input for the backward pass, and compute the rest again.
     partition_size
-        Number of processes that share the graphs: 1, others are not supported.
+        Number of processes that share the graphs. One has them all here, with a warning where the
+        number is greater; what is computed is the same.
     partition_group_name, use_lat_lon_partitioning, expect_partitioned_input, \
 global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_on_all_ranks
         About several processes, without effect in one.
     numerics
         ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: the features
-        of vertices are sine and cosine of degrees as if these were radians; points of the grid get
-        features from the corners of the triangle, of any level, whose centroid is nearest, which
-        need not be around them; and angles of the grid are rounded to single precision, so that
-        points at the poles are a little beyond them, and east and north at these west and south.
+        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: on the mesh,
+        vertices get the features of edges after these were updated, instead of what the
+        perceptrons return; features of vertices are cosine of latitude, and sine and cosine of
+        longitude, of degrees as if these were radians; points of the grid get features from the
+        corners of the triangle, of any level, whose centroid is nearest, which need not be around
+        them; and angles of the grid are rounded to single precision, so that points at the poles
+        are a little beyond them, and east and north at these west and south.
 
     Raises
     ------
     KeyError
         If there is no activation of that name.
+    TypeError
+        If a number is something else.
     ValueError
         If another argument has a value that is not described above.
 
     References
     ----------
-    Lam et al. 2022, GraphCast: learning skillful medium-range global weather forecasting,
+    Lam et al. 2023, GraphCast: learning skillful medium-range global weather forecasting,
     arXiv:2212.12794; Keisler 2022, arXiv:2202.07575 (a grid and a mesh of the sphere); Pfaff et
     al. 2021, arXiv:2010.03409 (messages); Fortunato et al. 2022, arXiv:2210.00612 (several
     levels); Price et al. 2023, GenCast, arXiv:2312.15796 (attention).
@@ -137,16 +164,15 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
     torch.Size([1, 2, 10, 20])
     """
 
-    _implied_args = implied("degrees_as_radians", "nearest_centroid")
-    _argument_history = (
-        Argument("multimesh_level", None, until="2.0"),
-        Argument("graph_backend", "pyg", since="1.3", ignored=("dgl",)),
-    )
+    _implied_args = implied("degrees_as_radians", "nearest_centroid", "residual_before_sum")
 
     mesh_ndata: Tensor
     mesh_edata: Tensor
     g2m_edata: Tensor
     m2g_edata: Tensor
+    g2m_graph: GraphBuffers
+    mesh_graph: GraphBuffers
+    m2g_graph: GraphBuffers
 
     def __init__(
         self,
@@ -190,8 +216,11 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         if use_cugraphops_encoder or use_cugraphops_processor or use_cugraphops_decoder:
             message = "kernels of cugraph-ops are asked for; those of PyTorch compute the same"
             warnings.warn(message, stacklevel=2)
-        _check_sizes(input_dim_mesh_nodes, input_dim_edges, processor_layers, hidden_layers)
-        _check_processor(processor_type, khop_neighbors)
+        check_dims(input_dim_mesh_nodes, input_dim_edges, processor_layers, hidden_layers)
+        check_processor(processor_type, khop_neighbors, mesh_level)
+        # Before anything is made whose size they are.
+        self.input_res = check_sizes(mesh_level, input_res)
+        check_numerics(numerics)
         self.input_dim_grid_nodes = input_dim_grid_nodes
         self._passes_messages = processor_type == "MessagePassing"
         self._origin = (expect_partitioned_input, global_features_on_rank_0)
@@ -220,15 +249,13 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         self.processor_decoder: nn.Module = nn.Identity()
         if self._passes_messages:
             self.processor_encoder, self.processor, self.processor_decoder = (
-                GraphCastProcessor(aggregation, layers, dim, dim, *options)
+                GraphCastProcessor(aggregation, layers, dim, dim, *options, numerics=numerics)
                 for layers in (1, processor_layers - 2, 1)
             )
         else:
+            self._hops = partial(mesh_within_hops, mesh_level, multimesh, khop_neighbors)
             self.processor = GraphCastProcessorGraphTransformer(
-                mesh_within_hops(mesh_level, multimesh, khop_neighbors),
-                num_attention_heads,
-                processor_layers,
-                hidden_dim,
+                self._hops(), num_attention_heads, processor_layers, hidden_dim
             )
         self.decoder = MeshGraphDecoder(aggregation, dim, dim, dim, dim, dim, *options)
         self.finale = MeshGraphMLP(
@@ -241,8 +268,8 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
             recompute_activation,
         )
         # What takes longest comes last, behind all that may be wrong with other arguments.
-        self._register(build_graphs(mesh_level, input_res, multimesh, numerics))
-        self.input_res = (input_res[0], input_res[1])
+        self._graphs = partial(build_graphs, mesh_level, self.input_res, multimesh, numerics)
+        self._register(self._graphs())
         self.set_checkpoint_model(False)
         self.set_checkpoint_encoder(False)
         self.set_checkpoint_decoder(False)
@@ -336,11 +363,15 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         points of the grid.
         """
         embedder = self.encoder_embedder
-        grid_nfeat, nfeat = embedder["grid_node_mlp"](grid_nfeat), self.mesh_ndata
-        nfeat, g2m = embedder["mesh_node_mlp"](nfeat), self.g2m_edata
+        grid_nfeat, nfeat = embedder["grid_node_mlp"](grid_nfeat), self._features("mesh_ndata")
+        nfeat, g2m = embedder["mesh_node_mlp"](nfeat), self._features("g2m_edata")
         g2m = embedder["grid2mesh_edge_mlp"](g2m)
         grid_nfeat, nfeat = self.encoder(g2m, grid_nfeat, nfeat, self.g2m_graph())
-        efeat = embedder["mesh_edge_mlp"](self.mesh_edata) if self._passes_messages else None
+        efeat = (
+            embedder["mesh_edge_mlp"](self._features("mesh_edata"))
+            if self._passes_messages
+            else None
+        )
         efeat, nfeat = self._process(self.processor_encoder, efeat, nfeat)
         return efeat, nfeat, grid_nfeat
 
@@ -359,7 +390,7 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         Fields of shape (points, output_dim_grid_nodes).
         """
         _, nfeat = self._process(self.processor_decoder, mesh_efeat, mesh_nfeat)
-        m2g = self.decoder_embedder["mesh2grid_edge_mlp"](self.m2g_edata)
+        m2g = self.decoder_embedder["mesh2grid_edge_mlp"](self._features("m2g_edata"))
         output: Tensor = self.finale(self.decoder(m2g, grid_nfeat, nfeat, self.m2g_graph()))
         return output
 
@@ -401,34 +432,32 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
 
     def _register(self, graphs: GraphCastGraphs) -> None:
         """Make graphs a part of the model that is in no checkpoint."""
-        self.g2m_graph = GraphBuffers(graphs.g2m)
-        self.mesh_graph = GraphBuffers(graphs.mesh)
-        self.m2g_graph = GraphBuffers(graphs.m2g)
-        for name in ("g2m_edata", "mesh_edata", "m2g_edata", "mesh_ndata"):
-            features = getattr(graphs, name)
-            features = features.to(torch.get_default_device(), torch.get_default_dtype())
-            self.register_buffer(name, features, persistent=False)
+        for name in _GRAPHS:
+            self.add_module(f"{name}_graph", GraphBuffers(getattr(graphs, name)))
+        features = features_of(graphs, at_least_single(torch.get_default_dtype()))
+        for name, tensor in features.items():
+            tensor = tensor.to(torch.get_default_device())
+            self.register_buffer(name, tensor, persistent=False)
         # They are equal in all processes, and so large that sending them at each step would tell.
         names = [name for name, _ in self.named_buffers() if name != "device_buffer"]
         self._ddp_params_and_buffers_to_ignore = names
 
+    def _constants(self) -> Constants:
+        """Make all buffers but those in checkpoints."""
+        graphs = self._graphs()
+        constants = dict(features_of(graphs, torch.float64))
+        for name in _GRAPHS:
+            tensors = graph_tensors(getattr(graphs, name))
+            constants |= {f"{name}_graph.{key}": tensor for key, tensor in tensors.items()}
+        mask = None if self._passes_messages else self._hops()
+        return constants if mask is None else constants | {"processor.mask": mask}
 
-def _check_sizes(
-    input_dim_mesh_nodes: int, input_dim_edges: int, processor_layers: int, hidden_layers: int
-) -> None:
-    if (input_dim_mesh_nodes, input_dim_edges) != (3, 4):
-        raise ValueError(
-            f"expected input_dim_mesh_nodes=3 and input_dim_edges=4, as many features as are made "
-            f"of the places of vertices and edges, got {input_dim_mesh_nodes} and {input_dim_edges}"
-        )
-    if processor_layers < 3:
-        raise ValueError(f"expected processor_layers of at least 3, got {processor_layers}")
-    if not hidden_layers or hidden_layers < 1:  # None, for no perceptron, is for other models
-        raise ValueError(f"expected hidden_layers of at least 1, got {hidden_layers}")
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        apply: Callable[[], Any] = partial(super()._apply, fn, recurse)
+        keep_constants(self, self._ddp_params_and_buffers_to_ignore, apply, self._constants)
+        return self
 
-
-def _check_processor(kind: str, khop_neighbors: int) -> None:
-    if kind not in _TYPES:
-        raise ValueError(f"expected processor_type to be one of {', '.join(_TYPES)}, got {kind!r}")
-    if kind == "GraphTransformer" and khop_neighbors < 1:
-        raise ValueError(f"expected khop_neighbors of at least 1, got {khop_neighbors}")
+    def _features(self, name: str) -> Tensor:
+        """Return features of the type of the weights."""
+        features: Tensor = getattr(self, name)
+        return features.to(next(self.parameters()).dtype)

@@ -6,9 +6,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.gnn_layers import Graph, GraphLike, MeshEdgeBlock, MeshNodeBlock, as_graph
-from physicsnemo.models.graphcast._recomputation import recomputed
+from physicsnemo.models.gnn_layers import Graph, GraphLike, MeshNodeBlock, as_graph
+from physicsnemo.models.gnn_layers.mesh_graph_mlp import edge_perceptron
 from physicsnemo.models.graphcast._transformer import TransformerLayer
+from physicsnemo.nn.numerics import PAPER, check_numerics
+from physicsnemo.nn.recomputation import recomputed
 
 __all__ = ["GraphCastProcessor", "GraphCastProcessorGraphTransformer"]
 
@@ -28,15 +30,20 @@ class GraphCastProcessor(nn.Module):
         As in :class:`physicsnemo.models.gnn_layers.MeshGraphMLP`.
     do_concat_trick
         As in :class:`physicsnemo.models.gnn_layers.MeshEdgeBlock`.
+    numerics
+        ``paper``: vertices get what the perceptrons of the edges return, and both are added to
+        what they were afterwards. ``reference-1.2`` or ``reference-2.1``: vertices get the features
+        of the edges after the addition, as in nvidia-physicsnemo and in
+        :class:`~physicsnemo.models.meshgraphnet.MeshGraphNet`.
 
     Raises
     ------
     ValueError
-        If there is no such aggregation.
+        If there is no such aggregation, or no such numerics.
 
     References
     ----------
-    Lam et al. 2022, arXiv:2212.12794, section 3.6 of the supplement.
+    Lam et al. 2023, arXiv:2212.12794, section 3.6 of the supplement.
     """
 
     def __init__(
@@ -51,20 +58,26 @@ class GraphCastProcessor(nn.Module):
         norm_type: str | None = "LayerNorm",
         do_concat_trick: bool = False,
         recompute_activation: bool = False,
+        numerics: str = PAPER,
     ) -> None:
         super().__init__()
+        check_numerics(numerics)
         self.processor_layers = nn.ModuleList()
         for _ in range(processor_layers):
-            edge_block = MeshEdgeBlock(
-                input_dim_nodes,
-                input_dim_edges,
-                input_dim_edges,
-                hidden_dim,
-                hidden_layers,
-                activation_fn,
-                norm_type,
-                do_concat_trick,
-                recompute_activation,
+            edge_block = EdgeBlock(
+                edge_perceptron(
+                    do_concat_trick,
+                    input_dim_edges,
+                    input_dim_nodes,
+                    input_dim_nodes,
+                    input_dim_edges,
+                    hidden_dim,
+                    hidden_layers,
+                    activation_fn,
+                    norm_type,
+                    recompute_activation=recompute_activation,
+                ),
+                sends_sum=numerics != PAPER,
             )
             node_block = MeshNodeBlock(
                 aggregation,
@@ -101,16 +114,44 @@ class GraphCastProcessor(nn.Module):
         The new features of the edges and of the nodes.
         """
         graph, really = as_graph(graph), bool(self._bounds)
+        state = (efeat, efeat, nfeat)  # what edges are, what they send, and what vertices are
         for start, end in pairwise(self._bounds or (0, len(self.processor_layers))):
-            efeat, nfeat = recomputed(self._apply_blocks, really, efeat, nfeat, graph, start, end)
-        return efeat, nfeat
+            state = recomputed(self._apply_blocks, really, *state, graph, start, end)
+        return state[0], state[2]
 
     def _apply_blocks(
-        self, efeat: Tensor, nfeat: Tensor, graph: Graph, start: int, end: int
-    ) -> tuple[Tensor, Tensor]:
+        self, efeat: Tensor, messages: Tensor, nfeat: Tensor, graph: Graph, start: int, end: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         for block in self.processor_layers[start:end]:
-            efeat, nfeat = block(efeat, nfeat, graph)
-        return efeat, nfeat
+            if isinstance(block, EdgeBlock):
+                efeat, messages = block(efeat, nfeat, graph)
+            else:
+                _, nfeat = block(messages, nfeat, graph)
+                messages = efeat  # nobody reads them any more, and a segment may end here
+        return efeat, messages, nfeat
+
+
+class EdgeBlock(nn.Module):
+    """A step of message passing for the edges, which tells what they are and what they send.
+
+    Parameters
+    ----------
+    edge_mlp
+        The perceptron.
+    sends_sum
+        Whether edges send what they are afterwards, or what the perceptron returns.
+    """
+
+    def __init__(self, edge_mlp: nn.Module, sends_sum: bool) -> None:
+        super().__init__()
+        self.edge_mlp = edge_mlp
+        self._sends_sum = sends_sum
+
+    def forward(self, efeat: Tensor, nfeat: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
+        """Return the new features of the edges, and what they send to the vertices."""
+        update = self.edge_mlp(efeat, nfeat, graph)
+        efeat = efeat + update
+        return efeat, efeat if self._sends_sum else update
 
 
 class GraphCastProcessorGraphTransformer(nn.Module):

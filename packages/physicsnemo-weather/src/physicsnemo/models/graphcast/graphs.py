@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The three graphs of GraphCast: from the grid to the mesh, on the mesh, and back to the grid."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,12 +18,23 @@ from physicsnemo.models.graphcast._edges import (
     mesh_to_grid,
     mesh_to_grid_by_centroid,
 )
-from physicsnemo.models.graphcast._features import Places, edge_features, node_features
+from physicsnemo.models.graphcast._features import (
+    Places,
+    edge_features,
+    node_features,
+    node_features_of_degrees,
+)
 from physicsnemo.models.graphcast._store import Arrays, cache_folder, stored
 from physicsnemo.models.graphcast.icosahedral_mesh import mesh_edges, mesh_hierarchy
+from physicsnemo.nn.checks import check_at_least, is_integer
 from physicsnemo.nn.numerics import PAPER, check_numerics
 
 __all__ = ["GraphCastGraphs", "build_graphs"]
+
+MOST_LEVELS = 8
+"""The finest mesh that is made, so that a small file cannot ask for any amount of memory."""
+MOST_POINTS = 2**22
+"""The most points of a grid, for the same reason; a grid of 1/8 degree has fewer."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +50,9 @@ class GraphCastGraphs:
     m2g
         From the vertices of the mesh to the points of the grid.
     g2m_edata, mesh_edata, m2g_edata
-        Features of their edges, of shape (edges, 4).
+        Features of their edges, in double precision, of shape (edges, 4).
     mesh_ndata
-        Features of the vertices, of shape (vertices, 3).
+        Features of the vertices, in double precision, of shape (vertices, 3).
     """
 
     g2m: Graph
@@ -81,9 +93,12 @@ def build_graphs(
 
     Raises
     ------
+    TypeError
+        If ``mesh_level`` or ``input_res`` are no whole numbers.
     ValueError
-        If ``mesh_level`` is negative, ``input_res`` is not two numbers of at least 2 and 1, or
-        there are no such ``numerics``.
+        If ``mesh_level`` is negative, ``input_res`` is not two numbers of at least 2 and 1, there
+        are no such ``numerics``, or the mesh is finer than ``MOST_LEVELS`` or the grid has more
+        points than ``MOST_POINTS``, constants of this module.
 
     References
     ----------
@@ -97,14 +112,41 @@ def build_graphs(
     Graph(edge_index=..., num_nodes=162, num_targets=162, ...)
     """
     check_numerics(numerics)
-    if len(input_res) != 2 or input_res[0] < 2 or input_res[1] < 1:
-        raise ValueError(
-            f"expected input_res of at least 2 latitudes, the poles, and 1 longitude, got "
-            f"{tuple(input_res)}"
-        )
-    height, width = input_res
-    layout = _Layout(mesh_level, height, width, multimesh, numerics == PAPER)
+    height, width = check_sizes(mesh_level, input_res)
+    layout = _Layout(mesh_level, height, width, bool(multimesh), numerics == PAPER)
     return _build(layout, cache_folder())
+
+
+def check_sizes(mesh_level: int, input_res: Sequence[int]) -> tuple[int, int]:
+    """Return the numbers of latitudes and longitudes, unless these or the mesh are out of range."""
+    check_at_least(0, mesh_level=mesh_level)
+    if mesh_level > MOST_LEVELS:
+        raise ValueError(
+            f"expected mesh_level of at most {MOST_LEVELS}, got {mesh_level}, with which the mesh "
+            f"has {10 * 4 ** min(mesh_level, 99) + 2:.0e} vertices; to have it nevertheless, raise "
+            f"{__name__}.MOST_LEVELS"
+        )
+    if is_integer(input_res):
+        raise TypeError(f"expected input_res of two numbers, got {input_res!r}")
+    if isinstance(input_res, str) or len(input_res) != 2:
+        raise ValueError(f"expected input_res of two numbers, got {input_res!r}")
+    height, width = input_res
+    check_at_least(2, **{"input_res[0], the latitudes with both poles,": height})
+    check_at_least(1, **{"input_res[1], the longitudes,": width})
+    if height * width > MOST_POINTS:
+        raise ValueError(
+            f"expected input_res of at most {MOST_POINTS} points, got {height} x {width}; to have "
+            f"them nevertheless, raise {__name__}.MOST_POINTS"
+        )
+    return operator.index(height), operator.index(width)
+
+
+@lru_cache(maxsize=2)
+@torch.inference_mode(False)
+def features_of(graphs: GraphCastGraphs, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return all features as numbers of a type, on the CPU, the same ones each time."""
+    names = ("g2m_edata", "mesh_edata", "m2g_edata", "mesh_ndata")
+    return {name: getattr(graphs, name).to("cpu", dtype) for name in names}
 
 
 class _Layout(NamedTuple):
@@ -147,11 +189,13 @@ def _make(layout: _Layout) -> Arrays:
     mesh = Places.of_points(meshes[-1].vertices)
     edges = mesh_edges(used)
     if layout.paper:
-        grid, angle = Places.of_grid(layout.height, layout.width), 1.0
+        grid = Places.of_grid(layout.height, layout.width)
+        vertices = node_features(mesh)
         g2m, m2g = grid_to_mesh(grid.xyz, meshes[-1]), mesh_to_grid(grid.xyz, meshes)
     else:  # Rounded, points at a pole are beyond it, and so have the opposite longitude.
         rounded = Places.of_grid(layout.height, layout.width, np.float32)
-        grid, angle = Places.of_points(rounded.xyz), 180 / np.pi
+        grid = Places.of_points(rounded.xyz)
+        vertices = node_features_of_degrees(mesh)
         g2m = grid_to_mesh(grid.xyz, meshes[-1], least=0)
         m2g = mesh_to_grid_by_centroid(grid.xyz, used)
     return {
@@ -161,5 +205,5 @@ def _make(layout: _Layout) -> Arrays:
         "g2m_edata": edge_features(g2m, grid, mesh),
         "mesh_edata": edge_features(edges, mesh, mesh),
         "m2g_edata": edge_features(m2g, mesh, grid),
-        "mesh_ndata": node_features(mesh, angle),
+        "mesh_ndata": vertices,
     }

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from physicsnemo.nn.checks import check_at_least
+
 __all__ = ["TriangularMesh", "face_of_points", "mesh_edges", "mesh_hierarchy"]
 
 Reals = npt.NDArray[np.float64]
@@ -81,8 +83,7 @@ def mesh_hierarchy(level: int) -> list[TriangularMesh]:
     >>> [mesh.vertices.shape[0] for mesh in mesh_hierarchy(3)]
     [12, 42, 162, 642]
     """
-    if level < 0:
-        raise ValueError(f"expected a level of the mesh of at least 0, got {level}")
+    check_at_least(0, level=level)
     meshes = [_icosahedron()]
     for _ in range(level):
         meshes.append(_divide(meshes[-1]))

@@ -7,20 +7,15 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.history import Renamed
 from physicsnemo.models.window_layers._checks import check_heads
 from physicsnemo.models.window_layers.attention import attend, toeplitz
 from physicsnemo.models.window_layers.blocks import WindowBlock
 from physicsnemo.models.window_layers.padding import centred_pads, padded_sizes
 from physicsnemo.models.window_layers.windows import Windows, rolled_labels, separation
-from physicsnemo.nn.numerics import PAPER, has_oddity
+from physicsnemo.nn.numerics import PAPER
 
 # Level, latitude and longitude: half of the default window. nvidia-physicsnemo shifts any by it.
 _REFERENCE_SHIFT = (1, 3, 6)
-_HISTORY = (
-    Renamed("mlp.fc1.", "mlp.layers.0.", since="1.3"),
-    Renamed("mlp.fc2.", "mlp.layers.2.", since="1.3"),
-)
 
 
 class EarthAttention(nn.Module):
@@ -169,18 +164,11 @@ def _earth_block(
     windows = Windows(padded_sizes(grid, pads), window)
     attention = EarthAttention(dim, windows, num_heads)
     if not shifted:
-        return WindowBlock(
-            dim,
-            attention,
-            pads,
-            drop_path=drop_path,
-            post_norm=post_norm,
-            history=_HISTORY,
-        )
+        return WindowBlock(dim, attention, pads, drop_path=drop_path, post_norm=post_norm)
     half = tuple(width // 2 for width in window)
     shift = half if numerics == PAPER else _REFERENCE_SHIFT[-len(window) :]
-    # nvidia-physicsnemo takes the latitude's shift for the longitude on the way there.
-    there = (*shift[:-1], shift[-2]) if has_oddity(numerics, "latitude_roll") else shift
+    # nvidia-physicsnemo 1.2 takes the latitude's shift for the longitude on the way there.
+    there = (*shift[:-1], shift[-2]) if numerics == "reference-1.2" else shift
     return WindowBlock(
         dim,
         attention,
@@ -191,7 +179,6 @@ def _earth_block(
         keep_mask=True,
         drop_path=drop_path,
         post_norm=post_norm,
-        history=_HISTORY,
     )
 
 
