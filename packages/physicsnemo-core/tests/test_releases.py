@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """State dicts of other releases are read by this class's keys, or refused if they differ."""
 
+import io
+import json
+import tarfile
+import zipfile
+
 import pytest
 import torch
 
 from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.releases import in_keys_of, in_own_keys, inferred_release
-from physicsnemo.models.history import Argument, Constant, Renamed
+from physicsnemo.models.history import Argument, Constant, Implied, Renamed
 
 
 class Layer(torch.nn.Module):
@@ -82,3 +87,81 @@ def test_two_names_for_one_tensor_are_refused():
 def test_the_release_of_a_file_that_claims_none(keys, is_zip, release):
     state = dict.fromkeys(keys, torch.zeros(1))
     assert inferred_release(Net, state, is_zip) == release
+
+
+class Choice(Net):
+    """Differs by release in an argument that the reference does not know."""
+
+    _implied_args = {
+        "1.2": {"numerics": Implied("reference-1.2", ("reference-1.2", "reference-1.3"))},
+        "2.0": {"numerics": Implied("reference-2.0")},
+    }
+    _argument_history = (
+        Argument("backend", "pyg", since="1.3", ignored=("dgl",)),
+        Argument("bottleneck", True, since="2.0"),
+    )
+    _recorded_as = {"2.0": "elsewhere.layers.Pick"}
+
+    def __init__(self, numerics="paper", bottleneck=True):
+        super().__init__()
+        self.numerics, self.bottleneck = numerics, bottleneck
+
+
+def content(path):
+    if path.read_bytes().startswith(b"PK"):
+        with zipfile.ZipFile(path) as archive:
+            assert all(it.compress_type == zipfile.ZIP_STORED for it in archive.infolist())
+            members = {name: archive.read(name) for name in archive.namelist()}
+    else:
+        with tarfile.open(path) as archive:
+            members = {member.name: archive.extractfile(member).read() for member in archive}
+    assert list(members) == ["model.pt", "args.json", "metadata.json"]
+    state = torch.load(io.BytesIO(members["model.pt"]), weights_only=True)
+    return state, json.loads(members["args.json"]), json.loads(members["metadata.json"])
+
+
+@pytest.mark.parametrize(
+    ("release", "numerics", "arguments", "is_zip"),
+    [
+        ("1.2", "reference-1.2", {}, False),
+        ("1.2", "reference-1.3", {}, False),  # which means the same
+        ("1.3", "reference-1.2", {"backend": "pyg"}, False),
+        ("2.0", "reference-2.0", {"backend": "pyg", "bottleneck": True}, True),
+    ],
+)
+def test_a_file_for_a_release(tmp_path, release, numerics, arguments, is_zip):
+    model, path = Choice(numerics), tmp_path / "model.mdlus"
+    model.save(path, for_release=release)
+    state, record, metadata = content(path)
+    assert path.read_bytes().startswith(b"PK") == is_zip
+    assert state.keys() == KEYS[release]
+    assert record["__args__"] == arguments
+    assert metadata["physicsnemo_version"] == f"{release}.0"
+    assert (record["__name__"] == "Pick") == (release == "2.0")
+    if release != "2.0":  # there, the file is recorded under another name
+        assert Module.from_checkpoint(path).numerics == "reference-1.2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "release", "text"),
+    [
+        ({"numerics": "paper"}, "1.2", r"numerics='paper' cannot be said .* 1\.2"),
+        ({"numerics": "reference-2.0"}, "1.3", r"numerics='reference-2\.0' cannot be said"),
+        ({"numerics": "reference-1.2", "bottleneck": False}, "1.3", r"bottleneck=False cannot"),
+        ({}, "new", r"a release such as '1\.2' or '2\.2', got 'new'"),
+    ],
+)
+def test_what_a_release_cannot_say_is_refused_before_writing(tmp_path, arguments, release, text):
+    with pytest.raises(ValueError, match=text):
+        Choice(**arguments).save(tmp_path / "model.mdlus", for_release=release)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_argument_that_only_the_reference_has(tmp_path):
+    path = tmp_path / "model.mdlus"
+    Choice("reference-1.3").save(path, for_release="1.3")
+    assert Module.from_checkpoint(path).numerics == "reference-1.2"
+    rewritten = path.read_bytes().replace(b'"backend": "pyg"', b'"backend": "abc"')
+    path.write_bytes(rewritten)
+    with pytest.raises(CheckpointError, match=r"backend='abc', .* expected one of 'pyg', 'dgl'"):
+        Module.from_checkpoint(path)

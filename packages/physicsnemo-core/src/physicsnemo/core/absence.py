@@ -9,10 +9,10 @@ so that the reference implementation reads it; a value that no release implies s
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from physicsnemo.core.releases import order
+from physicsnemo.core.releases import covers, order
 from physicsnemo.models.history import Implied
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def implied(model_class: "type[Module]", release: Any) -> dict[str, Implied]:
     begun = [meant for first, meant in by_release if order(first) <= order(release)]
     meant = (begun or [meant for _, meant in by_release[:1]] or [{}])[-1]
     # A subclass may have a constructor without the argument.
-    names = inspect.signature(model_class.__init__).parameters if meant else {}
+    names = _names(model_class) if meant else ()
     return {
         name: value if isinstance(value, Implied) else Implied(value)
         for name, value in meant.items()
@@ -84,6 +84,54 @@ def leave_out_implied(
                 arguments[name],
             )
     return release
+
+
+def as_release_has_it(
+    models: "Mapping[str, Module]", records: "Mapping[str, Record]", release: str
+) -> None:
+    """Make records those that a release of the reference implementation reads.
+
+    Parameters
+    ----------
+    models, records
+        The models of a file and their records, by the same keys.
+    release
+        As in ``"1.3"``.
+
+    Raises
+    ------
+    ValueError
+        If a value cannot be said in a file of that release; the text names the argument.
+    """
+    if len(models) > 1 and order(release) < (1, 3):
+        raise ValueError(f"files of {release} hold no model within another; take 1.3 or later")
+    for key, model in models.items():
+        arguments, names = records[key]["__args__"], _names(type(model))
+        for name, meant in implied(type(model), release).items():
+            _leave_out(arguments, name, meant, release)
+        for known in type(model)._argument_history:
+            if not covers(known, release):
+                _leave_out(arguments, known.name, Implied(known.default), release)
+            elif known.name not in names:
+                arguments[known.name] = known.default
+        recorded = type(model)._recorded_as
+        begun = [first for first in recorded if order(first) <= order(release)]
+        if begun:
+            module, _, name = recorded[max(begun, key=order)].rpartition(".")
+            records[key].update(__module__=module, __name__=name)
+
+
+def _leave_out(arguments: dict[str, Any], name: str, meant: Implied, release: str) -> None:
+    if name in arguments and not meant.means(arguments[name]):
+        raise ValueError(
+            f"{name}={arguments[name]!r} cannot be said in a file of nvidia-physicsnemo {release}, "
+            f"which means {meant.value!r} there; save without for_release, or build the model so"
+        )
+    arguments.pop(name, None)
+
+
+def _names(model_class: "type[Module]") -> Collection[str]:
+    return inspect.signature(model_class.__init__).parameters
 
 
 def _agrees(model_class: "type[Module]", record: "Record", release: str) -> bool:

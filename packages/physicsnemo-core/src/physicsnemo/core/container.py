@@ -12,6 +12,7 @@ import json
 import os
 import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -177,23 +178,26 @@ def write_checkpoint(
     state: dict[str, Any],
     arguments: dict[str, Any],
     metadata: dict[str, Any],
+    as_zip: bool = False,
 ) -> None:
     """Write a ``.mdlus`` file whole or not at all: an older file stays until the new one is ready.
 
     Weights go straight into the container. A local file is written beside its target, synced and
-    moved into place; a remote one is written locally and uploaded.
+    moved into place; a remote one is written locally and uploaded. The container is a tar, or a zip
+    as newer releases of the reference implementation write it.
     """
+    write = _write_zip if as_zip else _write_tar
     filesystem, path = locate(os.fspath(url))
     members = {ARGUMENTS: arguments, METADATA: metadata}
     encoded = {name: json.dumps(content).encode() for name, content in members.items()}
     if is_local(filesystem):
         with replacing(Path(path)) as file:
-            _write_tar(file, state, encoded)
+            write(file, state, encoded)
         return
     with tempfile.TemporaryDirectory() as folder:
         local = os.path.join(folder, f"checkpoint{EXTENSION}")
         with open(local, "xb") as file:
-            _write_tar(file, state, encoded)
+            write(file, state, encoded)
         filesystem.put_file(local, path)
 
 
@@ -212,6 +216,14 @@ def _write_tar(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]
         _pad(file, _BLOCK)
     file.write(bytes(2 * _BLOCK))
     _pad(file, tarfile.RECORDSIZE)
+
+
+def _write_zip(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        with archive.open(WEIGHTS, "w", force_zip64=True) as weights:
+            torch.save(state, weights)
+        for name, content in encoded.items():
+            archive.writestr(name, content)
 
 
 def _header(name: str, size: int) -> bytes:

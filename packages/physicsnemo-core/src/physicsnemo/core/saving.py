@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import importlib_metadata
 import torch
 
-from physicsnemo.core.absence import leave_out_implied
+from physicsnemo.core.absence import as_release_has_it, leave_out_implied
 from physicsnemo.core.arguments import Record, encode
 from physicsnemo.core.errors import PluginError
 from physicsnemo.core.hooks import ask
 from physicsnemo.core.origins import Origin, metadata_key
+from physicsnemo.core.releases import in_keys_of
 from physicsnemo.core.storable import check_storable
 from physicsnemo.core.weights import has_own_ways
 
@@ -21,13 +22,22 @@ if TYPE_CHECKING:
 WRITER = "physicsnemo-core"
 
 
-def contents(model: "Module") -> tuple[Record, dict[str, Any]]:
+def contents(model: "Module", for_release: str | None = None) -> tuple[Record, dict[str, Any]]:
     """Return ``args.json`` and ``metadata.json`` of a model.
+
+    Parameters
+    ----------
+    model
+        The model.
+    for_release
+        The release of the reference implementation that is to read them, if it matters.
 
     Raises
     ------
     TypeError
         If a constructor argument cannot be stored.
+    ValueError
+        If one cannot be said in a file of that release.
     PluginError
         If a plugin fails to contribute.
     """
@@ -35,8 +45,13 @@ def contents(model: "Module") -> tuple[Record, dict[str, Any]]:
     models = {"": model, **nested}
     records = {"": arguments, **{key: arguments[key] for key in nested}}
     release = importlib_metadata.version(WRITER)
+    if for_release is None:
+        claim = leave_out_implied(models, records, release)
+    else:
+        as_release_has_it(models, records, for_release)
+        claim = f"{for_release}.0"
     metadata: dict[str, Any] = {
-        "physicsnemo_version": leave_out_implied(models, records, release),
+        "physicsnemo_version": claim,
         "written_by": f"{WRITER} {release}",
     }
     for key, part in models.items():
@@ -47,8 +62,8 @@ def contents(model: "Module") -> tuple[Record, dict[str, Any]]:
     return arguments, metadata
 
 
-def state_of(model: torch.nn.Module) -> dict[str, Any]:
-    """Return a model's state dict as a file is to hold it.
+def state_of(model: torch.nn.Module, for_release: str | None = None) -> dict[str, Any]:
+    """Return a model's state dict as a file is to hold it, that a given release reads if any.
 
     Values that are no tensors and that ``load_state_dict`` would not read, which some packages add
     for their own files, are left out.
@@ -67,7 +82,7 @@ def state_of(model: torch.nn.Module) -> dict[str, Any]:
         if not _reads(model, key):
             del state[key]
     check_storable(state, type(model).__name__)
-    return state
+    return state if for_release is None else in_keys_of(model, state, for_release)
 
 
 def _reads(model: torch.nn.Module, key: str) -> bool:

@@ -3,6 +3,7 @@
 
 import logging
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self, cast
@@ -14,6 +15,7 @@ from physicsnemo.core.container import EXTENSION, Url, open_checkpoint, write_ch
 from physicsnemo.core.hooks import tell
 from physicsnemo.core.loading import load_model
 from physicsnemo.core.rebuilding import Blueprint, construct
+from physicsnemo.core.releases import order
 from physicsnemo.core.resolution import Trusted, resolve
 from physicsnemo.core.saving import contents, state_of
 from physicsnemo.core.weights import copy_weights, forgive_device_buffer
@@ -109,7 +111,13 @@ class Module(torch.nn.Module):
         """Return the number of parameter elements, frozen ones included."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def save(self, file_name: Url | None = None, verbose: bool = False) -> None:
+    def save(
+        self,
+        file_name: Url | None = None,
+        verbose: bool = False,
+        *,
+        for_release: str | None = None,
+    ) -> None:
         """Save weights, constructor arguments and versions to a ``.mdlus`` file.
 
         The file appears whole or not at all; an older file of that name survives a failure.
@@ -121,11 +129,16 @@ class Module(torch.nn.Module):
             folder, where name is that of the metadata, else of the class.
         verbose
             Also record the git commit of the working folder.
+        for_release
+            The release of nvidia-physicsnemo that is to read the file, as in ``"1.2"`` or
+            ``"2.2"``: its container, class path, arguments and keys. By default the file is one
+            that 1.2 reads where the arguments allow it.
 
         Raises
         ------
         ValueError
-            If the name does not end in ``.mdlus``.
+            If the name does not end in ``.mdlus``, there is no such release, or an argument cannot
+            be said in its files; the text names it.
         TypeError
             If a constructor argument or a value of the state dict cannot be stored, as with shards
             of a distributed model; the text names it, and nothing is written.
@@ -136,10 +149,14 @@ class Module(torch.nn.Module):
                 f"File name must end with {EXTENSION}, got {os.fspath(file_name)!r}; for weights "
                 f"alone use torch.save(model.state_dict(), ...)"
             )
-        arguments, metadata = contents(self)
+        if for_release is not None and not re.fullmatch(r"[1-9]\d?\.\d{1,2}", for_release):
+            raise ValueError(f"expected a release such as '1.2' or '2.2', got {for_release!r}")
+        arguments, metadata = contents(self, for_release)
         if verbose:
             metadata["git_hash"] = _git_commit()
-        write_checkpoint(file_name, state_of(self), arguments, metadata)
+        as_zip = order(for_release) >= (2, 0)  # from which on the reference writes zips
+        state = state_of(self, for_release)
+        write_checkpoint(file_name, state, arguments, metadata, as_zip)
         tell("saved", model=self, url=file_name)
         self.logger.debug("saved %s", os.fspath(file_name))
 
