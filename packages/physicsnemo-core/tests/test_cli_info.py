@@ -94,7 +94,9 @@ def test_ties_nested_models_and_numerics(physicsnemo, affine, tmp_path):
     facts, _, nested = output.partition("argument ")
     assert nested.split()[0] == "inner"
     assert f"{affine.__module__}.Affine" in nested
-    assert fact(facts.partition("Arguments")[0], "numerics") == "reference-1.2"
+    assert (
+        fact(facts.partition("Arguments")[0], "numerics") == "reference-1.2, which the file states"
+    )
     assert fact(nested, "two.weight").endswith("same as one.weight")
     found = describe(physicsnemo, tmp_path / "tied.mdlus")
     assert found["elements"] == 16 + 4 + 4 + 2 + 2
@@ -225,3 +227,19 @@ def test_unknown_protocol(physicsnemo):
     result = physicsnemo("info", "gopher://host/model.mdlus")
     assert result.exit_code == 2
     assert "Protocol not known: gopher" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [
+        ("2.1.1", "those of nvidia-physicsnemo 2.1.1, which the file claims"),
+        ("0.1.0", "those of nvidia-physicsnemo 1.2, the oldest, since the file claims 0.1.0"),
+        (None, "those of nvidia-physicsnemo 1.2, the oldest, since neither container nor keys"),
+    ],
+)
+def test_whose_numerics_a_file_means_and_why(physicsnemo, affine, tmp_path, version, told):
+    path = tmp_path / "model.mdlus"
+    affine(2).save(path)
+    change(path, **{"metadata.json": json.dumps({"physicsnemo_version": version}).encode()})
+    lines = " ".join(physicsnemo("info", path).stdout.partition("library version")[0].split())
+    assert told in lines

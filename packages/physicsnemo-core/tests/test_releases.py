@@ -11,7 +11,7 @@ import torch
 
 from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.releases import in_keys_of, in_own_keys, inferred_release
+from physicsnemo.core.releases import in_keys_of, in_own_keys, release_of
 from physicsnemo.models.history import Argument, Constant, Implied, Renamed
 
 
@@ -78,15 +78,17 @@ def test_two_names_for_one_tensor_are_refused():
 @pytest.mark.parametrize(
     ("keys", "is_zip", "release"),
     [
-        (["device_buffer", "layer.first.weight"], False, "1.0"),
+        (["device_buffer", "layer.first.weight"], False, "1.2"),
         (["device_buffer", "layer.layers.0.weight"], False, "1.3"),
         (["layer.layers.0.weight"], False, "2.0"),
         (["device_buffer", "layer.first.weight"], True, "2.0"),
     ],
 )
 def test_the_release_of_a_file_that_claims_none(keys, is_zip, release):
-    state = dict.fromkeys(keys, torch.zeros(1))
-    assert inferred_release(Net, state, is_zip) == release
+    found, reason = release_of({"physicsnemo_version": None}, keys, is_zip, Net._release_marks)
+    assert found == release
+    assert reason.startswith("the oldest")
+    assert release_of({"physicsnemo_version": "2.1.1"}, keys, is_zip)[0] == "2.1.1"
 
 
 class Choice(Net):

@@ -28,17 +28,21 @@ def show_info(file: str, as_json: bool) -> None:
     """
     from physicsnemo.core.container import open_records
     from physicsnemo.core.inspection import inspect_open, inspect_tensors
+    from physicsnemo.core.releases import release_of
 
     with open_records(file) as checkpoint:
         info, tensors = inspect_open(checkpoint), inspect_tensors(checkpoint)
     if as_json:
         print_json(_content(file, info, tensors))
         return
-    print_facts([("file", file), *_model_facts(info.model), *_file_facts(info, tensors)])
+    keys = [tensor.name for tensor in tensors]
+    age = release_of(info.metadata, keys, checkpoint.is_zip)
+    facts = [*_model_facts(info.model, age), *_file_facts(info, tensors)]
+    print_facts([("file", file), *facts])
     _print_arguments("Arguments", info.model)
     for path, model in info.nested.items():
         click.echo()
-        print_facts([("argument", path), *_model_facts(model)])
+        print_facts([("argument", path), *_model_facts(model, age)])
         _print_arguments(f"Arguments of {path}", model)
     rows = [[it.name, str(it.shape), it.dtype, decimal(it.bytes), _tie(it)] for it in tensors]
     print_table("Tensors", ("name", "shape", "type", "size", ""), rows)
@@ -60,12 +64,18 @@ def _model_content(model: "ModelInfo") -> dict[str, Any]:
     return {**vars(model), "origin": vars(model.origin)}
 
 
-def _model_facts(model: "ModelInfo") -> Iterator[Fact]:
+def _model_facts(model: "ModelInfo", age: tuple[str, str]) -> Iterator[Fact]:
     yield "class", f"{model.module}.{model.name}"
     yield "comes from", _release(model.origin.distribution, model.origin.version)
     yield "file version", _text(model.file_version)
+    yield "numerics", _numerics(model, *age)
+
+
+def _numerics(model: "ModelInfo", release: str, reason: str) -> str:
+    """Return whose numerics a model has, where its class leaves a choice, and why."""
     if "numerics" in model.arguments:
-        yield "numerics", _text(model.arguments["numerics"])
+        return f"{_text(model.arguments['numerics'])}, which the file states"
+    return f"those of nvidia-physicsnemo {release}, {reason}"
 
 
 def _file_facts(info: "CheckpointInfo", tensors: "list[TensorInfo]") -> Iterator[Fact]:

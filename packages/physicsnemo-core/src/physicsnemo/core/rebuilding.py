@@ -11,7 +11,7 @@ from physicsnemo.core.container import Checkpoint
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.migration import migrate
 from physicsnemo.core.origins import Origin
-from physicsnemo.core.releases import inferred_release, order
+from physicsnemo.core.releases import order, release_of
 from physicsnemo.core.resolution import Trusted, resolve
 from physicsnemo.core.saving import WRITER
 
@@ -135,17 +135,14 @@ class Blueprint:
 
 def _release(checkpoint: Checkpoint, model_class: "type[Module]") -> str:
     """Return the release that a file claims, or that it looks like."""
-    claimed = checkpoint.metadata.get("physicsnemo_version")
-    if order(claimed):
-        return str(claimed)
-    release = inferred_release(model_class, checkpoint.outline(), checkpoint.is_zip)
-    if model_class._implied_args:
-        _LOGGER.warning(
-            "%s claims no release of nvidia-physicsnemo; by its keys and container it is read as "
-            "one of %s",
-            checkpoint.name,
-            release,
-        )
+    claims = bool(order(checkpoint.metadata.get("physicsnemo_version")))
+    keys = () if claims else checkpoint.outline()
+    release, reason = release_of(
+        checkpoint.metadata, keys, checkpoint.is_zip, model_class._release_marks
+    )
+    if model_class._implied_args and not claims:
+        text = "%s is read as a file of release %s of nvidia-physicsnemo, %s"
+        _LOGGER.warning(text, checkpoint.name, release, reason)
     return release
 
 

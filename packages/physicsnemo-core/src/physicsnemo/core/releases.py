@@ -2,16 +2,14 @@
 """Which release wrote a file, and a state dict as this or that release has it."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.models.history import Constant, Renamed
-
-if TYPE_CHECKING:
-    from physicsnemo.models.module import Module
 
 State = dict[str, torch.Tensor]
 
@@ -89,23 +87,45 @@ def in_keys_of(model: torch.nn.Module, state: Mapping[str, torch.Tensor], releas
     return result
 
 
-def inferred_release(model_class: "type[Module]", state: State, is_zip: bool) -> str:
-    """Return the oldest release that may have written a file which claims none.
+def release_of(
+    metadata: Mapping[str, Any],
+    keys: Collection[str],
+    is_zip: bool,
+    marks: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str, str]:
+    """Return the release of the reference implementation that a file is like, and why.
+
+    It is the one that the file claims; else the oldest that may have written it, by its container,
+    by the buffer that files have until 2.0, and by what only keys of later releases show.
 
     Parameters
     ----------
-    model_class
-        The class that the file holds.
-    state
-        The file's tensors.
+    metadata
+        The file's metadata.
+    keys
+        Those of its state dict.
     is_zip
-        Whether the container is a zip.
+        Whether its container is a zip.
+    marks
+        Regular expressions of a class's keys, by the first release that has them.
     """
-    marks = {"2.0": is_zip or "device_buffer" not in state}
-    for release, pattern in model_class._release_marks.items():
-        marks[release] = any(re.search(pattern, key) for key in state) or marks.get(release, False)
-    shown = [release for release, is_shown in marks.items() if is_shown]
-    return max(shown, key=order, default="1.0")
+    claimed = metadata.get("physicsnemo_version")
+    if order(claimed) >= (1, 2):
+        return str(claimed), "which the file claims"
+    if order(claimed):  # an older release, or this library's own
+        return "1.2", f"the oldest, since the file claims {claimed}"
+    shown = {"1.2": "the oldest, since neither container nor keys show a later one"}
+    if "device_buffer" not in keys:
+        shown["2.0"] = "the oldest that writes no device_buffer, for the file claims none"
+    if is_zip:
+        shown["2.0"] = "the oldest that writes zip files, for the file claims none"
+    for release, pattern in marks.items():
+        if found := next((key for key in keys if re.search(pattern, key)), None):
+            shown[release] = (
+                f"the oldest that writes keys such as {found}, for the file claims none"
+            )
+    release = max(shown, key=order)
+    return release, shown[release]
 
 
 def _changes(
