@@ -97,7 +97,7 @@ def test_class_that_its_distribution_does_not_register(install, tmp_path):
 def test_missing_plugin_is_named_and_not_imported(tmp_path):
     path = tmp_path / "model.mdlus"
     write(path, {"distribution": "Gone-Lab", "distribution_version": "2.3"})
-    text = "saved by Gone-Lab 2.3, which is not installed: run 'pip install Gone-Lab'"
+    text = "saved by Gone-Lab 2.3, which is not installed: install it if you trust it"
     assert inspect_checkpoint(path).problems == [text]
     assert "gone" not in sys.modules
     with pytest.raises(CheckpointError, match=rf"holds a gone\.models\.Waves, {text}"):

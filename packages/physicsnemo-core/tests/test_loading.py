@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How weights get from a file into a model: once, and none that does not belong."""
 
-import builtins
 import io
 import json
+import os
 import tarfile
 import zipfile
 
@@ -112,7 +112,8 @@ def test_weights_that_lie_in_a_file_are_written_to_another(saved, tmp_path):
     assert_same(Module.from_checkpoint(tmp_path / "copy.mdlus"), model)
 
 
-def test_misaligned_weights_are_copied(saved):
+@pytest.mark.parametrize("mmap", [False, True])
+def test_weights_lie_anywhere_in_a_file(saved, mmap):
     path, model = saved
     with tarfile.open(path) as archive:
         members = {m.name: archive.extractfile(m).read() for m in archive}
@@ -121,22 +122,36 @@ def test_misaligned_weights_are_copied(saved):
             archive.writestr("x" * extra, b"")  # moves what follows
             for name, content in members.items():
                 archive.writestr(name, content)
-        assert_same(Module.from_checkpoint(path), model)
+        assert_same(Module.from_checkpoint(path, mmap=mmap), model)
 
 
-def test_without_private_names_of_pytorch_files_are_read(saved, monkeypatch):
+def test_a_loaded_model_does_not_change_with_its_file(saved):
     path, model = saved
-    real_import, refused = builtins.__import__, []
+    twin = Module.from_checkpoint(path)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert_same(twin, model)
+    os.truncate(path, 0)
+    assert_same(twin, model)
 
-    def refuse(name, *args):
-        if name == "torch._weights_only_unpickler":
-            refused.append(name)
-            raise ImportError(name)
-        return real_import(name, *args)
 
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    assert_same(Module.from_checkpoint(path), model)
-    assert refused
+def test_mapped_weights_lie_in_the_file(saved):
+    path, model = saved
+    twin = Module.from_checkpoint(path, mmap=True)
+    content = path.read_bytes()
+    numbers = model.layers[0].weight.detach().numpy().tobytes()
+    path.write_bytes(content.replace(numbers, bytes(len(numbers))))
+    assert not twin.layers[0].weight.any()
+    assert torch.equal(twin.layers[1].weight, model.layers[1].weight)
+
+
+def test_a_file_that_is_cut_off_while_it_is_read(saved, monkeypatch):
+    path, _ = saved
+    Stack(64, 3).save(path)
+    with open_checkpoint(path) as file:
+        file.outline()
+        os.truncate(path, 20_000)
+        with pytest.raises(CheckpointError, match="cannot be read: the file ended .* too early"):
+            file.state_dict()
 
 
 def test_files_of_old_pytorch_are_read(saved, monkeypatch):

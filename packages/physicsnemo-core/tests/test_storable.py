@@ -145,3 +145,50 @@ def test_what_loading_would_not_read_is_left_out(tmp_path):
     torch.nn.init.ones_(model.weight)
     model.save(tmp_path / "model.mdlus")
     assert Module.from_checkpoint(tmp_path / "model.mdlus").weight.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "state", [{"seen": 5, "rates": [0.1, None]}, [torch.ones(2)], torch.ones(3), None, 7]
+)
+def test_extra_state_comes_back(state, tmp_path):
+    model = Extra()
+    model.extra = state
+    model.save(tmp_path / "model.mdlus")
+    twin, loaded = Module.from_checkpoint(tmp_path / "model.mdlus"), Extra()
+    loaded.load(tmp_path / "model.mdlus", map_location="cpu")
+    for it in (twin, loaded):
+        torch.testing.assert_close(it.extra, state, rtol=0, atol=0, equal_nan=True)
+
+
+def test_lazy_parameters_that_have_sizes_come_back(tmp_path):
+    model = Lazy().eval()
+    x = torch.rand(5, 3)
+    model.train()(x)
+    model.eval().save(tmp_path / "model.mdlus")
+    twin = Module.from_checkpoint(tmp_path / "model.mdlus").eval()
+    assert torch.equal(twin(x), model(x))
+    other = Lazy()
+    other.load(tmp_path / "model.mdlus")
+    assert torch.equal(other.eval()(x), model(x))
+
+
+class Graph(Module):
+    """Holds a sparse matrix."""
+
+    def __init__(self, layout):
+        super().__init__()
+        matrix = torch.zeros(3, 3).to_sparse(layout=getattr(torch, layout))
+        self.register_buffer("matrix", matrix)
+
+
+@pytest.mark.parametrize("layout", ["sparse_coo", "sparse_csr"])
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_sparse_buffers_come_back(layout, tmp_path):
+    model = Graph(layout)
+    model.matrix = torch.diag(torch.tensor([1.0, 0.0, 2.0])).to_sparse(layout=model.matrix.layout)
+    model.save(tmp_path / "model.mdlus")
+    twin, other = Module.from_checkpoint(tmp_path / "model.mdlus"), Graph(layout)
+    other.load(tmp_path / "model.mdlus")
+    for it in (twin, other):
+        assert it.matrix.layout is model.matrix.layout
+        assert torch.equal(it.matrix.to_dense(), model.matrix.to_dense())

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.storable import strided_parts
 
 # Modules that a file of few tensors may build, and for each tensor: many hold no weights.
 _FREE_MODULES, _MODULES_PER_TENSOR = 2_000, 100
@@ -31,7 +32,7 @@ _SMALL = 2**20
 
 
 @contextmanager
-def allowing(state: Mapping[str, torch.Tensor], source: str) -> Iterator[None]:
+def allowing(state: Mapping[str, Any], source: str) -> Iterator[None]:
     """Refuse to build, in this thread, what the weights of a file cannot mean.
 
     Parameters
@@ -59,9 +60,10 @@ def allowing(state: Mapping[str, torch.Tensor], source: str) -> Iterator[None]:
 class _Allowance:
     """How much may be built for some weights, and how much has been."""
 
-    def __init__(self, state: Mapping[str, torch.Tensor], source: str) -> None:
+    def __init__(self, state: Mapping[str, Any], source: str) -> None:
         self._source = source
-        storages = (tensor.untyped_storage() for tensor in state.values())
+        tensors = (value for value in state.values() if isinstance(value, torch.Tensor))
+        storages = (part.untyped_storage() for it in tensors for part in strided_parts(it))
         self._held = sum({storage._cdata: storage.nbytes() for storage in storages}.values())
         self._memory_limit = _FREE_MEMORY + _MEMORY_PER_BYTE * self._held
         self._module_limit = _FREE_MODULES + _MODULES_PER_TENSOR * len(state)

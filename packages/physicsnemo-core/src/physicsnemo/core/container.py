@@ -7,7 +7,6 @@ write a zip without compression with the same members. Both are read, the tar is
 module knows no model, and nothing in a file is ever executed or imported.
 """
 
-import io
 import json
 import os
 import tarfile
@@ -19,18 +18,19 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import fsspec
-import torch
 
-from physicsnemo.core.archive import ZIP_SIGNATURE, Member, first_damaged, list_tar, list_zip
-from physicsnemo.core.arguments import check_records
+from physicsnemo.core.archive import ZIP_SIGNATURE, Member, list_tar, list_zip
+from physicsnemo.core.arguments import check_records, nested_records
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.files import fetched, is_local, locate, opened_in_parts, replacing
-from physicsnemo.core.mapping import NotMappableError, map_tensors, outline_tensors
+from physicsnemo.core.files import fetched, is_local, locate, opened_in_parts
+from physicsnemo.core.replacing import replacing
+from physicsnemo.core.storable import MAX_NAME
+from physicsnemo.core.tensors import StateFile, write_state
 from physicsnemo.core.window import Window
 
 EXTENSION = ".mdlus"
 WEIGHTS, ARGUMENTS, METADATA = MEMBERS = ("model.pt", "args.json", "metadata.json")
-_MAX_JSON_BYTES = 64 * 2**20
+_MAX_JSON_BYTES = 4 * 2**20
 _BLOCK = tarfile.BLOCKSIZE
 
 Url = str | os.PathLike[str]
@@ -62,23 +62,35 @@ class Checkpoint:
         self.arguments = self._read_json(ARGUMENTS)
         self.metadata = self._read_json(METADATA)
         check_records(self.arguments, f"{ARGUMENTS} in {name}")
+        _check_names(self.arguments, f"{ARGUMENTS} in {name}")
+        self._state: StateFile | None = None
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Read the weights as data only, to the CPU; mapped into memory where that is possible.
+    def state_dict(self, mmap: bool = False) -> dict[str, Any]:
+        """Read the weights as data only, to the CPU.
+
+        Parameters
+        ----------
+        mmap
+            Whether tensors are maps of the file, which is then not read here, and must stay as it
+            is for as long as they live.
 
         Raises
         ------
         CheckpointError
             If ``model.pt`` is damaged or holds anything but a dictionary of tensors.
         """
-        return self._weights(self._read_weights)
+        state: dict[str, Any] = self._weights(
+            lambda state: state.map(self._file) if mmap else state.read()
+        )
+        return state
 
-    def outline(self) -> dict[str, torch.Tensor]:
+    def outline(self) -> dict[str, Any]:
         """Return the weights on the meta device: names, shapes and types, with no number read.
 
-        Weights in a format of PyTorch before 1.6 are read. Raises what :meth:`state_dict` does.
+        Raises what :meth:`state_dict` does.
         """
-        return self._weights(self._outline_weights)
+        outline: dict[str, Any] = self._weights(StateFile.outline)
+        return outline
 
     def check_sums(self) -> None:
         """Read all of ``model.pt`` and compare it with the checksums in it, if it has any.
@@ -88,42 +100,20 @@ class Checkpoint:
         CheckpointError
             If a part of it differs.
         """
-        try:
-            damaged = first_damaged(self._open(WEIGHTS))
-        except Exception as error:  # the standard library reports damage by many types
-            raise CheckpointError(f"{WEIGHTS} in {self.name} cannot be read: {error}") from error
+        damaged = self._weights(StateFile.first_damaged)
         if damaged is not None:
             raise CheckpointError(
                 f"{WEIGHTS} in {self.name} is damaged: {damaged} differs from its checksum"
             )
 
-    def _weights(self, read: Callable[[], Any]) -> dict[str, torch.Tensor]:
+    def _weights(self, use: Callable[[StateFile], Any]) -> Any:
         try:
-            state = read()
-        except Exception as error:  # torch reports damage by many types, KeyError and EOFError too
+            if self._state is None:
+                self._state = StateFile(self._open(WEIGHTS))
+            return use(self._state)
+        except Exception as error:  # damage shows as many types, KeyError and IndexError too
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise CheckpointError(f"{WEIGHTS} in {self.name} cannot be read: {reason}") from error
-        if not isinstance(state, dict) or not all(
-            isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
-        ):
-            raise CheckpointError(f"{WEIGHTS} in {self.name} is not a dictionary of tensors")
-        return state
-
-    def _read_weights(self) -> Any:
-        try:
-            return map_tensors(self._file, self._open(WEIGHTS))
-        except NotMappableError:
-            return self._load_weights("cpu")
-
-    def _outline_weights(self) -> Any:
-        try:
-            return outline_tensors(self._open(WEIGHTS))
-        except NotMappableError:
-            return self._load_weights("meta")
-
-    def _load_weights(self, device: str) -> Any:
-        window = io.BufferedReader(self._open(WEIGHTS))
-        return torch.load(window, map_location=device, weights_only=True)
 
     def _open(self, member: str) -> Window:
         return Window(self._file, self._members[member].offset, self._members[member].size)
@@ -141,6 +131,22 @@ class Checkpoint:
         if not isinstance(content, dict):
             raise CheckpointError(f"{member} in {self.name} is not a JSON object")
         return content
+
+
+def _check_names(
+    arguments: dict[str, Any], source: str, error: type[Exception] = CheckpointError
+) -> None:
+    """Refuse names that no class has, and that take long to look up and to repeat."""
+    keys = ("__name__", "__module__")
+    names = (part.get(key, "") for part in _records(arguments) for key in keys)
+    longest = max(map(len, (*arguments, *names)))
+    if longest > MAX_NAME:
+        raise error(f"{source} has a name of {longest} characters, at most {MAX_NAME} are read")
+
+
+def _records(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield arguments
+    yield from (part for _, part in nested_records(arguments))
 
 
 @contextmanager
@@ -182,29 +188,51 @@ def write_checkpoint(
 ) -> None:
     """Write a ``.mdlus`` file whole or not at all: an older file stays until the new one is ready.
 
-    Weights go straight into the container. A local file is written beside its target, synced and
-    moved into place; a remote one is written locally and uploaded. The container is a tar, or a zip
-    as newer releases of the reference implementation write it.
+    Weights go straight into the container. A local file is written beside its target, read back
+    as far as its headers go, synced and moved into place; a remote one is written and uploaded. The
+    container is a tar, or a zip as newer releases of the reference implementation write it.
+
+    Raises
+    ------
+    ValueError
+        If the arguments or the metadata are larger than what is read.
+    CheckpointError
+        If the weights could not be read back.
+    OSError
+        If the file cannot be written.
     """
     write = _write_zip if as_zip else _write_tar
     filesystem, path = locate(os.fspath(url))
-    members = {ARGUMENTS: arguments, METADATA: metadata}
-    encoded = {name: json.dumps(content).encode() for name, content in members.items()}
+    _check_names(arguments, ARGUMENTS, ValueError)
+    encoded = {ARGUMENTS: _encoded(ARGUMENTS, arguments), METADATA: _encoded(METADATA, metadata)}
     if is_local(filesystem):
         with replacing(Path(path)) as file:
             write(file, state, encoded)
+            file.flush()
+            _read_back(Path(file.name))
         return
     with tempfile.TemporaryDirectory() as folder:
         local = os.path.join(folder, f"checkpoint{EXTENSION}")
         with open(local, "xb") as file:
             write(file, state, encoded)
+        _read_back(Path(local))
         filesystem.put_file(local, path)
+
+
+def _encoded(member: str, content: dict[str, Any]) -> bytes:
+    encoded = json.dumps(content).encode()
+    if len(encoded) > _MAX_JSON_BYTES:
+        raise ValueError(
+            f"{member} would have {len(encoded)} bytes, at most {_MAX_JSON_BYTES} are read: keep "
+            "large tables in buffers, or in files of their own whose names are the arguments"
+        )
+    return encoded
 
 
 def _write_tar(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]) -> None:
     start = file.tell()
     file.write(bytes(_BLOCK))  # the header's place: the size is known once the weights are written
-    torch.save(state, file)
+    write_state(state, file)
     size = file.tell() - start - _BLOCK
     _pad(file, _BLOCK)
     end = file.tell()
@@ -218,10 +246,20 @@ def _write_tar(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]
     _pad(file, tarfile.RECORDSIZE)
 
 
+def _read_back(path: Path) -> None:
+    """Raise CheckpointError if weights were written that this module would refuse."""
+    with open(path, "rb") as file:
+        try:
+            weights = _find_members(file, str(path))[WEIGHTS]
+            StateFile(Window(file, weights.offset, weights.size)).outline()
+        except Exception as error:  # as in reading
+            raise CheckpointError(f"the weights cannot be stored: {error}") from error
+
+
 def _write_zip(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open(WEIGHTS, "w", force_zip64=True) as weights:
-            torch.save(state, weights)
+            write_state(state, weights)
         for name, content in encoded.items():
             archive.writestr(name, content)
 

@@ -7,7 +7,14 @@ class CaptureError(RuntimeError):
 
 
 class CheckpointError(OSError):
-    """A checkpoint cannot be read or written; the text says which part and why."""
+    """A checkpoint cannot be read or written; the text says which part and why.
+
+    What a file makes others say cannot move a terminal's cursor or fill a log: characters that are
+    not printed are escaped, and the middle of long texts is left out.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(_printable(text))
 
 
 class ModelNotFoundError(KeyError):
@@ -32,3 +39,14 @@ class PluginError(RuntimeError):
 
 class PluginWarning(UserWarning):
     """An installed plugin cannot be loaded and is left out."""
+
+
+_MAX_TEXT = 4_000
+
+
+def _printable(text: str) -> str:
+    if len(text) > _MAX_TEXT:
+        left_out = len(text) - _MAX_TEXT
+        half = _MAX_TEXT // 2
+        text = f"{text[:half]} [... {left_out} more characters ...] {text[-half:]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files on this machine and elsewhere: located by URL, fetched, read in parts, replaced whole."""
+"""Files on this machine and elsewhere: located by URL, fetched, read in parts."""
 
 import inspect
 import os
@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
-from uuid import uuid4
 
 import fsspec
 
@@ -113,40 +112,3 @@ def opened_in_parts(filesystem: fsspec.AbstractFileSystem, path: str) -> Iterato
         except (OSError, ValueError, NotImplementedError):  # where servers know no ranges
             file = stack.enter_context(open(stack.enter_context(fetched(filesystem, path)), "rb"))
         yield file
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that takes the place of another when all is written, else vanishes."""
-    path = Path(os.path.realpath(path))  # a link keeps pointing at the file that is replaced
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
-    scratch = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
-    try:
-        with open(scratch, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def make_folders(folder: Path) -> None:
-    """Make a folder and those that it lies in, and see their names on the disk."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for made in reversed(missing):
-        sync_folder(made.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """See new and renamed files of a folder on the disk."""
-    if os.name == "nt":  # Windows cannot open a folder, and needs no sync of it
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

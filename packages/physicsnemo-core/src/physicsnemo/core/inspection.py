@@ -10,6 +10,7 @@ import torch
 from physicsnemo.core.arguments import NESTED, Record, nested_records
 from physicsnemo.core.container import Checkpoint, Url, open_records
 from physicsnemo.core.origins import Origin, metadata_key
+from physicsnemo.core.storable import strided_parts
 
 __all__ = ["CheckpointInfo", "ModelInfo", "inspect_checkpoint"]
 
@@ -144,25 +145,34 @@ class TensorInfo:
 def inspect_tensors(checkpoint: Checkpoint) -> list[TensorInfo]:
     """Describe the tensors of an open checkpoint, whose numbers are not read.
 
+    Extra state of modules is left out.
+
     Raises
     ------
     CheckpointError
         If ``model.pt`` is damaged.
     """
     seen: dict[Any, str] = {}
-    return [_tensor_info(name, it, seen) for name, it in checkpoint.outline().items()]
+    outline = checkpoint.outline().items()
+    return [_tensor_info(name, it, seen) for name, it in outline if isinstance(it, torch.Tensor)]
 
 
 def _tensor_info(name: str, tensor: torch.Tensor, seen: dict[Any, str]) -> TensorInfo:
-    offset, strides = tensor.storage_offset(), tensor.stride()
-    place = (tensor.untyped_storage(), tensor.dtype, offset, tensor.shape, strides)
-    first = seen.setdefault(place, name) if tensor.numel() else name
+    first = seen.setdefault(_place(tensor), name) if tensor.numel() else name
     return TensorInfo(
         name,
         tuple(tensor.shape),
         str(tensor.dtype).removeprefix("torch."),
-        tensor.nbytes,
+        sum(part.nbytes for part in strided_parts(tensor)),
         first if first != name else None,
+    )
+
+
+def _place(tensor: torch.Tensor) -> Any:
+    """Return what two tensors have in common if they are the same numbers in memory."""
+    return tuple(
+        (part.untyped_storage(), part.dtype, part.storage_offset(), part.shape, part.stride())
+        for part in strided_parts(tensor)
     )
 
 

@@ -3,6 +3,7 @@
 
 from collections import Counter
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
 from physicsnemo.core.allowance import allowing
+from physicsnemo.core.container import Checkpoint
 from physicsnemo.core.rebuilding import Blueprint
 from physicsnemo.core.weights import State, adopt_weights, check_shapes
 
@@ -17,12 +19,15 @@ if TYPE_CHECKING:
     from physicsnemo.models.module import Module
 
 
-def load_model(blueprint: Blueprint, state: State, strict: bool) -> "Module":
+def load_model(
+    blueprint: Blueprint, checkpoint: Checkpoint, strict: bool, mmap: bool = False
+) -> "Module":
     """Build the model of a checkpoint, on the CPU, and give it the weights.
 
     The constructor runs once and draws random numbers as ever, from the global generator where it
     does so. Only where all classes of the file declare that they draw nothing but weights, and the
-    file must hold all of them, weights are left undrawn.
+    file must hold all of them, weights are left undrawn. Numbers are read last, when all else has
+    been found to fit, into the place of those that were drawn.
 
     Raises
     ------
@@ -30,17 +35,19 @@ def load_model(blueprint: Blueprint, state: State, strict: bool) -> "Module":
         If the model cannot be built, is larger than the weights can mean, or its weights are not
         those of the file.
     """
+    outline = checkpoint.outline()
     with ExitStack() as surroundings:
-        surroundings.enter_context(allowing(state, blueprint.source))
+        surroundings.enter_context(allowing(outline, blueprint.source))
         if torch.get_default_device().type != "cpu":
             surroundings.enter_context(torch.device("cpu"))
         if strict and all(map(draws_only_weights, blueprint.model_classes)):
             surroundings.enter_context(_SkippedInitialization())
         model = blueprint.build()
-    check_shapes(model, state, blueprint.source)
+    check_shapes(model, outline, blueprint.source)
     if blueprint.of_this_library:
-        _follow_types(model, state)
-    adopt_weights(model, state, strict, blueprint.source)
+        _follow_types(model, outline)
+    read = partial(checkpoint.state_dict, mmap)
+    adopt_weights(model, outline, read, strict, blueprint.source)
     return model
 
 
@@ -56,7 +63,9 @@ def _follow_types(model: "Module", state: State) -> None:
     the saved model was.
     """
     own = model.state_dict(keep_vars=True)
-    floating = {key: it for key, it in state.items() if key in own and it.is_floating_point()}
+    floating = {
+        key: it for key, it in state.items() if _is_floating(it) and _is_floating(own.get(key))
+    }
     if all(own[key].dtype == tensor.dtype for key, tensor in floating.items()):
         return
     types = {tensor.dtype for tensor in floating.values()}
@@ -66,6 +75,10 @@ def _follow_types(model: "Module", state: State) -> None:
         return
     for key, tensor in floating.items():
         own[key].data = own[key].data.to(tensor.dtype)
+
+
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 _CONVERSIONS = {

@@ -9,10 +9,10 @@ from typing import Any
 
 import importlib_metadata
 
-from physicsnemo.registry import entry_of
+from physicsnemo.registry import entry_of, shipped_models
 
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # of a distribution
-_VERSION = re.compile(r"[A-Za-z0-9.+!_-]+")
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # of a distribution
+_VERSION = re.compile(r"[A-Za-z0-9.+!_-]{1,100}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,11 @@ class Origin:
         saved = f"saved by {self.distribution}" + (f" {self.version}" if self.version else "")
         installed = self.installed_version()
         if installed is None:
-            return f"{saved}, which is not installed: run 'pip install {self.distribution}'"
+            # A file may name any distribution, and who installs a stranger's runs its code.
+            known = {model["distribution"] for model in shipped_models().values()}
+            way = f"run 'pip install {self.distribution}'"
+            way = way if self.distribution in known else "install it if you trust it"
+            return f"{saved}, which is not installed: {way}"
         if self.version not in (None, installed):
             return f"{saved}, but {installed} is installed"
         return None

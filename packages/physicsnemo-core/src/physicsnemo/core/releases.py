@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from copy import copy
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.models.history import Constant, Renamed
 
-State = dict[str, torch.Tensor]
+State = dict[str, Any]  # tensors, but for extra state
 
 
 def order(release: Any) -> tuple[int, ...]:
@@ -48,7 +49,7 @@ def in_own_keys(model: torch.nn.Module, state: State, source: str) -> State:
         If the file holds a tensor by both of its names, or a constant that contradicts the
         arguments.
     """
-    result = dict(state)
+    result = copy(state)  # with the versions of modules, which its attribute _metadata holds
     for prefix, module, change in _changes(model):
         if isinstance(change, Renamed):
             for ours, theirs in _spellings(module, prefix, change):

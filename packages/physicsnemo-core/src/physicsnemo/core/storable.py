@@ -113,6 +113,17 @@ class _Walk:
             )
 
 
+def strided_parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return what a tensor consists of in memory: itself, or the parts of a sparse one."""
+    if tensor.layout is torch.strided:
+        return (tensor,)
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+
+
 def problem_of_tensor(tensor: torch.Tensor) -> str | None:
     """Return why no file can hold a tensor, None if it can."""
     kind = type(tensor)

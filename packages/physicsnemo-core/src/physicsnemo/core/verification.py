@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from physicsnemo.core.container import Url, open_checkpoint
 from physicsnemo.core.errors import CheckpointError, PluginError
+from physicsnemo.core.inspection import inspect_tensors
 from physicsnemo.core.loading import load_model
 from physicsnemo.core.rebuilding import Blueprint
 from physicsnemo.core.resolution import Trusted
@@ -70,13 +71,12 @@ def _findings(url: Url, trusted: Trusted) -> Generator[str]:
     """Yield what is right about each part, in their order."""
     with open_checkpoint(url) as checkpoint:
         yield "all members are in place, and the JSON is valid"
-        state = checkpoint.state_dict()
-        yield f"{len(state)} tensors, read as data"
+        yield f"{len(inspect_tensors(checkpoint))} tensors, read as data"
         checkpoint.check_sums()
         yield "none differs"
         blueprint = Blueprint(checkpoint, Module, {}, trusted)
         yield f"{blueprint.model_class.__module__}.{blueprint.model_class.__qualname__}"
         blueprint.check_signatures()
         yield "fit the signature"
-        model = load_model(blueprint, state, strict=True)
+        model = load_model(blueprint, checkpoint, strict=True)
         yield f"is built, and takes exactly these weights: {model.num_parameters()} parameters"

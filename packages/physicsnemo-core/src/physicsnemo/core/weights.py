@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of a file put into a model."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from typing import Any
 
 import torch
 
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.releases import State, in_own_keys
+from physicsnemo.core.storable import SPARSE_LAYOUTS
 from physicsnemo.core.undo import undone_on_failure
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "forgive_device_buffer",
     "has_own_ways",
     "has_surprises",
+    "moved",
     "put_weights",
 ]
 
@@ -68,6 +71,7 @@ def put_weights(model: torch.nn.Module, state: State, strict: bool, source: str)
     CheckpointError
         If a module that reads it in ways of its own refuses.
     """
+    state = _with_sparse_buffers_put(model, state)
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except Exception as error:  # a module's own code can fail in any way
@@ -86,22 +90,44 @@ def has_surprises(model: torch.nn.Module) -> bool:
     )
 
 
-def adopt_weights(model: torch.nn.Module, state: State, strict: bool, source: str) -> None:
-    """Let a new model's tensors be those of a state dict, without a copy where types agree.
+def adopt_weights(
+    model: torch.nn.Module,
+    outline: State,
+    read: Callable[[], State],
+    strict: bool,
+    source: str,
+) -> None:
+    """Let a new model's tensors be those of a file, without a copy where types agree.
 
-    Modules that read a state dict in ways of their own are given copies instead. Raises what
-    :func:`copy_weights` does.
+    The memory of the model's own is free before that of the file's is taken. Modules that read a
+    state dict in ways of their own are given copies instead.
+
+    Parameters
+    ----------
+    model
+        The model.
+    outline
+        The file's state dict on the meta device.
+    read
+        Returns the state dict with its numbers.
+    strict, source
+        As for :func:`copy_weights`, which raises the same errors.
     """
-    state = in_own_keys(model, state, source)
-    own = model.state_dict(keep_vars=True)
-    if own.keys() - _marks(own) != state.keys() - _marks(state) or any(
-        map(has_own_ways, model.modules())
+    own, expected = model.state_dict(keep_vars=True), in_own_keys(model, outline, source)
+    if (
+        own.keys() - _marks(own) != expected.keys() - _marks(expected)
+        or has_surprises(model)
+        or not all(map(_is_strided, (*own.values(), *expected.values())))
     ):
-        copy_weights(model, state, strict, source)
+        copy_weights(model, read(), strict, source)
         return
-    _check_shapes(model, state, source)
+    _check_shapes(model, expected, source)
+    keys = [key for key in own.keys() & expected.keys() if own[key].numel()]
+    for key in keys:
+        own[key].data = own[key].data.new_empty(()).expand(own[key].shape)
+    state = in_own_keys(model, read(), source)
     taken: dict[int, torch.Tensor] = {}
-    for key in (key for key in own.keys() & state.keys() if own[key].numel()):
+    for key in keys:
         target, tensor = own[key], state[key].detach().to(own[key].dtype)
         # Tensors that share memory in the file but not in the model would train as one.
         address = tensor.untyped_storage().data_ptr()
@@ -121,7 +147,7 @@ def check_shapes(model: torch.nn.Module, state: State, source: str) -> None:
 
 
 def _check_shapes(model: torch.nn.Module, state: State, source: str) -> None:
-    own = model.state_dict()
+    own = _own_tensors(model)
     unequal = [
         f"{key} {tuple(state[key].shape)}, expected {tuple(own[key].shape)}"
         for key in own.keys() & state.keys()
@@ -133,7 +159,7 @@ def _check_shapes(model: torch.nn.Module, state: State, source: str) -> None:
 
 def _check_kinds(model: torch.nn.Module, state: State, source: str) -> None:
     """Check that each tensor can be copied to the model's one of that name."""
-    own = {key: it for key, it in model.state_dict().items() if isinstance(it, torch.Tensor)}
+    own = _own_tensors(model)
     problems = [
         f"{key} is {_kind(state[key])}, expected {_kind(own[key])}"
         for key in sorted(own.keys() & state.keys())
@@ -141,6 +167,15 @@ def _check_kinds(model: torch.nn.Module, state: State, source: str) -> None:
     ]
     if problems:
         raise CheckpointError(_report(model, source, {"of another kind": problems}))
+
+
+def _own_tensors(model: torch.nn.Module) -> State:
+    """Return a model's tensors, less extra state, which may change its shape and kind."""
+    return {
+        key: value
+        for key, value in model.state_dict().items()
+        if isinstance(value, torch.Tensor) and key.rpartition(".")[2] != "_extra_state"
+    }
 
 
 def _kind(value: Any) -> str:
@@ -152,6 +187,14 @@ def _kind(value: Any) -> str:
     return f"a tensor of layout {str(value.layout).removeprefix('torch.')}"
 
 
+def moved(state: State, device: torch.device | str) -> State:
+    """Return a state dict with its tensors on a device, and all else as it is."""
+    result = copy(state)
+    for key, value in state.items():
+        result[key] = value.to(device) if isinstance(value, torch.Tensor) else value
+    return result
+
+
 def forgive_device_buffer(module: torch.nn.Module, incompatible: Any) -> None:
     """Leave the empty ``device_buffer``, which some writers leave out, off the lists of keys.
 
@@ -159,6 +202,32 @@ def forgive_device_buffer(module: torch.nn.Module, incompatible: Any) -> None:
     """
     for keys in (incompatible.missing_keys, incompatible.unexpected_keys):
         keys[:] = [key for key in keys if not _is_mark(key)]
+
+
+def _has_shape(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value)
+
+
+def _is_strided(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.layout is torch.strided
+
+
+def _with_sparse_buffers_put(model: torch.nn.Module, state: State) -> State:
+    """Put buffers that are compressed and sparse into a model, which cannot copy those in place.
+
+    Returns the state dict with the very same tensors.
+    """
+    result = copy(state)
+    for name, module in model.named_modules(remove_duplicate=False):
+        for key, own in module._buffers.items():
+            new = state.get(f"{name}.{key}" if name else key)
+            if new is None or own is None or own.layout not in SPARSE_LAYOUTS[1:]:
+                continue
+            if new.layout is own.layout:
+                module._buffers[key] = result[f"{name}.{key}" if name else key] = new.to(
+                    own.device, own.dtype
+                )
+    return result
 
 
 def _is_mark(key: str) -> bool:
@@ -180,7 +249,8 @@ def has_own_ways(module: torch.nn.Module) -> bool:
 def _saves_in_own_ways(module: torch.nn.Module) -> bool:
     kind, plain = type(module), torch.nn.Module
     return (
-        kind._save_to_state_dict is not plain._save_to_state_dict
+        kind.state_dict is not plain.state_dict
+        or kind._save_to_state_dict is not plain._save_to_state_dict
         or kind.get_extra_state is not plain.get_extra_state
         or any(hook is not forgive_device_buffer for hook in _post_hooks(module))
         or bool(module._state_dict_hooks or module._state_dict_pre_hooks)
@@ -193,10 +263,6 @@ def _forgives(model: torch.nn.Module) -> bool:
 
 def _post_hooks(module: torch.nn.Module) -> Iterable[Any]:
     return module._load_state_dict_post_hooks.values()
-
-
-def _has_shape(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value)
 
 
 def _refuse(model: torch.nn.Module, source: str, **problems: list[str]) -> None:

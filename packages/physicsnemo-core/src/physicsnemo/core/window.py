@@ -3,7 +3,7 @@
 
 import io
 import os
-from typing import BinaryIO
+from typing import IO
 
 
 class Window(io.RawIOBase):
@@ -17,12 +17,12 @@ class Window(io.RawIOBase):
         The bytes of the file that it shows.
     """
 
-    def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
+    def __init__(self, file: IO[bytes], offset: int, size: int) -> None:
         self._file, self.offset, self.size, self._position = file, offset, size, 0
 
     def part(self, offset: int, size: int) -> "Window":
-        """Return a window within this one."""
-        return Window(self._file, self.offset + offset, size)
+        """Return a window within this one, cut off where this one ends."""
+        return Window(self._file, self.offset + offset, max(0, min(size, self.size - offset)))
 
     def readable(self) -> bool:
         """Return True."""
@@ -43,8 +43,22 @@ class Window(io.RawIOBase):
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
         """Fill a buffer as far as the window and the file go, and return how far that was."""
         self._file.seek(self.offset + self._position)
-        length = max(0, min(len(buffer), self.size - self._position))
-        data = self._file.read(length)
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
+        room = memoryview(buffer)[: max(0, self.size - self._position)]
+        length: int = self._file.readinto(room)  # type: ignore[attr-defined]
+        self._position += length
+        return length
+
+    def read_whole(self, buffer: memoryview) -> None:
+        """Fill a buffer.
+
+        Raises
+        ------
+        ValueError
+            If the file ends before it is full, as one does that is written over meanwhile.
+        """
+        done = 0
+        while done < len(buffer):
+            length = self.readinto(buffer[done:])
+            if not length:
+                raise ValueError(f"the file ended {len(buffer) - done} bytes too early")
+            done += length

@@ -18,7 +18,7 @@ from physicsnemo.core.rebuilding import Blueprint, construct
 from physicsnemo.core.releases import order
 from physicsnemo.core.resolution import Trusted, resolve
 from physicsnemo.core.saving import contents, state_of
-from physicsnemo.core.weights import copy_weights, forgive_device_buffer
+from physicsnemo.core.weights import copy_weights, forgive_device_buffer, moved
 from physicsnemo.models.history import Argument, Constant, Renamed
 from physicsnemo.models.meta import ModelMetaData
 
@@ -187,7 +187,7 @@ class Module(torch.nn.Module):
         with open_checkpoint(file_name) as checkpoint:
             state = checkpoint.state_dict()
             if map_location is not None:
-                state = {key: tensor.to(map_location) for key, tensor in state.items()}
+                state = moved(state, map_location)
             copy_weights(self, state, strict, checkpoint.name)
         tell("loaded", model=self, url=file_name)
 
@@ -200,6 +200,7 @@ class Module(torch.nn.Module):
         *,
         map_location: torch.device | str = "cpu",
         trusted: Trusted = (),
+        mmap: bool = False,
     ) -> Self:
         """Build the model that a ``.mdlus`` file holds, of this class or a subclass.
 
@@ -219,6 +220,11 @@ class Module(torch.nn.Module):
             Where the model is put, by default on the CPU.
         trusted
             Modules and classes to look the class up in, besides the registry and what is imported.
+        mmap
+            Whether weights stay in the file, mapped into memory, until they are used. Loading is
+            then quicker, and processes share what they only read; but a file that is written over
+            in place, as by ``cp``, changes the model, and one that is cut off kills the process.
+            By default the model owns its weights.
 
         Raises
         ------
@@ -232,7 +238,7 @@ class Module(torch.nn.Module):
         """
         with open_checkpoint(file_name) as checkpoint:
             blueprint = Blueprint(checkpoint, cls, override_args or {}, trusted)
-            model: Any = load_model(blueprint, checkpoint.state_dict(), strict)
+            model: Any = load_model(blueprint, checkpoint, strict, mmap)
         model.to(map_location)
         tell("loaded", model=model, url=file_name)
         return cast(Self, model)

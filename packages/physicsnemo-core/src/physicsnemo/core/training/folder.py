@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from physicsnemo.core.container import Url
-from physicsnemo.core.files import fetched, is_local, kind, locate, make_folders, sync_folder
+from physicsnemo.core.files import fetched, is_local, kind, locate
+from physicsnemo.core.replacing import make_folders, sync_folder
 from physicsnemo.core.training.lock import is_held, locked
 
 

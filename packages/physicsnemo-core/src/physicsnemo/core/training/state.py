@@ -12,8 +12,9 @@ from physicsnemo.core.capture.structure import map_tensors
 from physicsnemo.core.container import Checkpoint, write_checkpoint
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.saving import contents, state_of
+from physicsnemo.core.tensors import write_state
 from physicsnemo.core.training.plain import check_data
-from physicsnemo.core.weights import check_weights
+from physicsnemo.core.weights import check_weights, moved
 from physicsnemo.models.module import Module
 from physicsnemo.utils.capture import StaticCaptureTraining
 
@@ -135,21 +136,19 @@ def read_model(
         state = read_data(file, source)
         if not all(isinstance(key, str) for key in state):
             raise CheckpointError(f"{source} is not the state of a model: its keys are not text")
-    # Copied, since tensors of a file may be mapped, and the file may not stay as it is.
-    own = map_tensors(check_weights(model, state, strict, source), torch.Tensor.clone)
-    return move(own, device)
+    return moved(check_weights(model, state, strict, source), device)
 
 
 def move(state: dict[str, Any], device: torch.device | str) -> dict[str, Any]:
     """Return a state with its tensors on a device."""
-    moved: dict[str, Any] = map_tensors(state, lambda tensor: tensor.to(device))
-    return moved
+    result: dict[str, Any] = map_tensors(state, lambda tensor: tensor.to(device))
+    return result
 
 
 def write_data(content: Any, path: Path) -> None:
     """Write tensors and what holds them, and see it on the disk."""
     with open(path, "xb") as file:
-        torch.save(content, file)
+        write_state(content, file)
         file.flush()
         os.fsync(file.fileno())
 

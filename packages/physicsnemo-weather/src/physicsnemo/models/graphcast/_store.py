@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from physicsnemo.core.files import replacing
+from physicsnemo.core.replacing import replacing
 
 Arrays = dict[str, npt.NDArray[Any]]
 
