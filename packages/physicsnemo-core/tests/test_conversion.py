@@ -85,3 +85,40 @@ def test_compiles_without_graph_breaks():
     compiled = torch.compile(model, fullgraph=True)
     x = torch.ones(3, 2)
     torch.testing.assert_close(compiled(x)["y"], model(x)["y"])
+
+
+@pytest.mark.parametrize("given", [torch.nn.Linear(2, 2), torch.relu, "Linear", int])
+def test_only_classes_of_modules_are_converted(given):
+    with pytest.raises(
+        TypeError, match=r"expected a subclass of torch\.nn\.Module to convert, got"
+    ):
+        Module.from_torch(given)
+
+
+def test_attributes_of_the_inner_model_are_reached_through_the_wrapper():
+    model = Module.from_torch(Plain)(2, 7)
+    assert model.seen == ((7,), {})
+    assert model.layer is model.inner_model.layer
+    with pytest.raises(AttributeError, match="'Plain' object has no attribute 'absent'"):
+        _ = model.absent
+    assert not hasattr(model, "__prepare_scriptable__")
+    assert [name for name, _ in model.named_modules()] == ["", "inner_model", "inner_model.layer"]
+
+
+def test_constructor_arguments_may_be_called_anything(tmp_path):
+    class Named(torch.nn.Module):
+        def __init__(this, cls, self, meta, args=(), kwargs=None):  # noqa: N805
+            super().__init__()
+            this.seen = (cls, self, meta, args, kwargs)
+
+    model = Module.from_torch(Named)(cls=1, self=2, meta=3, args=[4], kwargs={"a": 5})
+    model.save(tmp_path / "named.mdlus")
+    assert Module.from_checkpoint(tmp_path / "named.mdlus").seen == (1, 2, 3, [4], {"a": 5})
+
+
+def test_a_name_of_its_own_is_part_of_the_class():
+    first, second = (Module.from_torch(Plain, name=name) for name in ("First", "Second"))
+    assert (first.__name__, second.__name__) == ("First", "Second")
+    assert Module.from_torch(Plain, name="First") is first
+    twin = pickle.loads(pickle.dumps(second(2)))
+    assert type(twin) is second

@@ -4,10 +4,17 @@
 from physicsnemo.testing import Case, noise
 
 SMALL = {"in_features": 5, "layer_size": 16, "out_features": 3, "num_layers": 3}
+ANY_AXES = {"x:*_axes": "the last axis counts, whatever is before it"}
 
 CASES = [
-    Case("plain", "FullyConnected", SMALL, noise(7, 5)),
-    Case("no_hidden_layer", "FullyConnected", SMALL | {"num_layers": 0}, noise(7, 16)),
+    Case("plain", "FullyConnected", SMALL, noise(7, 5), accepts=ANY_AXES),
+    Case(
+        "no_hidden_layer",
+        "FullyConnected",
+        SMALL | {"num_layers": 0},
+        noise(7, 16),
+        accepts=ANY_AXES,
+    ),
     Case(
         "skip_adaptive",
         "FullyConnected",
@@ -19,7 +26,20 @@ CASES = [
             "adaptive_activations": True,
         },
         noise(2, 3, 5),
+        accepts=ANY_AXES,
     ),
-    Case("weight_norm", "FullyConnected", SMALL | {"weight_norm": True}, noise(7, 5)),
-    Case("weight_fact", "FullyConnected", SMALL | {"weight_fact": True}, noise(7, 5)),
+    Case(
+        "weight_norm",
+        "FullyConnected",
+        SMALL | {"weight_norm": True},
+        noise(7, 5),
+        accepts=ANY_AXES,
+    ),
+    Case(
+        "weight_fact",
+        "FullyConnected",
+        SMALL | {"weight_fact": True},
+        noise(7, 5),
+        accepts=ANY_AXES,
+    ),
 ]

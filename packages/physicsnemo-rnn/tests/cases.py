@@ -16,9 +16,15 @@ VOLUME = SMALL | {"dimension": 3}
 CASES = [
     Case("2d", "One2ManyRNN", SMALL, noise(2, 2, 1, 5, 8)),
     Case("deep", "One2ManyRNN", DEEP, noise(2, 2, 1, 7, 10)),
-    Case("one_grid", "One2ManyRNN", SMALL | {"nr_downsamples": 1}, noise(2, 2, 4, 5, 6)),
+    Case("one_grid", "One2ManyRNN", SMALL | {"nr_downsamples": 1}, noise(2, 2, 1, 5, 6)),
     Case("3d", "One2ManyRNN", VOLUME, noise(2, 2, 1, 5, 4, 6)),
-    Case("reference", "One2ManyRNN", SMALL | {"numerics": "reference-1.2"}, noise(2, 2, 1, 5, 8)),
+    Case(
+        "reference",
+        "One2ManyRNN",
+        SMALL | {"numerics": "reference-1.2"},
+        noise(2, 2, 1, 5, 8),
+        accepts={"x:surplus_2": "releases before 2.0 ignore further time steps"},
+    ),
     Case("2d", "Seq2SeqRNN", SMALL, noise(2, 2, 2, 5, 8)),
     Case("deep", "Seq2SeqRNN", DEEP, noise(2, 2, 2, 7, 10)),
     Case("one_step", "Seq2SeqRNN", SMALL | {"nr_tsteps": 1}, noise(2, 2, 1, 6, 5)),

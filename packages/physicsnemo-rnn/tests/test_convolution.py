@@ -9,7 +9,7 @@ from physicsnemo.models.rnn.layers import ConvLayer, TransposeConvLayer
 
 GRIDS = [(9,), (8,), (1,), (8, 12), (5, 8), (8, 5), (7, 5), (1, 6), (5, 6, 8), (6, 5, 4), (4, 7, 7)]
 KERNELS = [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (5, 3), (7, 3), (6, 3)]
-REFERENCES = ["reference-1.2", "reference-2.1"]
+REFERENCES = ["reference-1.2", "reference-1.3"]
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,14 @@ def test_reference_numerics_swap_the_axes(grid, numerics):
     torch.testing.assert_close(layer(x), by_hand(layer, x, 4, 2, range(len(grid))[::-1]))
 
 
+def test_releases_from_2_0_on_pad_as_the_paper():
+    paper = ConvLayer(2, 3, 2, kernel_size=4, stride=2)
+    other = ConvLayer(2, 3, 2, kernel_size=4, stride=2, numerics="reference-2.0")
+    other.load_state_dict(paper.state_dict())
+    x = torch.randn(1, 2, 5, 8)
+    assert torch.equal(other(x), paper(x))
+
+
 def test_numerics_differ_only_where_the_stride_does_not_divide_the_grid():
     paper = ConvLayer(2, 3, 2, kernel_size=4, stride=2)
     other = ConvLayer(2, 3, 2, kernel_size=4, stride=2, numerics="reference-1.2")
@@ -77,7 +85,7 @@ def test_transposed_layer_is_the_adjoint(grid, kernel_size, stride):
     torch.testing.assert_close((coarsen(x) * y).sum(), (x * refine(y)).sum())
 
 
-@pytest.mark.parametrize("numerics", REFERENCES)
+@pytest.mark.parametrize("numerics", [*REFERENCES, "reference-2.0", "reference-2.2"])
 def test_reference_numerics_refine_odd_grids_less(numerics):
     layer = TransposeConvLayer(2, 2, 2, kernel_size=4, stride=2)
     other = TransposeConvLayer(2, 2, 2, kernel_size=4, stride=2, numerics=numerics)

@@ -21,8 +21,16 @@ def field(*shape):
     return torch.randn(shape, dtype=torch.float64)
 
 
-def by_hand(model, x, blocks, swapped=False):
-    """Compute a model from its weights; ``swapped`` says how nvidia-physicsnemo pads."""
+def given(model_class, number=3):
+    """Return how many time steps a model is given."""
+    return 1 if model_class is One2ManyRNN else number
+
+
+def by_hand(model, x, blocks, swapped=False, short=False):
+    """Compute a model from its weights.
+
+    nvidia-physicsnemo cuts ``short`` what it doubles, and until 1.3 it pads ``swapped`` axes.
+    """
     weights = model.state_dict(keep_vars=True)
     levels, steps = len(model.decoder_layers), model.nr_tsteps
 
@@ -38,7 +46,7 @@ def by_hand(model, x, blocks, swapped=False):
 
     def refine(name, y):
         weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-        cut = [slice(1, -2 if swapped and size % 2 else -1) for size in y.shape[2:]]
+        cut = [slice(1, -2 if short and size % 2 else -1) for size in y.shape[2:]]
         return call("conv_transpose", y, weight, bias, stride=2)[:, :, *cut]
 
     def block(name, y, stride=1, begin=True):
@@ -96,7 +104,7 @@ def by_hand(model, x, blocks, swapped=False):
     ids=str,
 )
 def test_network_written_out_by_hand(model_class, arguments, grid):
-    model, x = model_class(**arguments).double(), field(2, 2, 3, *grid)
+    model, x = model_class(**arguments).double(), field(2, 2, given(model_class), *grid)
     output, expected = model(x), by_hand(model, x, arguments["nr_residual_blocks"])
     assert output.shape == (2, 2, 3, *grid)
     torch.testing.assert_close(output, expected)
@@ -110,36 +118,51 @@ def test_network_written_out_by_hand(model_class, arguments, grid):
 
 
 @each_model
-@pytest.mark.parametrize("numerics", ["reference-1.2", "reference-2.1"])
+@pytest.mark.parametrize("release", ["1.2", "1.3", "2.0", "2.2"])
 @pytest.mark.parametrize(
-    ("arguments", "grid", "grid_out"),
+    ("arguments", "grid", "until_1_3", "from_2_0"),
     [
-        (SMALL, (8, 6), (8, 5)),
-        (SMALL, (7, 10), (5, 9)),
-        (SMALL | {"dimension": 3}, (5, 6, 8), (4, 5, 8)),
+        (SMALL, (8, 6), (8, 5), (8, 5)),
+        (SMALL, (7, 10), (5, 9), (7, 9)),
+        (SMALL | {"dimension": 3}, (5, 6, 8), (4, 5, 8), (5, 5, 8)),
     ],
 )
-def test_reference_numerics_written_out_by_hand(model_class, numerics, arguments, grid, grid_out):
-    model, x = model_class(**arguments, numerics=numerics).double(), field(1, 2, 3, *grid)
+def test_reference_numerics_written_out_by_hand(
+    model_class, release, arguments, grid, until_1_3, from_2_0
+):
+    model = model_class(**arguments, numerics=f"reference-{release}").double()
+    x = field(1, 2, given(model_class), *grid)
     output = model(x)
-    assert output.shape == (1, 2, 3, *grid_out)
-    torch.testing.assert_close(output, by_hand(model, x, 1, swapped=True))
+    swapped = release in ("1.2", "1.3")
+    assert output.shape == (1, 2, 3, *(until_1_3 if swapped else from_2_0))
+    torch.testing.assert_close(output, by_hand(model, x, 1, swapped, short=True))
 
 
 @each_model
 def test_numerics_agree_on_grids_that_can_be_halved(model_class):
     paper, other = model_class(**DEEP), model_class(**DEEP, numerics="reference-2.1")
     other.load_state_dict(paper.state_dict())
-    x = torch.randn(1, 2, 3, 16, 8)
+    x = torch.randn(1, 2, given(model_class), 16, 8)
     torch.testing.assert_close(other(x), paper(x), atol=0, rtol=0)
 
 
-def test_one_to_many_sees_the_first_time_step_only():
-    model, x = One2ManyRNN(**SMALL), torch.randn(2, 2, 4, 6, 5, requires_grad=True)
+@pytest.mark.parametrize("numerics", ["reference-1.2", "reference-1.3"])
+def test_one_to_many_ignored_further_time_steps(numerics):
+    model = One2ManyRNN(**SMALL, numerics=numerics)
+    x = torch.randn(2, 2, 4, 6, 5, requires_grad=True)
     output = model(x)
     torch.testing.assert_close(output, model(x[:, :, :1]), atol=0, rtol=0)
     (gradient,) = torch.autograd.grad(output.square().sum(), x)
     assert [bool(step.any()) for step in gradient.unbind(2)] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("numerics", ["paper", "reference-2.0"])
+def test_one_to_many_takes_one_time_step(numerics):
+    model = One2ManyRNN(**SMALL, numerics=numerics)
+    with pytest.raises(ValueError, match=r"one time step, got 4 .* as in x\[:, :, :1\]"):
+        model(torch.ones(2, 2, 4, 6, 5))
+    with pytest.raises(ValueError, match="one time step, got 4"):
+        torch.fx.symbolic_trace(model)(torch.ones(2, 2, 4, 6, 5))
 
 
 def test_sequence_to_sequence_sees_all_time_steps():
@@ -175,7 +198,7 @@ def test_fit_of_a_wave_that_travels():
         ({"nr_residual_blocks": 0}, "nr_residual_blocks of at least 1, got 0"),
         ({"nr_downsamples": 0}, "nr_downsamples of at least 1, got 0"),
         ({"nr_tsteps": 0}, "nr_tsteps of at least 1, got 0"),
-        ({"numerics": "peper"}, "one of paper, reference-1.2, reference-2.1, got 'peper'"),
+        ({"numerics": "peper"}, "one of paper, reference-1.2, .*, reference-2.2, got 'peper'"),
     ],
 )
 def test_bad_arguments(model_class, arguments, message):

@@ -163,6 +163,28 @@ def test_half_precision_and_autocast_compute_in_single_precision(dtype):
     torch.testing.assert_close((analysis(x), synthesis(analysis(x))), expected, rtol=0, atol=0)
 
 
+def test_a_program_in_float64_is_exact_to_float64():
+    torch.set_default_dtype(torch.float64)
+    try:
+        grid = SphericalGrid(16, 31, "legendre-gauss")
+        analysis, synthesis = SphericalAnalysis(grid, 12, 12), SphericalSynthesis(grid, 12, 12)
+        spectrum = torch.randn(12, 12, 2)
+        spectrum[:, 0, 1] = 0
+        spectrum *= (torch.arange(12)[:, None] >= torch.arange(12))[..., None]
+        assert (analysis(synthesis(spectrum)) - spectrum).abs().max() < 1e-13
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_float64_is_not_computed_with_tables_of_float32():
+    grid = SphericalGrid(9, 16)
+    x = torch.zeros(9, 16, dtype=torch.float64)
+    with pytest.raises(TypeError, match=r"float32 or less.*got torch.float64; convert the module"):
+        SphericalAnalysis(grid, 4, 4)(x)
+    with pytest.raises(TypeError, match=r"float32 or less"):
+        SphericalSynthesis(grid, 4, 4)(SphericalAnalysis(grid, 4, 4).double()(x))
+
+
 def test_tables_are_not_saved_and_come_back_from_the_meta_device():
     analysis = SphericalAnalysis(SphericalGrid(17, 32), 9, 9)
     assert analysis.state_dict() == {}

@@ -178,7 +178,7 @@ def test_file_of_the_reference_implementation_means_its_numerics():
         ({"num_heads": [2]}, r"num_heads\[:2\] .* got \[2\]"),
         ({"num_heads": [3, 4]}, "got num_heads of 3 for 4 channels"),
         ({"pressure_level": 0}, r"pressure_level .* got \[0\]"),
-        ({"numerics": "1.2"}, "one of paper, reference-1.2, reference-2.1, got '1.2'"),
+        ({"numerics": "1.2"}, "one of paper, reference-1.2, .*, reference-2.2, got '1.2'"),
     ],
 )
 def test_bad_arguments(arguments, message):

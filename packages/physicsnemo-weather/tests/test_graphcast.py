@@ -17,6 +17,7 @@ from physicsnemo.models.graphcast import GraphCastNet, build_graphs
 from physicsnemo.models.graphcast.graph_cast_net import MetaData, get_lat_lon_partition_separators
 from physicsnemo.models.graphcast.graph_cast_processor import GraphCastProcessor
 from physicsnemo.models.module import Module
+from physicsnemo.testing import check_reference_case
 
 SMALL = {
     "mesh_level": 1,
@@ -66,6 +67,10 @@ def test_outputs_and_gradients_of_a_checkpoint_of_the_reference():
         tolerance = case["tolerance"]
         atol = tolerance["atol_scaled"] * tensor.abs().max().item()
         torch.testing.assert_close(results[name], tensor, rtol=tolerance["rtol"], atol=atol)
+
+
+def test_file_of_a_later_release():
+    check_reference_case(REFERENCE.parent / "GraphCastNet__release_2_0")
 
 
 def test_flags():

@@ -202,6 +202,82 @@ def test_loss_is_of_the_type_of_the_fields():
     assert loss(fields(2, 7, 12).double(), fields(2, 7, 12)).dtype == torch.float64
 
 
+def masked():
+    """Return fields in double precision, a climatology, and targets that are unknown over land."""
+    prediction, target = fields(2, 7, 12).double(), fields(2, 7, 12).roll(1, 0).double()
+    land = torch.rand(7, 12, generator=torch.Generator().manual_seed(0)) < 0.4
+    return prediction, target.masked_fill(land, torch.nan), fields(7, 12)[0].double(), land
+
+
+def by_numpy(prediction, target, climatology, weights, land):
+    """Compute scores of what is known alone: RMSE, ACC, and the mean squared error."""
+    known, weights = ~land.numpy(), weights.expand(7, 12).numpy()[~land.numpy()]
+    rows = []
+    for index in np.ndindex(3, 2):
+        x, y = (it[index].numpy()[known] for it in (prediction, target))
+        mean = np.average((x - y) ** 2, weights=weights)
+        anomalies = [it - climatology.numpy()[known] for it in (x, y)]
+        rows.append((mean**0.5, 1 - cosine(*anomalies, weights), mean))
+    return torch.tensor(rows, dtype=torch.float64).T.unflatten(-1, (3, 2))
+
+
+@pytest.mark.parametrize("by", ["weights", "skipna"])
+def test_what_is_unknown_is_left_out(by):
+    prediction, target, climatology, land = masked()
+    areas = latitude_weights(torch.linspace(90, -90, 7, dtype=torch.float64))
+    weights = areas.expand(7, 12).masked_fill(land, 0) if by == "weights" else areas
+    skipna = by == "skipna"
+    prediction.requires_grad_()
+    found = (
+        rmse(prediction, target, weights, skipna=skipna),
+        acc(prediction, target, climatology, weights, skipna=skipna),
+        LatitudeWeightedLoss(weights, skipna=skipna)(prediction, target),
+    )
+    expected = by_numpy(prediction.detach(), target, climatology, areas, land)
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-12, atol=0)
+    torch.testing.assert_close(found[1], expected[1], rtol=1e-10, atol=1e-12)
+    share = 1 if skipna else weights.sum() / areas.expand(7, 12).sum()
+    torch.testing.assert_close(found[2], share * expected[2].mean(), rtol=1e-12, atol=0)
+    for score in found:
+        (gradient,) = torch.autograd.grad(score.sum(), prediction)
+        assert gradient.isfinite().all()
+        assert not gradient[..., land].any()
+        assert gradient[..., ~land].all()
+
+
+def test_without_weights_what_is_unknown_counts_nothing():
+    prediction, target, climatology, land = masked()
+    expected = by_numpy(prediction, target, climatology, torch.ones(7, 12), land)
+    torch.testing.assert_close(rmse(prediction, target, skipna=True), expected[0])
+    torch.testing.assert_close(acc(prediction, target, climatology, skipna=True), expected[1])
+    unknown = climatology.masked_fill(land, torch.nan)
+    target = target.nan_to_num()
+    torch.testing.assert_close(acc(prediction, target, unknown, skipna=True), expected[1])
+
+
+@pytest.mark.parametrize("error", ["mse", "mae"])
+def test_a_constant_error_is_the_loss_wherever_it_is_known(error):
+    _, target, _, _ = masked()
+    loss = LatitudeWeightedLoss(WEIGHTS.double(), torch.tensor([1.0, 3.0]), error, skipna=True)
+    torch.testing.assert_close(loss(target.nan_to_num() - 1, target).item(), 2.0)
+
+
+def test_what_is_not_a_number_otherwise_shows():
+    prediction, target, climatology, land = masked()
+    known = target.nan_to_num()
+    wrong = known.masked_fill(land, torch.nan)
+    for skipna in (False, True):
+        loss = LatitudeWeightedLoss(WEIGHTS.double(), skipna=skipna)
+        assert rmse(wrong, known, WEIGHTS, skipna=skipna).isnan().all()
+        assert acc(wrong, known, climatology, WEIGHTS, skipna=skipna).isnan().all()
+        assert loss(wrong, known).isnan()
+        nothing = torch.full_like(target, torch.nan)
+        assert rmse(prediction, nothing, skipna=skipna).isnan().all()
+        assert loss(prediction, nothing).isnan()
+    assert rmse(prediction, target).isnan().all()
+    assert LatitudeWeightedLoss(WEIGHTS)(prediction, target).isnan()
+
+
 def test_loss_compiles():
     x, y = fields(2, 7, 12), fields(2, 7, 12).flip(0)
     loss = LatitudeWeightedLoss(WEIGHTS)

@@ -195,9 +195,63 @@ def test_constants_and_values_at_cells_are_kept(points, dtype):
         assert torch.equal(regrid(constant), constant.flatten()[0].expand(regrid.target_shape))
     x = torch.randn(2, *there.source_shape).to(dtype)
     same = LatLonRegridder(latitudes, longitudes, *grid)
-    assert torch.equal(same(x)[:, 1:-1], x[:, 1:-1])
+    assert torch.equal(same(x), x)
     x = torch.randn(2, *back.source_shape).to(dtype)
     assert torch.equal(FacesRegridder(*places, *places)(x), x)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_what_is_not_finite_goes_no_further_than_its_weight(value):
+    latitudes, longitudes = GRIDS["poles"](18)
+    x = torch.randn(2, 19, 36, generator=torch.Generator().manual_seed(0))
+    x[:, 4:8, 10:15] = value
+    x[:, 0, 3] = x[:, -1, 4] = value
+    for step in (1, 2):
+        # Some meridians are full turns off, with round-off.
+        turned = longitudes[::step] - 360 * (np.arange(36 // step) % 3)
+        regrid = LatLonRegridder(latitudes, longitudes, latitudes[::step, None], turned)
+        torch.testing.assert_close(regrid(x), x[:, ::step, ::step], rtol=0, atol=0, equal_nan=True)
+    places = cubed_sphere_points(6)
+    faces = torch.randn(2, 6, 6, 6)
+    faces[:, 0, 2, 2] = faces[:, 3, 0, 0] = value
+    regrid = FacesRegridder(*places, *places)
+    torch.testing.assert_close(regrid(faces), faces, rtol=0, atol=0, equal_nan=True)
+    # Half way along a meridian, beside cells of weight 0; and half way into the land.
+    beside = LatLonRegridder(latitudes, longitudes, 55.0, [90.0, 100.0])(x)
+    assert torch.equal(beside[:, 0], (x[:, 3, 9] + x[:, 4, 9]) / 2)
+    torch.testing.assert_close(
+        beside[:, 1], torch.full((2,), value), rtol=0, atol=0, equal_nan=True
+    )
+    inside = LatLonRegridder(latitudes, longitudes, [47.0, 43.0], 105.0)(x)
+    torch.testing.assert_close(inside, torch.full((2, 2), value), rtol=0, atol=0, equal_nan=True)
+
+
+def test_gradients_beside_what_is_not_a_number():
+    latitudes, longitudes = GRIDS["poles"](4)
+    x = torch.randn(5, 8, dtype=torch.float64)
+    x[1, 2] = torch.nan
+    x.requires_grad_()
+    same = LatLonRegridder(latitudes, longitudes, latitudes[:, None], longitudes)(x)
+    (gradient,) = torch.autograd.grad(same.nansum(), x)
+    torch.testing.assert_close(gradient, (~x.isnan()).double())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_places_may_be_parts_of_a_graph(dtype):
+    latitudes, longitudes = (torch.tensor(axis, dtype=dtype) for axis in GRIDS["poles"](4))
+    axes = latitudes.requires_grad_(), longitudes.requires_grad_()
+    regrid = LatLonRegridder(*axes, latitudes[:, None], longitudes)
+    x = torch.randn(5, 8)
+    assert torch.equal(regrid(x), x)
+    places = [place.to(dtype).requires_grad_() for place in cubed_sphere_points(2)]
+    x = torch.randn(6, 2, 2)
+    assert torch.equal(FacesRegridder(*places, *places)(x), x)
+
+
+def test_places_without_values():
+    latitudes, longitudes = torch.empty(5, device="meta"), torch.arange(8.0) * 45
+    with pytest.raises(ValueError, match="places with values, got a tensor on the meta device"):
+        LatLonRegridder(latitudes, longitudes, 0, 0)
 
 
 def test_faces_of_one_kind_to_another():

@@ -75,7 +75,7 @@ def leave_out_implied(
     for key, model in models.items():
         arguments = records[key]["__args__"]
         for name, value in implied(type(model), release).items():
-            if value.means(arguments[name]):
+            if arguments[name] == value.value:
                 del arguments[name]
                 continue
             model.logger.info(
@@ -136,4 +136,4 @@ def _names(model_class: "type[Module]") -> Collection[str]:
 
 def _agrees(model_class: "type[Module]", record: "Record", release: str) -> bool:
     arguments = record["__args__"]
-    return all(it.means(arguments[name]) for name, it in implied(model_class, release).items())
+    return all(arguments[name] == it.value for name, it in implied(model_class, release).items())

@@ -3,6 +3,7 @@
 
 import copy
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,44 +12,91 @@ from physicsnemo.core.resolution import CONVERTED_MODULE, CONVERTED_SUFFIX
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 
-_Source = tuple[type[torch.nn.Module], ModelMetaData | None]
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a model class is made of."""
+
+    torch_class: type[torch.nn.Module]
+    meta: ModelMetaData | None
+    name: str
+
 
 # Kept alive, since a file may name a class that the program has not kept.
-_converted: list[tuple[_Source, type[Module]]] = []
+_converted: list[tuple[Conversion, type[Module]]] = []
 
 
-def convert(torch_class: type[torch.nn.Module], meta: ModelMetaData | None) -> type[Module]:
-    """Return the model class for a torch class, the same one each time for the same metadata."""
-    for source, known in _converted:
-        if source == (torch_class, meta):
+def convert(
+    torch_class: type[torch.nn.Module], meta: ModelMetaData | None, name: str | None = None
+) -> type[Module]:
+    """Return the model class for a torch class, the same one each time for the same metadata.
+
+    Raises
+    ------
+    TypeError
+        If it is no class of modules.
+    """
+    _check_class(torch_class)
+    wanted = Conversion(torch_class, meta, name or torch_class.__name__ + CONVERTED_SUFFIX)
+    for conversion, known in _converted:
+        if conversion == wanted:
             return known
-    made = _make(torch_class, meta)
-    _converted.append(((torch_class, meta), made))
+    made = _make(wanted)
+    _converted.append((wanted, made))
     return made
 
 
-def _make(torch_class: type[torch.nn.Module], meta: ModelMetaData | None) -> type[Module]:
-    class Converted(Module):
-        _converted_from = (torch_class, meta)
+def _check_class(torch_class: Any) -> None:
+    if isinstance(torch_class, type) and issubclass(torch_class, torch.nn.Module):
+        return
+    if isinstance(torch_class, torch.nn.Module):
+        kind = type(torch_class).__name__
+        found, advice = f"a model of the class {kind}", f"pass {kind} and build the model from it"
+    else:
+        found = f"the {type(torch_class).__name__} {torch_class!r:.100}"
+        advice = "write a class whose __init__ builds the model"
+    raise TypeError(f"expected a subclass of torch.nn.Module to convert, got {found}: {advice}")
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(meta=copy.copy(meta))
+
+def _make(conversion: Conversion) -> type[Module]:
+    torch_class = conversion.torch_class
+
+    class Converted(Module):
+        _converted_from = conversion
+
+        # What follows a slash may be called anything, even self.
+        def __init__(self, /, *args: Any, **kwargs: Any) -> None:
+            super().__init__(meta=copy.copy(conversion.meta))
             self.inner_model = torch_class(*args, **kwargs)
 
-        def forward(self, *args: Any, **kwargs: Any) -> Any:
+        def forward(self, /, *args: Any, **kwargs: Any) -> Any:
             return self.inner_model(*args, **kwargs)
+
+        def __getattr__(self, name: str) -> Any:
+            """Return an attribute that the model alone has, under its own."""
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                inner = self.__dict__.get("_modules", {}).get("inner_model")
+                # Names of Python and PyTorch themselves ask what kind of object this one is.
+                if inner is None or name.startswith("__"):
+                    raise
+                return getattr(inner, name)
 
         def __reduce__(self) -> tuple[Any, ...]:
             # The class is made at run time, so a pickle names the torch class instead.
-            return _rebuild, (torch_class, meta), self.__getstate__()  # type: ignore[no-untyped-call]
+            arguments = (torch_class, conversion.meta, conversion.name)
+            return _rebuild, arguments, self.__getstate__()  # type: ignore[no-untyped-call]
 
     Converted.__init__.__signature__ = inspect.signature(torch_class.__init__)  # type: ignore[attr-defined]
-    Converted.__name__ = Converted.__qualname__ = torch_class.__name__ + CONVERTED_SUFFIX
+    Converted.__name__ = Converted.__qualname__ = conversion.name
     Converted.__module__ = CONVERTED_MODULE
     Converted.__doc__ = torch_class.__doc__
     return Converted
 
 
-def _rebuild(torch_class: type[torch.nn.Module], meta: ModelMetaData | None) -> Module:
-    converted = convert(torch_class, meta)
+def _rebuild(
+    torch_class: type[torch.nn.Module], meta: ModelMetaData | None, name: str | None = None
+) -> Module:
+    converted = convert(torch_class, meta, name)
     return converted.__new__(converted)

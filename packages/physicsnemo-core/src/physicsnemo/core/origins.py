@@ -3,13 +3,18 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import importlib_metadata
 
 from physicsnemo.registry import entry_of, shipped_models
+
+if TYPE_CHECKING:
+    import torch
+
+    from physicsnemo.core.conversion import Conversion
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # of a distribution
 _VERSION = re.compile(r"[A-Za-z0-9.+!_-]{1,100}")
@@ -25,19 +30,23 @@ class Origin:
         What pip calls it.
     registered_name
         The name that it registers the class under; converted classes often have one of their own.
+    defined_as
+        Module and qualified name of the class, as in ``"lab.models:Net"``; of a converted class,
+        those of the torch class.
     """
 
     distribution: str | None = None
     version: str | None = None
     registered_name: str | None = None
+    defined_as: str | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, model_class: type) -> "Origin":
         """Find the origin of a class."""
+        defined_as = definition(model_class)
         if entry := entry_of(model_class):
-            return cls(entry.distribution, entry.version, entry.name)
-        source, _ = vars(model_class).get("_converted_from", (model_class, None))
-        return cls(*_shipping(source.__module__.partition(".")[0]))
+            return cls(entry.distribution, entry.version, entry.name, defined_as)
+        return cls(*_shipping(re.split("[.:]", defined_as)[0]), None, defined_as)
 
     @classmethod
     def read(cls, metadata: Mapping[str, Any], key: str = "") -> "Origin":
@@ -50,15 +59,17 @@ class Origin:
         key
             The key of a nested model, by default the outermost one.
         """
-        distribution, version, registered_name = (
+        distribution, version, registered_name, defined_as = (
             metadata.get(metadata_key(key, name)) for name in _KEYS
         )
+        defined_as = defined_as if isinstance(defined_as, str) else None
         if not _is(_NAME, distribution):
-            return cls()
+            return cls(defined_as=defined_as)
         return cls(
             distribution,
             version if _is(_VERSION, version) else None,
             registered_name if isinstance(registered_name, str) else None,
+            defined_as,
         )
 
     @property
@@ -68,7 +79,7 @@ class Origin:
 
     def metadata(self, key: str = "") -> dict[str, str | None]:
         """Return what a file records of it."""
-        values = (self.distribution, self.version, self.registered_name)
+        values = (self.distribution, self.version, self.registered_name, self.defined_as)
         return {metadata_key(key, name): value for name, value in zip(_KEYS, values, strict=True)}
 
     def installed_version(self) -> str | None:
@@ -97,7 +108,27 @@ class Origin:
         return None
 
 
-_KEYS = ("distribution", "distribution_version", "registered_name")
+_KEYS = ("distribution", "distribution_version", "registered_name", "defined_as")
+
+
+def torch_class_of(model_class: type) -> "type[torch.nn.Module] | None":
+    """Return the class that ``Module.from_torch`` made a class of, None for one that it did not."""
+    converted: Conversion | None = vars(model_class).get("_converted_from")
+    return None if converted is None else converted.torch_class
+
+
+def definition(model_class: type) -> str:
+    """Return module and qualified name of a class, or of the torch class that it wraps.
+
+    Examples
+    --------
+    >>> from physicsnemo import Module
+    >>> import torch
+    >>> definition(Module.from_torch(torch.nn.Linear))
+    'torch.nn.modules.linear:Linear'
+    """
+    source = torch_class_of(model_class) or model_class
+    return f"{source.__module__}:{source.__qualname__}"
 
 
 def metadata_key(key: str, name: str) -> str:

@@ -133,7 +133,7 @@ def _changes(
     model: torch.nn.Module,
 ) -> Iterator[tuple[str, torch.nn.Module, Renamed | Constant]]:
     for name, module in model.named_modules(remove_duplicate=False):
-        for change in getattr(type(module), "_state_history", ()):
+        for change in getattr(module, "_state_history", ()):
             yield f"{name}." if name else "", module, change
 
 

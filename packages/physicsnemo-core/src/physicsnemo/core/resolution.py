@@ -6,6 +6,7 @@ from the registry, or from what the caller trusts by an explicit argument.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from physicsnemo.core.aliases import current_name, without_former_package
 from physicsnemo.core.arguments import Record, bind
 from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginError
 from physicsnemo.core.hooks import ask
-from physicsnemo.core.origins import Origin
-from physicsnemo.registry import ModelRegistry
+from physicsnemo.core.likeness import newest_of_each
+from physicsnemo.core.origins import Origin, definition, torch_class_of
+from physicsnemo.registry import ModelRegistry, installed_entries
 
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
@@ -35,10 +37,14 @@ def resolve(
     """Return the class that a record names.
 
     The first of these that fits: a class that is already imported, with the same module and name;
+    the model that the file's package registers under the name in the file, if it is the same class;
     a class from ``trusted`` with the same name; ``asked`` or a subclass of it, by name; the model
-    that is registered under that name, or under the one that the file's origin has, if its package
-    is the file's and the arguments fit it; the same under the class's name in this project, where
-    another release calls it otherwise; the class that a plugin names.
+    that is registered under that name, if its package is the file's and the arguments fit it; the
+    same under the class's name in this project, where another release calls it otherwise; the class
+    that a plugin names.
+
+    Classes made by ``Module.from_torch`` all have one module, so the origin tells them apart. Of
+    several that fit equally well, ``trusted`` or ``asked`` decides; none is guessed.
 
     Parameters
     ----------
@@ -51,63 +57,155 @@ def resolve(
     source
         The file's name, for error texts.
     origin
-        The distribution that the file was saved by.
+        What the file says of where the class came from.
 
     Raises
     ------
     CheckpointError
-        If no class fits. The text names the candidates and what to do.
+        If no class fits, or several. The text names the candidates and what to do.
     PluginError
         If a plugin fails to resolve the class, or answers with something else.
     """
     module, name = without_former_package(record["__module__"]), record["__name__"]
-    what = f"{source} holds a {module}.{name}"
+    what = f"{source} holds a {_describe_record(module, name, origin)}"
+    wanted = _Wanted(module, name, record["__args__"], asked, tuple(_classes_of(trusted)), origin)
     try:
-        candidates = _candidates(module, name, record, asked, trusted, origin)
-        found = next((candidate for candidate in candidates if candidate is not None), None)
+        found = next(filter(None, _candidates(wanted, record["__module__"])), [])
     except (ImportError, TypeError) as error:  # of what is registered
         raise CheckpointError(f"{what}, which cannot be loaded: {error}") from error
-    if found is None:
-        raise CheckpointError(f"{what}, {_explain(module, name, record, origin)}")
-    if not issubclass(found, asked):
+    if not found:
+        raise CheckpointError(f"{what}, {_explain(wanted)}")
+    if len(found) > 1:
         raise CheckpointError(
-            f"{source} holds a {found.__module__}.{found.__name__}, which is no {asked.__name__}; "
-            f"load it with {found.__name__}.from_checkpoint or physicsnemo.Module.from_checkpoint"
+            f"{what}, which may be {' or '.join(map(_describe, found))}: pass the one that is "
+            f"meant as from_checkpoint(..., trusted=[...]), or call from_checkpoint on it; "
+            f"Module.from_torch(..., name=...) keeps classes apart"
         )
-    return found
+    if not issubclass(found[0], asked):
+        raise CheckpointError(
+            f"{source} holds a {_describe(found[0])}, which is no {asked.__name__}"
+            f"{_made_of(asked)}; load it with {found[0].__name__}.from_checkpoint or "
+            f"physicsnemo.Module.from_checkpoint"
+        )
+    return found[0]
 
 
-def _candidates(
-    module: str,
-    name: str,
-    record: Record,
-    asked: "type[Module]",
-    trusted: Trusted,
-    origin: Origin,
-) -> "Iterator[type[Module] | None]":
-    """Yield classes by falling precedence, each looked for only when the ones before it fail."""
+@dataclass(frozen=True)
+class _Wanted:
+    """A class as a record names it, and who asks."""
+
+    module: str
+    name: str
+    arguments: dict[str, Any]
+    asked: "type[Module]"
+    trusted: "tuple[type[Module], ...]"
+    origin: Origin
+
+    @property
+    def is_converted(self) -> bool:
+        return current_name(self.module, self.name)[0] == CONVERTED_MODULE
+
+
+def _candidates(wanted: _Wanted, recorded_module: str) -> "Iterator[list[type[Module]]]":
+    """Yield classes by falling precedence, each looked for only when the ones before it fail.
+
+    Where several fit equally well, they come together.
+    """
     from physicsnemo.models.module import Module
 
-    arguments = record["__args__"]
-    current_module, current = current_name(module, name)
-    yield _imported(module, name)
-    yield _newest(c for c in _classes_of(trusted) if c.__name__ == name)
-    if current_module == CONVERTED_MODULE:
-        yield _converted(name)
-    yield _newest(c for c in _family_tree(asked) if c.__name__ == name and asked is not Module)
-    yield _registered(name, module, arguments)
-    if origin.registered_name is not None:
-        yield _registered(origin.registry_name, module, arguments)
-    yield _imported(current_module, current)  # which the registry may have done just now
-    yield _registered(current, current_module, arguments)
-    yield _from_plugins(record["__module__"], name)
+    current_module, current = current_name(wanted.module, wanted.name)
+    if wanted.is_converted:
+        yield _of_origin(wanted)
+        yield _distinct(_converted(wanted), wanted)
+    else:
+        yield _distinct(_imported(wanted.module, wanted.name), wanted)
+        yield _of_origin(wanted)
+    yield _distinct([c for c in wanted.trusted if _is_called(c, wanted.name)], wanted)
+    if wanted.asked is not Module:
+        named = [c for c in _family_tree(wanted.asked) if _is_called(c, wanted.name)]
+        yield _distinct(named, wanted)
+    for registered_as in _spellings(wanted):
+        yield _registered(registered_as, wanted.module, wanted)
+    yield _distinct(_imported(current_module, current), wanted)  # by the registry, just now
+    yield _registered(current, current_module, wanted)
+    yield _from_plugins(recorded_module, wanted.name)
 
 
-def _imported(module: str, name: str) -> "type[Module] | None":
+def _imported(module: str, name: str) -> "list[type[Module]]":
     from physicsnemo.models.module import Module
 
-    found = (c for c in _family_tree(Module) if (c.__module__, c.__name__) == (module, name))
-    return _newest(found)
+    if module == CONVERTED_MODULE:  # where a class has another name
+        return []
+    return [c for c in _family_tree(Module) if (c.__module__, c.__name__) == (module, name)]
+
+
+def _converted(wanted: _Wanted) -> "list[type[Module]]":
+    """Find classes made by ``Module.from_torch`` that are the one in the file, or may be."""
+    from physicsnemo.models.module import Module
+
+    children = [c for c in Module.__subclasses__() if torch_class_of(c) is not None]
+    named = [c for c in children if c.__name__ == wanted.name]
+    return [
+        found
+        for found in named or [c for c in children if _is_called(c, wanted.name)]
+        if wanted.origin.defined_as in (None, definition(found))
+    ]
+
+
+def _is_called(model_class: "type[Module]", name: str) -> bool:
+    """Tell whether files may name a class so; those of converted ones by more than one rule."""
+    torch_class = torch_class_of(model_class)
+    names = [model_class.__name__]
+    if torch_class is not None:
+        names += [torch_class.__name__, torch_class.__name__ + CONVERTED_SUFFIX]
+    return name in names
+
+
+def _spellings(wanted: _Wanted) -> list[str]:
+    """Return the names under which a class may be registered; newer files leave a suffix out."""
+    bare = wanted.name.removesuffix(CONVERTED_SUFFIX)
+    others = [bare + CONVERTED_SUFFIX, bare] if wanted.is_converted else []
+    return list(dict.fromkeys([wanted.name, *others]))
+
+
+def _distinct(classes: "list[type[Module]]", wanted: _Wanted) -> "list[type[Module]]":
+    """Return those of several classes of one name among which nothing decides."""
+    if len(classes) > 1:
+        for is_right in (
+            lambda c: definition(c) == wanted.origin.defined_as,
+            lambda c: (
+                wanted.origin.registered_name is not None
+                and Origin.of(c).registered_name == wanted.origin.registered_name
+            ),
+            lambda c: c in wanted.trusted,
+            lambda c: issubclass(c, wanted.asked),
+        ):
+            classes = list(filter(is_right, classes)) or classes
+    # Of other local classes the newest counts: the former ones only wait to be collected.
+    places = ["" if _is_local(c) and not wanted.is_converted else definition(c) for c in classes]
+    sources: dict[type, type[Module]] = {torch_class_of(c) or c: c for c in classes}
+    newest = newest_of_each([torch_class_of(c) or c for c in classes], places)
+    return [sources[source] for source in newest]
+
+
+def _is_local(model_class: "type[Module]") -> bool:
+    return "<locals>" in definition(model_class)
+
+
+def _of_origin(wanted: _Wanted) -> "list[type[Module]]":
+    """Return what the file's package registers under the name in the file, if it is that class."""
+    origin = wanted.origin
+    if origin.registered_name is None:
+        return []
+    try:
+        found = ModelRegistry().factory(origin.registry_name)
+    except ModelNotFoundError:
+        return []
+    if wanted.is_converted:
+        is_right = torch_class_of(found) is not None and _is_called(found, wanted.name)
+    else:
+        is_right = _may_be(found, wanted.module, wanted)
+    return [found] if is_right else []
 
 
 def _family_tree(root: "type[Module]") -> "Iterator[type[Module]]":
@@ -124,11 +222,6 @@ def _is_stand_in(model_class: "type[Module]") -> bool:
     return (model_class.__module__, model_class.__qualname__) in bases
 
 
-def _newest(classes: "Iterable[type[Module]]") -> "type[Module] | None":
-    # A class statement that runs again, as a notebook's cell does, leaves the former class alive.
-    return next(reversed(list(classes)), None)
-
-
 def _classes_of(trusted: Trusted) -> "Iterator[type[Module]]":
     from physicsnemo.models.module import Module
 
@@ -138,23 +231,39 @@ def _classes_of(trusted: Trusted) -> "Iterator[type[Module]]":
                 yield value
 
 
-def _converted(name: str) -> "type[Module] | None":
-    """Find a class made by ``Module.from_torch``, whose name newer files write without suffix."""
-    from physicsnemo.models.module import Module
+def _registered(name: str, module: str, wanted: _Wanted) -> "list[type[Module]]":
+    """Return the models that are registered under a name, of whatever package, and may be it."""
+    found: list[type[Module]] = []
+    failures: list[Exception] = []
+    for path in _registry_names(name):
+        try:
+            found.append(ModelRegistry().factory(path))
+        except (ImportError, TypeError) as error:
+            failures.append(error)
+    fitting = [c for c in found if _may_be(c, module, wanted)]
+    if failures and not fitting:
+        raise failures[0]
+    return _distinct(list(dict.fromkeys(fitting)), wanted)
 
-    names = (name, name + CONVERTED_SUFFIX)
-    converted = (c for c in Module.__subclasses__() if c.__module__ == CONVERTED_MODULE)
-    return _newest(c for c in converted if c.__name__ in names)
+
+def _registry_names(name: str) -> list[str]:
+    """Return what the registry takes to reach each model that is registered under a name."""
+    entries = [entry for entry in installed_entries() if entry.name == name]
+    by_hand = [name] if name in ModelRegistry().list_models() and not entries else []
+    return by_hand + [f"{entry.distribution}:{entry.name}" for entry in entries]
 
 
-def _registered(name: str, module: str, arguments: dict[str, Any]) -> "type[Module] | None":
-    try:
-        found = ModelRegistry().factory(name)
-    except ModelNotFoundError:
-        return None
-    if found.__module__.partition(".")[0] != module.partition(".")[0]:
-        return None
-    return found if _misfit(found, arguments) is None else None
+def _may_be(candidate: "type[Module]", module: str, wanted: _Wanted) -> bool:
+    """Tell whether a registered class is of the file's package and takes the arguments."""
+    if wanted.is_converted and (
+        torch_class_of(candidate) is None
+        or wanted.origin.defined_as not in (None, definition(candidate))
+    ):
+        return False
+    return (
+        candidate.__module__.partition(".")[0] == module.partition(".")[0]
+        and _misfit(candidate, wanted.arguments) is None
+    )
 
 
 def _misfit(candidate: "type[Module]", arguments: dict[str, Any]) -> str | None:
@@ -165,7 +274,7 @@ def _misfit(candidate: "type[Module]", arguments: dict[str, Any]) -> str | None:
     return None
 
 
-def _from_plugins(module: str, name: str) -> "type[Module] | None":
+def _from_plugins(module: str, name: str) -> "list[type[Module]]":
     from physicsnemo.models.module import Module
 
     for plugin, answer in ask("resolve_class", module=module, name=name):
@@ -174,16 +283,37 @@ def _from_plugins(module: str, name: str) -> "type[Module] | None":
                 f"{plugin}: resolve_class must return a subclass of physicsnemo.Module for "
                 f"{module}.{name}, got {answer!r}"
             )
-        return answer
-    return None
+        return [answer]
+    return []
 
 
-def _explain(module: str, name: str, record: Record, origin: Origin) -> str:
-    problem = origin.problem()
-    if problem and origin.installed_version() is None:
+def _describe(model_class: "type[Module]") -> str:
+    return f"{model_class.__module__}.{model_class.__name__}{_made_of(model_class)}"
+
+
+def _made_of(model_class: "type[Module]") -> str:
+    """Return what tells classes apart that ``Module.from_torch`` made."""
+    if torch_class_of(model_class) is None:
+        return ""
+    return f" (made of {definition(model_class).replace(':', '.')})"
+
+
+def _describe_record(module: str, name: str, origin: Origin) -> str:
+    made_of = ""
+    if origin.defined_as is not None and current_name(module, name)[0] == CONVERTED_MODULE:
+        made_of = f" (made of {origin.defined_as.replace(':', '.')})"
+    return f"{module}.{name}{made_of}"
+
+
+def _explain(wanted: _Wanted) -> str:
+    module, name = wanted.module, wanted.name
+    problem = wanted.origin.problem()
+    if problem and wanted.origin.installed_version() is None:
         return problem
     suffix = f" ({problem})" if problem else ""
-    _, current = current_name(module, name)
+    if wanted.is_converted and wanted.origin.defined_as is not None:
+        module = wanted.origin.defined_as.partition(":")[0]
+    _, current = current_name(wanted.module, name)
     try:
         candidate = ModelRegistry().factory(current)
     except ModelNotFoundError as error:
@@ -191,9 +321,9 @@ def _explain(module: str, name: str, record: Record, origin: Origin) -> str:
             f"which is neither imported nor registered: import {module} first, or pass its class "
             f"as from_checkpoint(..., trusted=[{name}]). {error}{suffix}"
         )
-    misfit = _misfit(candidate, record["__args__"]) or "which is in another package"
+    misfit = _misfit(candidate, wanted.arguments) or "which is in another package"
     return (
-        f"and the registered model of that name, {candidate.__module__}.{candidate.__name__}, is "
-        f"another one ({misfit}): import {module} first, or pass the class as "
+        f"and the registered model of that name, {_describe(candidate)}, is another one "
+        f"({misfit}): import {module} first, or pass the class as "
         f"from_checkpoint(..., trusted=[...]){suffix}"
     )

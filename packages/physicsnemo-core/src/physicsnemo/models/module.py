@@ -75,7 +75,7 @@ class Module(torch.nn.Module):
     _args: Record
     device_buffer: torch.Tensor
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, /, *args: Any, **kwargs: Any) -> Self:
         """Record what the model is built from."""
         self = super().__new__(cls)
         self._args = record(cls, args, kwargs)
@@ -269,6 +269,8 @@ class Module(torch.nn.Module):
         torch_model_class: type[torch.nn.Module],
         meta: ModelMetaData | None = None,
         register: bool = False,
+        *,
+        name: str | None = None,
     ) -> type[Any]:
         """Make a model class of a plain PyTorch class.
 
@@ -280,16 +282,24 @@ class Module(torch.nn.Module):
             What the model supports.
         register
             Whether to register the new class in the model registry.
+        name
+            What the new class is called, by default ``<name>PhysicsNeMoModel``. Files name it, so
+            two classes of one name from one function need names of their own.
 
         Returns
         -------
-        A class ``<name>PhysicsNeMoModel``, the same one each time; its weights are named
-        ``inner_model.*``.
+        The class, the same one each time. Its weights are named ``inner_model.*``; attributes and
+        methods that it lacks are those of the PyTorch model in it.
+
+        Raises
+        ------
+        TypeError
+            If ``torch_model_class`` is not a subclass of ``torch.nn.Module``.
         """
         from physicsnemo.core.conversion import convert
         from physicsnemo.registry import ModelRegistry
 
-        model_class = convert(torch_model_class, meta)
+        model_class = convert(torch_model_class, meta, name)
         if register:
             ModelRegistry().register(model_class)
         return model_class

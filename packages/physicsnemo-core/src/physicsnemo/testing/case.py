@@ -35,6 +35,9 @@ class Case:
     exceptions
         Checks that the model cannot pass, by name, such as ``pickle`` or ``meta_device``, each with
         the reason; by default none. They are tried all the same, and one that passes is a failure.
+    accepts
+        Bad inputs, as :func:`check_bad_inputs` makes them, that the model can take, by argument and
+        kind, such as ``x:float64`` or ``*:float64``, each with the reason; by default none.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class Case:
     dead: Mapping[str, str] = field(default_factory=dict)
     batched: bool = True
     exceptions: Mapping[str, str] = field(default_factory=dict)
+    accepts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model_class(self) -> type[Module]:

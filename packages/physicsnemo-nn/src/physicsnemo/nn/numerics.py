@@ -71,6 +71,9 @@ ODDITIES = {
     "swapped_pads": Oddity(
         "each axis is padded by the amount of another", "One2ManyRNN, Seq2SeqRNN", None, "2.0"
     ),
+    "short_doubling": Oddity(
+        "an odd number n of points is doubled to 2 n - 1", "One2ManyRNN, Seq2SeqRNN"
+    ),
     "fixed_neighbours": Oddity("k is ignored, and 3 taken", "Mesh_Reduced", None, "2.0"),
     "summed_corners": Oddity(
         "where corners of the spectrum overlap their products add up, instead of one replacing the "
@@ -97,14 +100,29 @@ ODDITIES = {
     "dateline_mask": Oddity(
         "attention masks separate the two sides of the dateline", "Pangu, Fengwu"
     ),
-    "level_patch_pads_latitude": Oddity(
-        "latitudes are padded by the patch of the levels", "Pangu, Fengwu"
+    "level_patch_pads_latitude": Oddity("latitudes are padded by the patch of the levels", "Pangu"),
+    "norms_before_branches": Oddity(
+        "blocks normalize what attention and the network at each point take, not what they return",
+        "Pangu",
+    ),
+    "default_shifts": Oddity(
+        "windows of any size are shifted by half of the default ones", "Pangu, Fengwu"
     ),
     "degrees_as_radians": Oddity(
         "sines and cosines of positions are taken of degrees", "GraphCastNet"
     ),
     "nearest_centroid": Oddity(
         "a grid point takes the face of any level whose centroid is nearest", "GraphCastNet"
+    ),
+    "normalized_before": Oddity(
+        "blocks normalize what attention and their network take, not what these return", "Pangu"
+    ),
+    "fixed_shift": Oddity(
+        "windows of any size are shifted by 1, 3 and 6 points, half of the default ones",
+        "Pangu, Fengwu",
+    ),
+    "predicted_state": Oddity(
+        "the network predicts the state and not by how much it changes", "HEALPixUNet"
     ),
     "residual_before_sum": Oddity(
         "edges are updated before they are summed at vertices, instead of after it", "GraphCastNet"

@@ -31,8 +31,8 @@ class SpectralFilter(nn.Module):
     hidden_size_factor
         Hidden channels of a block by channels of a block.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for the modes that nvidia-physicsnemo
-        keeps; see :class:`~physicsnemo.models.afno.afno.AFNO`.
+        ``paper``, or the name of a release as in ``reference-2.1`` for the modes that
+        nvidia-physicsnemo keeps; see :class:`~physicsnemo.models.afno.afno.AFNO`.
 
     Attributes
     ----------

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from physicsnemo.models.afno._filter import SpectralFilter, to_blocks
 from physicsnemo.models.afno._modes import Grid
+from physicsnemo.models.history import Renamed
 from physicsnemo.nn.numerics import PAPER
 
 SCALE_SHIFT_MODES = ("complex", "real")
@@ -169,6 +170,8 @@ class ScaleShiftMlp(nn.Module):
     hidden_layers
         Number of hidden layers after the first one.
     """
+
+    _state_history = (Renamed("net.", "net.layers.", since="2.0"),)
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from physicsnemo.models.afno._filter import AFNO2DLayer
 from physicsnemo.models.afno._layers import AFNOMlp, PatchEmbed, initialize, join_patches
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER, implied
 
 __all__ = ["AFNO", "AFNO2DLayer", "AFNOMlp", "Block", "MetaData", "PatchEmbed"]
 
@@ -67,7 +67,7 @@ class AFNO(Module):
         How much of the spectrum the filters keep, above 0 and up to 1: of n tokens along an axis,
         the frequencies whose absolute value is below ``int((n // 2 + 1) * fraction)``.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
         nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: with a grid
         of h by w tokens and ``k = int((h // 2 + 1) * fraction)``, they keep the columns below k of
         the spectrum, and of its rows those closer than k to the highest frequency. That is the
@@ -97,7 +97,7 @@ class AFNO(Module):
     torch.Size([4, 3, 32, 64])
     """
 
-    _implied_args = IMPLIED
+    _implied_args = implied("modes_of_one_axis")
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from physicsnemo.models.afno.modembed import ModEmbedNet
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.checks import Layout, check_input
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER, implied
 
 __all__ = ["Block", "MetaData", "ModAFNO", "ModAFNO2DLayer", "ModAFNOMlp", "ScaleShiftMlp"]
 
@@ -111,7 +111,8 @@ class ModAFNO(Module):
     torch.Size([3, 2, 32, 64])
     """
 
-    _implied_args = IMPLIED
+    _implied_args = implied("modes_of_one_axis")
+    _release_marks: ClassVar[dict[str, str]] = {"2.0": r"scale_shift\.net\.layers\."}
 
     def __init__(
         self,
@@ -191,7 +192,8 @@ class ModAFNO(Module):
             If one has another shape or device than expected.
         """
         tokens = self.pos_drop(self.patch_embed(x) + self.pos_embed)
-        check_input(mod, self._layout(mod, batch=x.shape[0]), self.mod_additive_proj.weight)
+        layout = self._layout(mod, batch=x.shape[0])
+        check_input(mod, layout, self.mod_additive_proj.weight, name="mod")
         mod_embed = self.mod_embed_net(mod)
         tokens = tokens + self.mod_additive_proj(mod_embed).unsqueeze(1)
         tokens = tokens.unflatten(1, self.patch_embed.grid)
@@ -202,7 +204,9 @@ class ModAFNO(Module):
     def _layout(self, mod: Tensor, batch: int) -> Layout:
         if isinstance(self.mod_embed_net, nn.Identity):
             return {"batch": batch, "mod_dim": self.mod_additive_proj.in_features}
-        return {"batch": batch} if mod.ndim == 1 else {"batch": batch, "number": 1}
+        # What is no tensor has no axes either; the check says so.
+        column = isinstance(mod, Tensor) and mod.ndim != 1
+        return {"batch": batch, "number": 1} if column else {"batch": batch}
 
 
 class Block(nn.Module):

@@ -23,6 +23,7 @@ from physicsnemo.nn import (
 )
 from physicsnemo.nn.checks import check_input, field_layout
 from physicsnemo.nn.convolution import pointwise_convolution, pointwise_linear
+from physicsnemo.nn.numerics import PAPER
 
 
 class FNOEncoder(nn.Module):
@@ -55,6 +56,8 @@ class FNOEncoder(nn.Module):
         share it, with its parameters if it has any.
     coord_features
         Append the coordinates of the points, each from 0 to 1, to the input's channels.
+    numerics
+        As in :class:`SpectralConv`.
 
     Raises
     ------
@@ -83,6 +86,7 @@ class FNOEncoder(nn.Module):
         padding_type: str = "constant",
         activation_fn: str | nn.Module = "gelu",
         coord_features: bool = True,
+        numerics: str = PAPER,
     ) -> None:
         super().__init__()
         if fno_layer_size < 2:
@@ -103,7 +107,8 @@ class FNOEncoder(nn.Module):
             self.lifting(half, fno_layer_size),
         )
         self.spconv_layers = nn.ModuleList(
-            SpectralConv(fno_layer_size, fno_layer_size, self.modes) for _ in range(num_fno_layers)
+            SpectralConv(fno_layer_size, fno_layer_size, self.modes, numerics)
+            for _ in range(num_fno_layers)
         )
         self.conv_layers = nn.ModuleList(
             pointwise_convolution(self.lifting.dimension, fno_layer_size, fno_layer_size)

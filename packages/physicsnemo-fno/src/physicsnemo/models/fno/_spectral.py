@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from physicsnemo.nn.checks import check_input, field_layout
 from physicsnemo.nn.fourier import Frequencies, concrete, to_field, to_modes, widened
+from physicsnemo.nn.numerics import PAPER, has_oddity
 
 # The corners of the spectrum that hold its low frequencies, in the order of the weights: on which
 # side of zero the frequencies of each axis lie. The last axis needs one side only, since the
@@ -38,13 +40,17 @@ class SpectralConv(nn.Module):
     modes
         How many modes to retain along each axis of the grid, which has one to four. ``m`` modes
         are the frequencies 0 to m - 1 of the last axis, and -m to m - 1 of any other.
+    numerics
+        ``paper``, or the name of a release of nvidia-physicsnemo, as in ``reference-2.0``; see
+        ``weights1``.
 
     Attributes
     ----------
     weights1, weights2, ...
         The matrices of each corner of the spectrum, of shape (in_channels, out_channels, *modes, 2)
         with real and imaginary parts last. Where corners overlap, because the grid has fewer
-        points than twice the modes, the later one holds.
+        points than twice the modes, the later one holds; in ``reference-2.0`` and later ones,
+        their sum.
 
     Raises
     ------
@@ -63,8 +69,11 @@ class SpectralConv(nn.Module):
     torch.Size([1, 3, 16, 9])
     """
 
-    def __init__(self, in_channels: int, out_channels: int, modes: Sequence[int]) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, modes: Sequence[int], numerics: str = PAPER
+    ) -> None:
         super().__init__()
+        self.sums_corners = has_oddity(numerics, "summed_corners")
         if len(modes) not in CORNERS or min(modes) < 1:
             raise ValueError(f"expected positive numbers of modes for 1 to 4 axes, got {modes}")
         self.in_channels = in_channels
@@ -137,18 +146,28 @@ class SpectralConv(nn.Module):
             zip(CORNERS[len(self.modes)], self.parameters(), strict=True)
         )
         for axis in range(len(self.modes) - 1, 0, -1):
-            sizes = len(frequencies[axis - 1]) - self.modes[axis - 1], self.modes[axis - 1]
+            kept, modes = len(frequencies[axis - 1]), self.modes[axis - 1]
+            join = _sum if self.sums_corners and kept < 2 * modes else _join
             corners = {
-                signs[:-1]: torch.cat(
-                    [
-                        corners[signs[:-1] + sign].narrow(axis + 1, 0, size)
-                        for sign, size in zip("+-", sizes, strict=True)
-                    ],
-                    dim=axis + 1,
+                signs[:-1]: join(
+                    corners[signs[:-1] + "+"], corners[signs[:-1] + "-"], axis + 1, kept
                 )
                 for signs in corners
             }
         return corners[""]
+
+
+def _join(positive: Tensor, negative: Tensor, axis: int, size: int) -> Tensor:
+    """Return the weights of both sides of zero, the negative ones where they overlap."""
+    rest = size - negative.shape[axis]
+    return torch.cat((positive.narrow(axis, 0, rest), negative), dim=axis)
+
+
+def _sum(positive: Tensor, negative: Tensor, axis: int, size: int) -> Tensor:
+    """Return the weights of both sides of zero, their sum where they overlap."""
+    behind = [0, 0] * (positive.ndim - 1 - axis)  # PyTorch counts the axes from the last one
+    rest = size - positive.shape[axis]
+    return pad(positive, [*behind, 0, rest]) + pad(negative, [*behind, rest, 0])
 
 
 def _frequencies(modes: tuple[int, ...], grid: Sequence[int]) -> list[Frequencies]:

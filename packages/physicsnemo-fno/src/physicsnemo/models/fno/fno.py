@@ -16,6 +16,7 @@ from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.mlp import FullyConnected
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
+from physicsnemo.nn.numerics import PAPER, implied
 
 __all__ = ["FNO", "FNO1DEncoder", "FNO2DEncoder", "FNO3DEncoder", "FNO4DEncoder", "MetaData"]
 
@@ -83,6 +84,12 @@ class FNO(Module):
         it, with its parameters if it has any.
     coord_features
         Append the coordinates of the points, each from 0 to 1, to the input's channels.
+    numerics
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
+        nvidia-physicsnemo compute, as files of theirs mean it. It matters in two or more dimensions
+        where a grid (with padding) has fewer points than twice the modes: a mode that belongs to
+        two sides of zero then has two weights, of which the later one holds; from 2.0 on, their
+        sum.
 
     Raises
     ------
@@ -107,6 +114,8 @@ class FNO(Module):
     torch.Size([32, 3, 32, 32])
     """
 
+    _implied_args = implied("summed_corners")
+
     def __init__(
         self,
         in_channels: int,
@@ -122,6 +131,7 @@ class FNO(Module):
         padding_type: str = "constant",
         activation_fn: str = "gelu",
         coord_features: bool = True,
+        numerics: str = PAPER,
     ) -> None:
         super().__init__(meta=MetaData())
         if dimension not in _ENCODERS:
@@ -143,6 +153,7 @@ class FNO(Module):
             padding_type=padding_type,
             activation_fn=self.activation_fn,
             coord_features=coord_features,
+            numerics=numerics,
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from physicsnemo.nn.activations import Activation, as_activation
 from physicsnemo.nn.dimensions import convolution, transposed_convolution
 from physicsnemo.nn.linear import glorot_
-from physicsnemo.nn.numerics import PAPER, check_numerics
+from physicsnemo.nn.numerics import PAPER, has_oddity
 
 
 class ConvLayer(nn.Module):
@@ -37,9 +37,10 @@ class ConvLayer(nn.Module):
         Name of an activation (:func:`physicsnemo.nn.get_activation`), a module or function, or None
         for none.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
+        ``paper``, or ``reference-1.2`` or ``reference-1.3`` for what those releases of
         nvidia-physicsnemo do: they swap the axes, so that the first one gets the zeros that the
-        last one needs. On grids that the stride divides along all axes, that is the same.
+        last one needs. On grids that the stride divides along all axes, that is the same. Later
+        releases pad as ``paper`` does.
 
     Raises
     ------
@@ -58,8 +59,7 @@ class ConvLayer(nn.Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__()
-        check_numerics(numerics)
-        self.numerics = numerics
+        self.swaps_pads = has_oddity(numerics, "swapped_pads")
         self.activation_fn = as_activation(activation_fn)
         both = _on_both_sides(kernel_size, stride)
         self.conv = convolution(dimension)(in_channels, out_channels, kernel_size, stride, both)
@@ -68,7 +68,7 @@ class ConvLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map fields of shape (batch, in_channels, *grid) to (batch, out_channels, *grid)."""
         (kernel_size, *_), (stride, *_) = self.conv.kernel_size, self.conv.stride
-        x = _pad(x, kernel_size, stride, swapped=self.numerics != PAPER)
+        x = _pad(x, kernel_size, stride, swapped=self.swaps_pads)
         return self.activation_fn(self.conv(x))
 
 
@@ -83,7 +83,7 @@ class TransposeConvLayer(nn.Module):
     in_channels, out_channels, dimension, kernel_size, stride, activation_fn
         As in :class:`ConvLayer`.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
+        ``paper``, or the name of a release, as in ``reference-2.1``, for what those of
         nvidia-physicsnemo do: they cut off more where the stride s does not divide the n points of
         an axis, as many points as n lacks to a multiple of s.
 
@@ -104,8 +104,7 @@ class TransposeConvLayer(nn.Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__()
-        check_numerics(numerics)
-        self.numerics = numerics
+        self.cuts_short = has_oddity(numerics, "short_doubling")
         self.activation_fn = as_activation(activation_fn)
         both = _on_both_sides(kernel_size, stride)
         layer = transposed_convolution(dimension)
@@ -116,7 +115,7 @@ class TransposeConvLayer(nn.Module):
         """Map fields of shape (batch, in_channels, *grid) to (batch, out_channels, *grid)."""
         (kernel_size, *_), (stride, *_) = self.trans_conv.kernel_size, self.trans_conv.stride
         y = self.trans_conv(x)
-        return self.activation_fn(_cut(y, x, kernel_size, stride, lacking=self.numerics != PAPER))
+        return self.activation_fn(_cut(y, x, kernel_size, stride, lacking=self.cuts_short))
 
 
 def crop(x: Tensor, like: Tensor, dimension: int) -> Tensor:

@@ -16,13 +16,13 @@ from physicsnemo.models.rnn.layers import ConvGRULayer, ConvResidualBlock
 from physicsnemo.nn import get_activation
 from physicsnemo.nn.checks import Layout, check_at_least, check_grid, check_input
 from physicsnemo.nn.dimensions import convolution
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER, has_oddity, implied
 
 
 class RecurrentModel(Module):
     """The body of ``One2ManyRNN`` and ``Seq2SeqRNN``, which say what its arguments are."""
 
-    _implied_args = IMPLIED
+    _implied_args = implied("swapped_pads", "short_doubling", "first_step_of_many")
     _meta: ClassVar[type[ModelMetaData]]
 
     def __init__(
@@ -45,6 +45,7 @@ class RecurrentModel(Module):
         self.input_channels = input_channels
         self.dimension = dimension
         self.nr_tsteps = nr_tsteps
+        self.ignores_further_steps = has_oddity(numerics, "first_step_of_many")
         # Files have one for all blocks, which matters where it has a parameter.
         activation = get_activation(activation_fn)
         options: dict[str, Any] = {"dimension": dimension, "numerics": numerics}

@@ -65,13 +65,14 @@ class One2ManyRNN(RecurrentModel):
     nr_tsteps
         Number of time steps of the output.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: to halve a
-        grid, its axes swap their paddings, which matters if the number of points is even along one
-        and odd along another; and n points are doubled to 2 n - 1 if n is odd, so that fewer points
-        may come out than went in. See :class:`~physicsnemo.models.rnn.layers.ConvLayer` and
-        :class:`~physicsnemo.models.rnn.layers.TransposeConvLayer`. It makes no difference where
-        2^nr_downsamples divides all axes of the grid, or where nr_downsamples is 1.
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
+        nvidia-physicsnemo compute, as files of theirs mean it: until 1.3, to halve a grid, its axes
+        swap their paddings, which matters if the number of points is even along one and odd along
+        another; and in all of them n points are doubled to 2 n - 1 if n is odd, so that fewer
+        points may come out than went in. See :class:`~physicsnemo.models.rnn.layers.ConvLayer` and
+        :class:`~physicsnemo.models.rnn.layers.TransposeConvLayer`. Both make no difference where
+        2^nr_downsamples divides all axes of the grid, or where nr_downsamples is 1. Until 1.3,
+        further time steps of the input are ignored, too.
 
     Raises
     ------
@@ -104,8 +105,8 @@ class One2ManyRNN(RecurrentModel):
         Parameters
         ----------
         x
-            Fields of shape (batch, input_channels, time, *grid). Only the first of the time steps
-            matters.
+            Fields of shape (batch, input_channels, 1, *grid). With the numerics of a release before
+            2.0 they may have several time steps, of which all but the first are ignored.
 
         Returns
         -------
@@ -119,5 +120,17 @@ class One2ManyRNN(RecurrentModel):
             If it has another shape or device than expected.
         """
         self._check(x, {"nr_tsteps": ...})
+        if not self.ignores_further_steps and not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            _check_steps(x)
         encoding = self.encoder_layers(x.select(2, 0))
         return self._continue(encoding, torch.zeros_like(encoding), x)
+
+
+@torch.fx.wrap  # symbolic tracing keeps the call
+def _check_steps(x: Tensor) -> None:
+    if x.shape[2] > 1:
+        raise ValueError(
+            f"expected one time step, got {x.shape[2]} in an input of shape {tuple(x.shape)}, of "
+            f"which only the first would matter; pass that alone, as in x[:, :, :1], or continue "
+            f"several by Seq2SeqRNN"
+        )

@@ -66,11 +66,11 @@ class Seq2SeqRNN(RecurrentModel):
     nr_tsteps
         Number of time steps of the input, and of the output.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: to halve a
-        grid, its axes swap their paddings, which matters if the number of points is even along one
-        and odd along another; and n points are doubled to 2 n - 1 if n is odd, so that fewer points
-        may come out than went in. See :class:`~physicsnemo.models.rnn.layers.ConvLayer` and
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
+        nvidia-physicsnemo compute, as files of theirs mean it: until 1.3, to halve a grid, its axes
+        swap their paddings, which matters if the number of points is even along one and odd along
+        another; and in all of them n points are doubled to 2 n - 1 if n is odd, so that fewer
+        points may come out than went in. See :class:`~physicsnemo.models.rnn.layers.ConvLayer` and
         :class:`~physicsnemo.models.rnn.layers.TransposeConvLayer`. It makes no difference where
         2^nr_downsamples divides all axes of the grid, or where nr_downsamples is 1.
 

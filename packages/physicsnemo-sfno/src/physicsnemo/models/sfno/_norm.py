@@ -4,8 +4,8 @@
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.sfno._constant import Constant
 from physicsnemo.models.sfno._grid import SphericalGrid
+from physicsnemo.nn.table import Table
 
 NORMALIZATIONS = ("instance_norm", "layer_norm", "none")
 _EPSILON = 1e-6
@@ -38,7 +38,7 @@ class SphericalNorm(nn.Module):
 
     def __init__(self, channels: int, grid: SphericalGrid) -> None:
         super().__init__()
-        self.area = Constant(grid.weights)
+        self.area = Table(grid.weights)
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
@@ -50,7 +50,7 @@ class SphericalNorm(nn.Module):
         return (centred * scale + self.bias[:, None, None]).to(x.dtype)
 
     def _mean(self, x: Tensor) -> Tensor:
-        zonal = x.mean(dim=-1) * (0.5 * self.area.value)
+        zonal = x.mean(dim=-1) * (0.5 * self.area.like(x))
         return zonal.sum(dim=-1)[..., None, None]
 
 

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.sfno._constant import Constant
 from physicsnemo.models.sfno._grid import SphericalGrid
+from physicsnemo.nn.table import Table
 
 
 class SphericalAnalysis(nn.Module):
@@ -54,8 +54,8 @@ class SphericalAnalysis(nn.Module):
         super().__init__()
         check_truncation(grid, lmax, mmax)
         self.grid, self.lmax, self.mmax = grid, lmax, mmax
-        self.fourier = Constant(partial(_fourier_analysis, grid.nlon, mmax))
-        self.legendre = Constant(partial(_legendre_analysis, grid, lmax, mmax))
+        self.fourier = Table(partial(_fourier_analysis, grid.nlon, mmax))
+        self.legendre = Table(partial(_legendre_analysis, grid, lmax, mmax))
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform fields.
@@ -69,13 +69,18 @@ class SphericalAnalysis(nn.Module):
         -------
         Coefficients of shape (..., lmax, mmax, 2) with real and imaginary parts last; those of
         an order above the degree are zero.
+
+        Raises
+        ------
+        TypeError
+            If the fields are of float64 and the layer is not.
         """
-        precision = torch.promote_types(x.dtype, torch.float32)
+        fourier, legendre = self.fourier.like(x), self.legendre.like(x)
         with no_autocast(x.device.type):
             # A truncated Fourier transform is as fast as a product as by FFT, and stays real.
-            waves = x.to(precision) @ self.fourier.value.to(precision)
+            waves = x.to(fourier.dtype) @ fourier
             by_order = waves.unflatten(-1, (2, self.mmax)).mT
-            return _by_order(self.legendre.value.to(precision), by_order)
+            return _by_order(legendre, by_order)
 
     def extra_repr(self) -> str:
         """Return the sizes, as they appear in the printed model."""
@@ -108,8 +113,8 @@ class SphericalSynthesis(nn.Module):
         super().__init__()
         check_truncation(grid, lmax, mmax)
         self.grid, self.lmax, self.mmax = grid, lmax, mmax
-        self.fourier = Constant(partial(_fourier_synthesis, grid.nlon, mmax))
-        self.legendre = Constant(partial(_legendre_synthesis, grid, lmax, mmax))
+        self.fourier = Table(partial(_fourier_synthesis, grid.nlon, mmax))
+        self.legendre = Table(partial(_legendre_synthesis, grid, lmax, mmax))
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Transform coefficients.
@@ -123,11 +128,16 @@ class SphericalSynthesis(nn.Module):
         Returns
         -------
         Fields of shape (..., nlat, nlon).
+
+        Raises
+        ------
+        TypeError
+            If the coefficients are of float64 and the layer is not.
         """
-        precision = torch.promote_types(spectrum.dtype, torch.float32)
+        fourier, legendre = self.fourier.like(spectrum), self.legendre.like(spectrum)
         with no_autocast(spectrum.device.type):
-            waves = _by_order(self.legendre.value.to(precision), spectrum.to(precision))
-            return waves.mT.flatten(-2) @ self.fourier.value.to(precision)
+            waves = _by_order(legendre, spectrum.to(legendre.dtype))
+            return waves.mT.flatten(-2) @ fourier
 
     def extra_repr(self) -> str:
         """Return the sizes, as they appear in the printed model."""

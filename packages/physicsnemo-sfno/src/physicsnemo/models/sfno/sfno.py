@@ -248,7 +248,7 @@ class SFNO(Module):
         ValueError
             If it has another shape or device than expected.
         """
-        check_input(x, self._layout, self.device_buffer)
+        check_input(x, self._layout, next(self.encoder.parameters()))
         hidden = self.pos_drop(self.pos_embed(self.encoder(x)))
         for block, analysis, synthesis in zip(
             self.blocks, self.analyses, self.syntheses, strict=True

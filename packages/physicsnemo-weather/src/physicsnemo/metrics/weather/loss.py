@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from physicsnemo.metrics.weather.scores import check_alike, widened
+from physicsnemo.metrics.weather.scores import check_alike, known, where_weighed, widened
 
 __all__ = ["LatitudeWeightedLoss"]
 
@@ -19,6 +19,7 @@ class LatitudeWeightedLoss(nn.Module):
 
     .. math:: a_i w_c (x_{ci} - y_{ci})^2 \quad \mathrm{or} \quad a_i w_c |x_{ci} - y_{ci}|
 
+    Where a weight is 0, it does not matter what the fields hold, nor whether that is a number.
     Weights are taken as they are: those of areas have a mean of 1, and those of channels scale the
     loss. GraphCast's are products of two for each variable at each level: the inverse variance of
     its change in a step, and its importance, which is proportional to the pressure of the level,
@@ -34,6 +35,9 @@ class LatitudeWeightedLoss(nn.Module):
         A weight for each channel, of shape (channels,). By default, all are 1.
     error
         ``"mse"`` for squares, or ``"mae"`` for absolute values.
+    skipna
+        Whether to leave out where the target is not a number, as in :func:`rmse`: the loss is then
+        what it would be if those cells had the weighted mean error of the others.
 
     Raises
     ------
@@ -61,6 +65,7 @@ class LatitudeWeightedLoss(nn.Module):
         weights: Tensor,
         channel_weights: Tensor | None = None,
         error: Error = "mse",
+        skipna: bool = False,
     ) -> None:
         super().__init__()
         if error not in get_args(Error):
@@ -77,7 +82,7 @@ class LatitudeWeightedLoss(nn.Module):
                     f"{tuple(channel_weights.shape)}"
                 )
             weights = weights * channel_weights.reshape(-1, *(1,) * weights.ndim)
-        self.error = error
+        self.error, self.skipna = error, skipna
         self.register_buffer("weights", widened(weights), persistent=False)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -99,5 +104,9 @@ class LatitudeWeightedLoss(nn.Module):
         """
         check_alike(prediction, target, self.weights)
         difference = widened(prediction) - widened(target)
+        every = self.weights.to(difference.dtype).expand_as(difference)
+        weights = known(target, every) if self.skipna else every
+        difference = where_weighed(difference, weights)
         errors = difference.square() if self.error == "mse" else difference.abs()
-        return (self.weights.to(errors.dtype) * errors).mean()
+        loss = (weights * errors).mean()
+        return loss * (every.sum() / weights.sum()) if self.skipna else loss

@@ -4,7 +4,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["acc", "check_alike", "rmse", "widened"]
+__all__ = ["acc", "check_alike", "known", "rmse", "where_weighed", "widened"]
 
 _GRID = (-2, -1)
 
@@ -14,6 +14,7 @@ def rmse(
     target: Tensor,
     weights: Tensor | None = None,
     dim: int | tuple[int, ...] = _GRID,
+    skipna: bool = False,
 ) -> Tensor:
     r"""Return the root of the weighted mean of squared errors.
 
@@ -25,10 +26,15 @@ def rmse(
         Fields of equal shape, such as (batch, channels, latitudes, longitudes).
     weights
         Weights of shapes that broadcast to that of the fields, such as those of
-        :func:`latitude_weights`; of any mean, as it is divided by. By default, all are equal.
+        :func:`latitude_weights`; of any mean, as it is divided by. By default, all are equal. Where
+        one is 0, it does not matter what the fields hold, nor whether that is a number.
     dim
         The axes to take the mean over: by default those of a grid of latitudes and longitudes,
         (-3, -2, -1) for a cubed sphere, or (1, -2, -1) for HEALPix faces in axis 1.
+    skipna
+        Whether to leave out where the target is not a number, as if the weight was 0 there. A
+        prediction that is not a number where there is a target is an error at any rate, and the
+        score is not a number; nor is it where nothing is left.
 
     Returns
     -------
@@ -52,7 +58,9 @@ def rmse(
     torch.Size([2, 3])
     """
     check_alike(prediction, target, weights)
-    error = widened(prediction) - widened(target)
+    if skipna:
+        weights = known(target, weights)
+    error = where_weighed(widened(prediction) - widened(target), weights)
     return _mean(error.square(), weights, dim).sqrt()
 
 
@@ -62,6 +70,7 @@ def acc(
     climatology: Tensor,
     weights: Tensor | None = None,
     dim: int | tuple[int, ...] = _GRID,
+    skipna: bool = False,
 ) -> Tensor:
     r"""Return the anomaly correlation coefficient.
 
@@ -79,8 +88,8 @@ def acc(
     climatology
         What is usual at each place, and at that hour and day of the year if that is known, of a
         shape that broadcasts to that of the fields.
-    weights, dim
-        As in :func:`rmse`.
+    weights, dim, skipna
+        As in :func:`rmse`; where there is no climatology, there is no target.
 
     Returns
     -------
@@ -106,7 +115,10 @@ def acc(
     """
     check_alike(prediction, target, weights, climatology)
     usual = widened(climatology)
-    f, o = widened(prediction) - usual, widened(target) - usual
+    departure = widened(target) - usual
+    if skipna:
+        weights = known(departure, weights)
+    f, o = (where_weighed(x, weights) for x in (widened(prediction) - usual, departure))
     scale = _mean(f.square(), weights, dim).sqrt() * _mean(o.square(), weights, dim).sqrt()
     return _mean(f * o, weights, dim) / scale
 
@@ -129,6 +141,21 @@ def check_alike(prediction: Tensor, target: Tensor, *others: Tensor | None) -> N
 def widened(x: Tensor) -> Tensor:
     """Return values in single precision at least, where squares neither overflow nor vanish."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def known(target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return weights, by default of 1, that are 0 where a target is not a number."""
+    if weights is None:
+        weights = torch.ones((), dtype=target.dtype, device=target.device)
+    return torch.where(target.isnan(), 0, weights)
+
+
+def where_weighed(x: Tensor, weights: Tensor | None) -> Tensor:
+    """Return values, or 0 where the weight is: 0 times what is not finite is not 0.
+
+    Gradients are 0 there too, if nothing but differences was taken before.
+    """
+    return x if weights is None else torch.where(weights != 0, x, 0)
 
 
 def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:

@@ -19,7 +19,7 @@ from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
 from physicsnemo.nn.checks import check_at_least, check_input
-from physicsnemo.nn.numerics import IMPLIED, PAPER, check_numerics
+from physicsnemo.nn.numerics import PAPER, check_numerics, implied
 
 __all__ = ["DLWP", "MetaData"]
 
@@ -63,7 +63,7 @@ class DLWP(Module):
     clamp_activation
         Smallest and largest value that activations may have, each a number or None for no bound.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
         nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: beyond the
         edges that the polar faces share with face 2, they see the face around the other pole.
 
@@ -89,7 +89,7 @@ class DLWP(Module):
     torch.Size([1, 2, 6, 16, 16])
     """
 
-    _implied_args = IMPLIED
+    _implied_args = implied("crossed_poles")
 
     def __init__(
         self,

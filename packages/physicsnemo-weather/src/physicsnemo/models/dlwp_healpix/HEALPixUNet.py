@@ -15,7 +15,7 @@ from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, build_network
 from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, plain
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.nn.numerics import IMPLIED, PAPER, check_numerics
+from physicsnemo.nn.numerics import PAPER, has_oddity, implied
 
 __all__ = ["HEALPixUNet", "MetaData"]
 
@@ -74,7 +74,7 @@ class HEALPixUNet(Module):
         What comes from other models, such as one of the ocean: each a mapping whose ``params``
         have ``variables`` and ``input_times``, which make one field each.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
         nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: the network
         predicts the state itself, and not by how much it changes.
 
@@ -125,7 +125,7 @@ class HEALPixUNet(Module):
     """
 
     __supported_model_checkpoint_version__ = NEWER_FILES
-    _implied_args = IMPLIED
+    _implied_args = implied("predicted_state")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record configurations as files hold them, whatever kind of mapping they are."""
@@ -148,7 +148,6 @@ class HEALPixUNet(Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__(meta=MetaData())
-        check_numerics(numerics)
         self.fields = Fields(
             input_channels,
             output_channels,
@@ -159,7 +158,7 @@ class HEALPixUNet(Module):
             sum(map(coupled_fields, couplings)),
         )
         alike = self.fields.network_outputs == self.fields.state_channels
-        self.predicts_changes = numerics == PAPER and alike
+        self.predicts_changes = not has_oddity(numerics, "predicted_state") and alike
         self.encoder, self.decoder = build_network(
             encoder,
             decoder,

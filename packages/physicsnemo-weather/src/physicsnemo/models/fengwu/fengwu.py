@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from physicsnemo.models.module import Module
 from physicsnemo.models.window_layers import DecoderLayer, EncoderLayer, FuserLayer, coarser
 from physicsnemo.models.window_layers._checks import check_sizes
 from physicsnemo.nn.checks import check_input
-from physicsnemo.nn.numerics import IMPLIED, PAPER, check_numerics
+from physicsnemo.nn.numerics import PAPER, check_numerics, implied
 
 _SURFACE = 4
 _KINDS = ("surface", "z", "r", "u", "v", "t")
@@ -62,11 +63,11 @@ class Fengwu(Module):
     window_size
         Points of a window along kinds, latitudes and longitudes.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. Both keep apart the points on the
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
+        nvidia-physicsnemo compute, as files of theirs mean it. All keep apart the points on the
         two sides of the first longitude wherever windows are shifted, although these are
         neighbours, and shift windows of any size by 1 kind and by 3 and 6 points, half of the
-        default ones. In 1.2, moreover, the windows' shift in longitude is that in latitude, and
+        default ones. Until 2.0, moreover, the windows' shift in longitude is that in latitude, and
         its reverse is not.
 
     Raises
@@ -95,7 +96,8 @@ class Fengwu(Module):
     (torch.Size([1, 4, 19, 36]), torch.Size([1, 13, 19, 36]))
     """
 
-    _implied_args = IMPLIED
+    _implied_args = implied("latitude_roll", "default_shifts", "dateline_mask")
+    _release_marks: ClassVar[dict[str, str]] = {"1.3": r"\.mlp\.layers\.0\."}
 
     encoder_surface: EncoderLayer
 

@@ -50,11 +50,15 @@ def mesh_to_grid(points: Reals, meshes: list[TriangularMesh]) -> Integers:
 def mesh_to_grid_by_centroid(points: Reals, meshes: list[TriangularMesh]) -> Integers:
     """Join the corners of the triangle, of any mesh, whose centroid is nearest to each point.
 
-    Of equally near ones it is either; which, rounding decides in nvidia-physicsnemo too.
+    Many points are equally near to two centroids. Weights were trained with the one that the search
+    of scikit-learn comes upon first, so the same search decides here.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     vertices, faces = meshes[-1].vertices, np.concatenate([mesh.faces for mesh in meshes])
-    _, nearest = _closest(points, vertices[faces].mean(axis=1), 1)
-    return _from_corners(faces[nearest[:, 0]])
+    search = NearestNeighbors(n_neighbors=1, algorithm="kd_tree").fit(vertices[faces].mean(axis=1))
+    nearest = search.kneighbors(points, return_distance=False)[:, 0]
+    return _from_corners(faces[nearest])
 
 
 def _closest(points: Reals, places: Reals, count: int) -> tuple[Reals, Integers]:

@@ -35,6 +35,7 @@ from physicsnemo.models.graphcast.graphs import (
     check_sizes,
     features_of,
 )
+from physicsnemo.models.history import Argument
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
@@ -165,6 +166,10 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
     """
 
     _implied_args = implied("degrees_as_radians", "nearest_centroid", "residual_before_sum")
+    _argument_history = (
+        Argument("multimesh_level", None, until="2.0"),
+        Argument("graph_backend", "pyg", since="1.3", ignored=("dgl",)),
+    )
 
     mesh_ndata: Tensor
     mesh_edata: Tensor

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from physicsnemo.models.window_layers import (
 )
 from physicsnemo.models.window_layers._checks import check_sizes
 from physicsnemo.nn.checks import check_input
-from physicsnemo.nn.numerics import IMPLIED, PAPER, check_numerics
+from physicsnemo.nn.numerics import PAPER, check_numerics, implied
 
 _SURFACE, _MASKS, _UPPER, _LEVELS = 4, 3, 5, 13
 
@@ -63,14 +64,14 @@ class Pangu(Module):
     window_size
         Points of a window along levels, latitudes and longitudes.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. Both keep apart the points on the
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
+        nvidia-physicsnemo compute, as files of theirs mean it. All keep apart the points on the
         two sides of the first longitude wherever windows are shifted, although these are
-        neighbours; both normalize what attention and the networks of blocks take, and not what
-        they return; both shift windows of any size by 1, 3 and 6 points, half of the default ones;
-        and both pad fields on levels as if the height of a patch was its number of levels, which
-        moves them where 3 rows are left over of a patch of 4. In 1.2, moreover, the windows' shift
-        in longitude is that in latitude, and its reverse is not.
+        neighbours; all normalize what attention and the networks of blocks take, and not what
+        they return; all shift windows of any size by 1, 3 and 6 points, half of the default ones;
+        and all pad fields on levels as if the height of a patch was its number of levels, which
+        moves them where 3 rows are left over of a patch of 4. Until 2.0, moreover, the windows'
+        shift in longitude is that in latitude, and its reverse is not.
 
     Raises
     ------
@@ -95,7 +96,14 @@ class Pangu(Module):
     (torch.Size([1, 4, 19, 36]), torch.Size([1, 5, 13, 19, 36]))
     """
 
-    _implied_args = IMPLIED
+    _implied_args = implied(
+        "latitude_roll",
+        "default_shifts",
+        "norms_before_branches",
+        "dateline_mask",
+        "level_patch_pads_latitude",
+    )
+    _release_marks: ClassVar[dict[str, str]] = {"1.3": r"\.mlp\.layers\.0\."}
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from physicsnemo.models.history import Renamed
 from physicsnemo.models.window_layers.padding import Pads, crop_grid, pad_grid
 
 
@@ -32,6 +33,8 @@ class WindowBlock(nn.Module):
         Probability of leaving out a branch for a sample in training.
     post_norm
         Whether to normalize what either branch returns, before it is added, and not what it takes.
+    history
+        How the keys of its state were spelt; see :mod:`physicsnemo.models.history`.
 
     References
     ----------
@@ -52,8 +55,10 @@ class WindowBlock(nn.Module):
         keep_mask: bool = False,
         drop_path: float = 0.0,
         post_norm: bool = False,
+        history: tuple[Renamed, ...] = (),
     ) -> None:
         super().__init__()
+        self._state_history = history
         self.norm1 = nn.LayerNorm(dim)
         self.attn = attention
         self.norm2 = nn.LayerNorm(dim)

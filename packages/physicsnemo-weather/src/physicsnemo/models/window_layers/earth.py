@@ -7,15 +7,20 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from physicsnemo.models.history import Renamed
 from physicsnemo.models.window_layers._checks import check_heads
 from physicsnemo.models.window_layers.attention import attend, toeplitz
 from physicsnemo.models.window_layers.blocks import WindowBlock
 from physicsnemo.models.window_layers.padding import centred_pads, padded_sizes
 from physicsnemo.models.window_layers.windows import Windows, rolled_labels, separation
-from physicsnemo.nn.numerics import PAPER
+from physicsnemo.nn.numerics import PAPER, has_oddity
 
 # Level, latitude and longitude: half of the default window. nvidia-physicsnemo shifts any by it.
 _REFERENCE_SHIFT = (1, 3, 6)
+_HISTORY = (
+    Renamed("mlp.fc1.", "mlp.layers.0.", since="1.3"),
+    Renamed("mlp.fc2.", "mlp.layers.2.", since="1.3"),
+)
 
 
 class EarthAttention(nn.Module):
@@ -164,11 +169,18 @@ def _earth_block(
     windows = Windows(padded_sizes(grid, pads), window)
     attention = EarthAttention(dim, windows, num_heads)
     if not shifted:
-        return WindowBlock(dim, attention, pads, drop_path=drop_path, post_norm=post_norm)
+        return WindowBlock(
+            dim,
+            attention,
+            pads,
+            drop_path=drop_path,
+            post_norm=post_norm,
+            history=_HISTORY,
+        )
     half = tuple(width // 2 for width in window)
     shift = half if numerics == PAPER else _REFERENCE_SHIFT[-len(window) :]
-    # nvidia-physicsnemo 1.2 takes the latitude's shift for the longitude on the way there.
-    there = (*shift[:-1], shift[-2]) if numerics == "reference-1.2" else shift
+    # nvidia-physicsnemo takes the latitude's shift for the longitude on the way there.
+    there = (*shift[:-1], shift[-2]) if has_oddity(numerics, "latitude_roll") else shift
     return WindowBlock(
         dim,
         attention,
@@ -179,6 +191,7 @@ def _earth_block(
         keep_mask=True,
         drop_path=drop_path,
         post_norm=post_norm,
+        history=_HISTORY,
     )
 
 

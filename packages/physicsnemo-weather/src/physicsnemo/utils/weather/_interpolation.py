@@ -18,7 +18,8 @@ Cells = NDArray[np.int64]
 
 # Points whose triangles are searched at once, for the sake of memory.
 _CHUNK = 1 << 16
-# What may be round-off: it puts points on an edge into neither of the triangles beside it.
+# What may be round-off: it puts points on an edge into neither of the triangles beside it, and
+# lets cells have a weight in whose direction a point does not lie.
 _EDGE = 1e-12
 
 
@@ -97,6 +98,7 @@ def _between(axis: Reals, points: Reals) -> Iterator[tuple[Cells, Reals]]:
     before = np.searchsorted(axis, points, side="right").clip(1, len(axis) - 1) - 1
     width = axis[before + 1] - axis[before]
     after = (points - axis[before]) / np.where(width > 0, width, 1)
+    after = np.where(after > _EDGE, np.where(after < 1 - _EDGE, after, 1), 0)
     yield before, 1 - after
     yield before + 1, after
 

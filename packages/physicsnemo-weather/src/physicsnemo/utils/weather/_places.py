@@ -2,6 +2,7 @@
 """Latitudes and longitudes as they are given, checked."""
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -13,7 +14,7 @@ Reals = NDArray[np.float64]
 
 def grid_axis(degrees: Degrees) -> Reals:
     """Return the latitudes or the longitudes of a grid."""
-    axis = np.asarray(degrees, dtype=np.float64)
+    axis = _numbers(degrees)
     if axis.ndim != 1 or len(axis) < 2:
         raise ValueError(
             f"expected the latitudes and the longitudes of a grid, each of shape (2 or more,), "
@@ -24,7 +25,7 @@ def grid_axis(degrees: Degrees) -> Reals:
 
 def places(latitudes: Degrees, longitudes: Degrees) -> tuple[Reals, Reals]:
     """Return the latitude and the longitude of each place, in arrays of equal shape."""
-    given = np.asarray(latitudes, dtype=np.float64), np.asarray(longitudes, dtype=np.float64)
+    given = _numbers(latitudes), _numbers(longitudes)
     try:
         rows, columns = np.broadcast_arrays(*given)
     except ValueError as error:
@@ -57,3 +58,15 @@ def check_around_globe(latitudes: Reals, longitudes: Reals) -> None:
             f"expected a grid around the whole globe, got latitudes from {rows[0]} to {rows[-1]} "
             f"and a gap of {around.max()} degrees between longitudes"
         )
+
+
+def _numbers(degrees: Degrees) -> Reals:
+    """Return numbers in double precision, wherever a tensor is and whatever it is a part of."""
+    if not isinstance(degrees, Tensor):
+        return np.asarray(degrees, dtype=np.float64)
+    if degrees.is_meta:
+        raise ValueError(
+            "expected places with values, got a tensor on the meta device; build it on another one"
+        )
+    numbers: Reals = degrees.detach().to("cpu", torch.float64).numpy()
+    return numbers

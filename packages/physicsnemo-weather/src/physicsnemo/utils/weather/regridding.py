@@ -45,6 +45,9 @@ class _Regridder(nn.Module):
     def forward(self, fields: Tensor) -> Tensor:
         """Interpolate fields.
 
+        What is not finite goes as far as its cell has a weight: a target is not a number if a cell
+        that it lies between is not, and at the place of a cell it is what that cell is.
+
         Parameters
         ----------
         fields
@@ -66,9 +69,13 @@ class _Regridder(nn.Module):
         cells = fields.flatten(-len(self.source_shape))
         dtype = torch.promote_types(fields.dtype, torch.float32)
         main = cells[..., self.cells[0]].to(dtype)
+        # Of infinities there are no differences.
+        base = torch.where(main.isfinite(), main, 0)
         values = main
         for cell, weight in zip(self.cells[1:], self.weights, strict=True):
-            values = values + weight * (cells[..., cell] - main)
+            share = weight * (cells[..., cell] - base)
+            # 0 times what is not finite is not 0.
+            values = values + torch.where(weight > 0, share, 0)
         return values.to(fields.dtype)
 
     def extra_repr(self) -> str:
