@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from physicsnemo.models.diffusion import VPPrecond
 from physicsnemo.utils.diffusion import deterministic_sampler
 
 ORDERS = {"euler": 1, "heun": 2}
@@ -134,6 +135,43 @@ def test_default_ranges_give_the_distribution(discretization):
     latents = torch.special.ndtri(torch.linspace(0.001, 0.999, 999, dtype=torch.float64))[:, None]
     samples = deterministic_sampler(gaussian, latents, num_steps=200, discretization=discretization)
     torch.testing.assert_close(samples, 1 + 0.7 * latents, rtol=0, atol=0.05)
+
+
+def first_level(**options):
+    seen = []
+
+    def net(x, sigma):
+        seen.append(float(sigma))
+        return 0 * x
+
+    deterministic_sampler(net, LATENTS, num_steps=3, discretization="vp", **options)
+    return seen[0], seen[-1]
+
+
+def test_default_range_of_vp_is_that_of_the_paper():
+    highest, lowest = first_level()
+    assert highest == pytest.approx(math.sqrt(math.expm1(0.5 * 19.9 + 0.1)), rel=1e-12)
+    assert highest == pytest.approx(VPPrecond(8, 1, model_channels=4, num_blocks=1).sigma_max)
+    assert lowest == pytest.approx(math.sqrt(math.expm1(0.5 * 19.9e-6 + 0.1e-3)), rel=1e-9)
+
+
+def test_default_range_of_another_schedule():
+    highest, _ = first_level(beta_d=19.1, schedule="vp", scaling="vp")
+    assert highest == pytest.approx(math.sqrt(math.expm1(0.5 * 19.1 + 0.1)), rel=1e-12)
+
+
+def test_schedule_does_not_change_a_range_that_is_given():
+    options = {"num_steps": 4, "discretization": "vp", "schedule": "vp", "scaling": "vp", **RANGE}
+    expected = deterministic_sampler(gaussian, LATENTS, **options)
+    assert torch.equal(deterministic_sampler(gaussian, LATENTS, beta_d=19.1, **options), expected)
+
+
+def test_numpy_numbers_are_numbers():
+    options = {"num_steps": 3, "rho": 5, "M": 100, "sigma_max": 10, "S_churn": 1}
+    numpy = {name: np.int64(value) for name, value in options.items()}
+    noise = {"randn_like": torch.zeros_like, "sigma_min": np.float32(0.5)}
+    expected = deterministic_sampler(gaussian, LATENTS, **options, **noise)
+    assert torch.equal(deterministic_sampler(gaussian, LATENTS, **numpy, **noise), expected)
 
 
 def test_one_step_is_one_denoising():

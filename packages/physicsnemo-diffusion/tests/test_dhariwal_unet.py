@@ -122,8 +122,8 @@ def test_trace():
     [
         ({"channel_mult": [1, 1]}, "heads that divides 32 channels, got 0; change the channels"),
         ({"img_resolution": [8, 12]}, r"img_resolution to be one number, got \[8, 12\]"),
-        ({"channel_mult": [1] * 5}, "5 levels halve the resolution 4 times"),
-        ({"attn_resolutions": [-4]}, r"whole numbers from 1 on, got \[-4\]"),
+        ({"channel_mult": [1] * 6}, "6 levels halve the resolution 5 times"),
+        ({"attn_resolutions": [-4]}, r"attn_resolutions to be heights of levels, got \[-4\]"),
         ({"numerics": "exact"}, "numerics to be one of paper, .*, got 'exact'"),
     ],
 )

@@ -148,3 +148,14 @@ def test_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="needs a GPU"):
         GroupNorm(8, use_apex_gn=True)
+
+
+def test_weights_in_half_precision_are_rounded_only_once():
+    """The factor of the unbiased variance does not round them again, as features are not halves."""
+    torch.manual_seed(0)
+    norm = GroupNorm(8, numerics="reference-1.2").half().eval()
+    norm.weight.data.uniform_(0.5, 2)
+    exact = GroupNorm(8, numerics="reference-1.2").eval()
+    exact.load_state_dict({name: it.float() for name, it in norm.state_dict().items()})
+    x = torch.randn(2, 8, 4, 4)
+    torch.testing.assert_close(norm(x), exact(x), rtol=1e-6, atol=1e-6)

@@ -97,10 +97,14 @@ def test_grids_that_are_not_learned_are_stored():
     [
         ({"gridtype": "polar"}, "gridtype to be one of sinusoidal, .*, got 'polar'"),
         ({"N_grid_channels": 6}, "multiple of 4 for gridtype='sinusoidal', got 6"),
-        ({"N_grid_channels": 0}, "multiple of 4 for gridtype='sinusoidal', got 0"),
+        (
+            {"gridtype": "sinusoidal_octave", "N_grid_channels": 6},
+            "multiple of 4 for gridtype='sinusoidal_octave', got 6",
+        ),
         ({"gridtype": "linear"}, "N_grid_channels=2 for gridtype='linear', got 4"),
         ({"gridtype": "test"}, "N_grid_channels=2 for gridtype='test', got 4"),
         ({"prob_channels": [0, 3]}, r"prob_channels between 0 and 2, .*, got \[0, 3\]"),
+        ({"prob_channels": [-4]}, r"prob_channels between 0 and 2, .*, got \[-4\]"),
     ],
 )
 def test_bad_options(options, message):
@@ -254,7 +258,7 @@ def test_indices_and_a_function():
         positions()(X, NOISE, None, INDEX, cut())
 
 
-@pytest.mark.parametrize("batch", [0, 2, 4])
+@pytest.mark.parametrize("batch", [2, 4])
 def test_a_batch_that_does_not_match_its_index(batch):
     x = torch.randn(batch, 3, 4, 6)
     with pytest.raises(ValueError, match=f"3 patches, .* got {batch}; is one of the patches empty"):
@@ -278,7 +282,17 @@ def test_images_that_do_not_fit_the_grid(x, message):
     [
         (None, TypeError, "expected lead_time_label, .* got None"),
         (torch.tensor([1, 2, 3]), ValueError, r"shape \(images=2,\) or \(1,\), got \(3,\)"),
-        (torch.tensor([[1], [2]]), ValueError, r"got \(2, 1\)"),
+        (torch.tensor([[1, 2]]), ValueError, r"got \(1, 2\)"),
+        (torch.tensor([1, 9]), ValueError, "indices from 0 to .*, got 9"),
+        (torch.tensor([-1, 0]), ValueError, "indices from 0 to .*, got -1"),
+        (torch.tensor([1 + 2j, 0]), TypeError, "lead_time_label of real numbers, got .*complex64"),
+        (torch.tensor([True, False]), TypeError, "lead_time_label of real numbers, got .*bool"),
+        ([1, 2], TypeError, "lead_time_label to be a tensor, got a list"),
+        (
+            torch.zeros(2, dtype=torch.long, device="meta"),
+            ValueError,
+            "lead_time_label is on meta and the model on cpu",
+        ),
     ],
 )
 def test_bad_lead_times(labels, error, message):

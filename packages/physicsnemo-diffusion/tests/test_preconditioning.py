@@ -226,8 +226,14 @@ def test_fields_of_other_channels(channels):
 
 
 def test_fields_of_integers():
-    with pytest.raises(TypeError, match=r"floating-point numbers, got torch\.int64"):
-        recorded(VPPrecond, img_channels=2, **SONG)(draw(2).long(), SIGMA)
+    net, whole = recorded(VPPrecond, img_channels=2, **SONG), (9 * draw(2)).long()
+    torch.testing.assert_close(net(whole, SIGMA), net(whole.double(), SIGMA))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.complex64])
+def test_fields_of_no_real_numbers(dtype):
+    with pytest.raises(TypeError, match=f"expected x of real numbers, got {dtype}"):
+        recorded(VPPrecond, img_channels=2, **SONG)(torch.ones(3, 2, 8, 12, dtype=dtype), SIGMA)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 12), (3, 3, 4, 6), (3, 3, 8)])
@@ -334,6 +340,7 @@ PRECISIONS = [
     ("cpu", torch.float32, False, False, torch.float32),
     ("cpu", torch.float32, True, False, torch.float32),
     ("cpu", torch.float16, True, False, torch.float32),
+    ("cpu", torch.float16, False, False, torch.float32),
     ("cpu", torch.bfloat16, False, False, torch.bfloat16),
     ("cpu", torch.bfloat16, False, True, torch.float32),
     ("cuda", torch.float32, False, False, torch.float32),

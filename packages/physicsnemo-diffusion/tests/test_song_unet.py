@@ -5,13 +5,14 @@ import io
 import math
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from physicsnemo import Module
-from physicsnemo.models.diffusion import SongUNet
+from physicsnemo.models.diffusion import DhariwalUNet, SongUNet
 
 SMALL = {
     "img_resolution": [8, 12],
@@ -281,11 +282,11 @@ def test_trace():
         ({"embedding_type": "none"}, "embedding_type to be one of positional, .*, got 'none'"),
         ({"encoder_type": "deep"}, "encoder_type to be one of standard, .*, got 'deep'"),
         ({"decoder_type": "residual"}, "decoder_type to be one of standard, skip, got 'residual'"),
-        ({"channel_mult": [1] * 5}, "5 levels halve the resolution 4 times, .* a height of 8"),
+        ({"channel_mult": [1] * 6}, "6 levels halve the resolution 5 times, .* a height of 8"),
         ({"channel_mult": []}, "positive number of channels for each level"),
-        ({"num_blocks": 0}, "num_blocks of at least 1, got 0"),
-        ({"attn_resolutions": [4, 0]}, r"whole numbers from 1 on, got \[4, 0\]"),
-        ({"attn_resolutions": [[4, 4]]}, "whole numbers from 1 on"),
+        ({"img_resolution": "88"}, "one number, or height and width, got '88'"),
+        ({"num_blocks": -1}, "num_blocks of at least 0, got -1"),
+        ({"attn_resolutions": [[4, 4]]}, r"heights of levels, got \[\[4, 4\]\]"),
         ({"img_resolution": [8, 8, 8]}, r"one number, or height and width, got \[8, 8, 8\]"),
         ({"checkpoint_level": -1}, "checkpoint_level of at least 0, got -1"),
         ({"act": "tan"}, "act to be one of silu, .*, got 'tan'"),
@@ -337,3 +338,40 @@ def test_bad_augment_labels():
 def test_a_learned_field_fixes_the_size():
     with pytest.raises(ValueError, match="height=8, width=12.* where width is 10"):
         song(additive_pos_embed=True)(X[..., :10], NOISE, None)
+
+
+def test_no_block_but_those_that_resample():
+    model = SongUNet(**SMALL | {"num_blocks": 0, "channel_mult": [1, 1]})
+    assert [name for name in model.enc if "block" in name] == []
+    assert model(X, NOISE, None).shape[2:] == X.shape[2:]
+
+
+def test_five_levels_at_a_resolution_of_eight():
+    """As nvidia-physicsnemo builds it, for images that are larger than the resolution says."""
+    options = SMALL | {"channel_mult": [1] * 5, "attn_resolutions": []}
+    model = SongUNet(**options | {"img_resolution": 8}).eval()
+    assert "0x0_down" in model.enc
+    larger = SongUNet(**options | {"img_resolution": 16}).eval()
+    larger.load_state_dict(dict(zip(larger.state_dict(), model.state_dict().values(), strict=True)))
+    x = torch.randn(2, X.shape[1], 16, 32)
+    torch.testing.assert_close(model(x, NOISE), larger(x, NOISE), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="multiples of 16, .* got 8 by 8"):
+        model(x[..., :8, :8], NOISE)
+
+
+@pytest.mark.parametrize("taps", [[1, 2, 1], [1], [1, 4, 6, 4, 1]])
+def test_filters_of_odd_length_resample_odd_sizes(taps):
+    model = SongUNet(**SMALL | {"resample_filter": taps, "channel_mult": [1, 1, 1]})
+    x = torch.randn(2, X.shape[1], 9, 13)
+    assert model(x, NOISE).shape[2:] == (9, 13)
+    with pytest.raises(ValueError, match="multiples of 4 and one more, .* got 8 by 12"):
+        model(x[..., :8, :12], NOISE)
+
+
+def test_numpy_numbers_as_arguments():
+    numbers = {"img_resolution": np.array([8, 12]), "num_blocks": np.int64(1)}
+    numbers |= {"channel_mult": np.array([1, 2]), "attn_resolutions": np.array([4])}
+    expected = SongUNet(**SMALL | {"img_resolution": [8, 12], "num_blocks": 1})
+    model = SongUNet(**SMALL | {"channel_mult": [1, 2], "attn_resolutions": [4]} | numbers)
+    assert model.img_shape == expected.img_shape
+    assert DhariwalUNet(np.int64(8), 2, 2, model_channels=np.int32(64), num_blocks=1).levels

@@ -87,9 +87,13 @@ def test_unknown_network():
         UNet(8, 3, 2, model_type="UNet")
 
 
-def test_fields_of_other_channels():
+def test_only_the_sum_of_channels_counts():
     model = UNet(img_in_channels=3, img_out_channels=2, **PLAIN)
-    with pytest.raises(ValueError, match="img_out_channels=2, .* is 3"):
+    fields = draw(5)
+    expected = model(fields[:, :2], fields[:, 2:])
+    for first in (1, 4):
+        torch.testing.assert_close(model(fields[:, :first], fields[:, first:]), expected)
+    with pytest.raises(ValueError, match="in_channels=5, .* is 6"):
         model(*draw(3, 3))
 
 

@@ -65,6 +65,12 @@ ODDITIES = {
         None,
         "1.3",
     ),
+    "lead_times_need_grid": Oddity(
+        "without a grid, the fields of lead times are left out too",
+        "SongUNetPosEmbd, SongUNetPosLtEmbd",
+        None,
+        "1.3",
+    ),
     "first_step_of_many": Oddity(
         "further time steps of the input are ignored", "One2ManyRNN", None, "2.0"
     ),

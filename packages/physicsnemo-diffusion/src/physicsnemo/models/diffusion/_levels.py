@@ -2,7 +2,10 @@
 """The plan of a U-Net: which blocks it has at each resolution, as data."""
 
 from collections.abc import Collection, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
+
+from physicsnemo.nn.checks import check_at_least
 
 
 class Block(NamedTuple):
@@ -40,6 +43,7 @@ def plan_levels(
     num_blocks: int,
     attn_resolutions: Collection[int],
     attention_in_last_only: bool,
+    bottleneck_attention: bool = True,
 ) -> list[Level]:
     """Return the levels of a U-Net, from the full resolution down.
 
@@ -52,20 +56,23 @@ def plan_levels(
     channels
         Channels of each level.
     num_blocks
-        Blocks of a level of the encoder, besides the one that halves the resolution.
+        Blocks of a level of the encoder, besides the one that halves the resolution; may be 0.
     attn_resolutions
         Heights of the levels whose blocks have attention.
     attention_in_last_only
         Whether it is, in levels of the decoder, in the last block only.
+    bottleneck_attention
+        Whether the first block of the decoder has it, at any height.
 
     Raises
     ------
     ValueError
-        If the deepest level has no pixel, or a number is not positive.
+        If two levels have no pixel and so the same name, or a number is smaller than it may be.
     """
     _check(height, channels, num_blocks, attn_resolutions)
-    names = [f"{height >> depth}x{height >> depth}" for depth in range(len(channels))]
-    attentive = [height >> depth in attn_resolutions for depth in range(len(channels))]
+    heights = [height >> depth for depth in range(len(channels))]
+    names = [f"{height}x{height}" for height in heights]
+    attentive = [height in attn_resolutions for height in heights]
     current, skips = first_channels, [first_channels]
     encoder: list[list[Block]] = []
     for depth, width in enumerate(channels):
@@ -80,7 +87,7 @@ def plan_levels(
         name, width = names[depth], channels[depth]
         if not decoder:
             blocks = [
-                Block(f"{name}_in0", current, current, attention=True),
+                Block(f"{name}_in0", current, current, attention=bottleneck_attention),
                 Block(f"{name}_in1", current, current),
             ]
         else:
@@ -99,15 +106,15 @@ def _check(
 ) -> None:
     if not channels or min(channels) < 1:
         raise ValueError(f"expected a positive number of channels for each level, got {channels}")
-    if num_blocks < 1:
-        raise ValueError(f"expected num_blocks of at least 1, got {num_blocks}")
-    if height >> (len(channels) - 1) == 0:
+    check_at_least(0, num_blocks=num_blocks)
+    # A deepest level without a pixel is that of a model for larger images than img_resolution says.
+    if len(channels) > 1 and height >> (len(channels) - 2) == 0:
         raise ValueError(
             f"{len(channels)} levels halve the resolution {len(channels) - 1} times, which leaves "
-            f"nothing of a height of {height}; shorten channel_mult"
+            f"nothing of a height of {height}; shorten channel_mult, or raise img_resolution to "
+            f"the height of the images"
         )
-    if any(not isinstance(height, int) or height < 1 for height in attn_resolutions):
+    if not all(isinstance(height, Real) and height >= 0 for height in attn_resolutions):
         raise ValueError(
-            f"expected attn_resolutions to be heights of levels, whole numbers from 1 on, got "
-            f"{list(attn_resolutions)}"
+            f"expected attn_resolutions to be heights of levels, got {list(attn_resolutions)}"
         )

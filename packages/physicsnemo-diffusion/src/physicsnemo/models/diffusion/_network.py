@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physicsnemo.models.diffusion._inputs import Resolution, numbers_of
 from physicsnemo.models.diffusion.dhariwal_unet import DhariwalUNet
 from physicsnemo.models.diffusion.song_unet import SongUNet, SongUNetPosEmbd, SongUNetPosLtEmbd
 from physicsnemo.models.module import Module
@@ -16,8 +17,6 @@ _CLASSES: tuple[type[Module], ...] = (SongUNetPosEmbd, SongUNetPosLtEmbd, SongUN
 _NETWORKS: dict[str, Callable[..., Module]] = {found.__name__: found for found in _CLASSES}
 OVERRIDABLE = set[str]().union(*(found._overridable_args for found in _CLASSES))
 """Arguments of the networks that :meth:`Module.from_checkpoint` may replace."""
-
-Resolution = int | Sequence[int]
 
 
 def build_network(
@@ -56,11 +55,12 @@ def wide_type(wrapper: Module) -> torch.dtype:
 def network_type(wrapper: Module, use_fp16: bool, force_fp32: bool) -> torch.dtype:
     """Return the type of the network's input: that of the weights, unless one is asked for.
 
-    ``use_fp16`` has an effect on GPUs alone, and ``force_fp32`` undoes it.
+    Float16 is for GPUs: elsewhere layers cast weights that are kept in it to single precision.
+    ``force_fp32`` has them do so everywhere.
     """
-    if force_fp32 or (use_fp16 and wrapper.device.type != "cuda"):
-        return wide_type(wrapper)
-    return torch.float16 if use_fp16 else wrapper.device_buffer.dtype
+    own = torch.float16 if use_fp16 else wrapper.device_buffer.dtype
+    on_gpu = wrapper.device.type == "cuda"
+    return wide_type(wrapper) if force_fp32 or (own == torch.float16 and not on_gpu) else own
 
 
 def join(x: Tensor, condition: Tensor) -> Tensor:
@@ -69,23 +69,16 @@ def join(x: Tensor, condition: Tensor) -> Tensor:
     Raises
     ------
     TypeError
-        If the condition does not hold floating-point numbers.
+        If the condition does not hold real numbers; truth values count as 0 and 1.
     ValueError
         If it is of another shape than (batch, channels, height, width) of the fields, but for the
         channels.
     """
     batch, _, height, width = x.shape
     layout = {"batch": batch, "channels": None, "height": height, "width": width}
-    check_input(condition, layout, x, name="a condition", numbers="floating")
+    condition = numbers_of(condition)
+    check_input(condition, layout, x, name="the condition", numbers="real")
     return torch.cat((x, condition.to(x.dtype)), dim=1)
-
-
-def shape_of(img_resolution: Resolution) -> tuple[int, int]:
-    """Return height and width of fields."""
-    if isinstance(img_resolution, int):
-        return img_resolution, img_resolution
-    height, width = img_resolution
-    return height, width
 
 
 def any_sigma(sigma: float | Sequence[float] | Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from physicsnemo.models.diffusion._inputs import (
     dropped,
 )
 from physicsnemo.models.diffusion._levels import plan_levels
+from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.diffusion.layers import (
     Conv2d,
     GroupNorm,
@@ -29,7 +30,8 @@ from physicsnemo.models.diffusion.layers import (
 from physicsnemo.models.diffusion.layers.block import profile_range
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.checks import is_integer
+from physicsnemo.nn.numerics import PAPER
 
 __all__ = ["DhariwalUNet", "MetaData"]
 
@@ -87,10 +89,10 @@ class DhariwalUNet(Module):
         Probability of dropping the class labels of a sample in training, for guidance without
         a classifier.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: the heads of
-        attention divide pixels in place of channels, and in evaluation the variance in group
-        normalization is the unbiased estimate, see
+        ``paper``, or what a release of nvidia-physicsnemo computes, ``reference-1.2`` to
+        ``reference-2.2``, as files of theirs mean it. In the first, the heads of attention divide
+        pixels in place of channels, and in all of them the variance in group normalization is, in
+        evaluation, the unbiased estimate, see
         :class:`~physicsnemo.models.diffusion.layers.Attention` and
         :class:`~physicsnemo.models.diffusion.layers.GroupNorm`.
 
@@ -141,7 +143,7 @@ class DhariwalUNet(Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__(meta=MetaData())
-        if not isinstance(img_resolution, int):
+        if not is_integer(img_resolution):
             raise ValueError(
                 f"expected img_resolution to be one number, got {img_resolution!r}; images may "
                 f"have another height and width than that"
@@ -162,7 +164,7 @@ class DhariwalUNet(Module):
 
         channels = [model_channels * multiple for multiple in channel_mult]
         self.levels = plan_levels(
-            img_resolution, channels[0], channels, num_blocks, attn_resolutions, False
+            int(img_resolution), channels[0], channels, num_blocks, attn_resolutions, False
         )
         block = partial(
             UNetBlock,
@@ -188,7 +190,7 @@ class DhariwalUNet(Module):
         self,
         x: Tensor,
         noise_labels: Tensor,
-        class_labels: Tensor | None,
+        class_labels: Tensor | None = None,
         augment_labels: Tensor | None = None,
     ) -> Tensor:
         """Apply the network.
@@ -213,7 +215,8 @@ class DhariwalUNet(Module):
         Raises
         ------
         TypeError
-            If ``x`` does not hold floating-point numbers, or ``class_labels`` are missing.
+            If ``x`` does not hold floating-point numbers, labels do not hold real ones, or
+            ``class_labels`` are missing.
         ValueError
             If anything has another shape or device than expected.
         """

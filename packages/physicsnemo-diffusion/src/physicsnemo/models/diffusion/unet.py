@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from physicsnemo.models.diffusion._inputs import height_and_width
 from physicsnemo.models.diffusion._network import (
     AMP_MODE,
     OVERRIDABLE,
@@ -18,13 +19,13 @@ from physicsnemo.models.diffusion._network import (
     half_precision,
     join,
     network_type,
-    shape_of,
     wide_type,
 )
+from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.checks import check_input
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER
 
 __all__ = ["CorrDiffRegressionUNet", "MetaData", "StormCastUNet", "UNet"]
 
@@ -59,7 +60,7 @@ class UNet(Module):
     model_type
         The network: ``SongUNetPosEmbd``, ``SongUNetPosLtEmbd``, ``SongUNet`` or ``DhariwalUNet``.
     numerics
-        ``paper``, or what ``reference-1.2`` or ``reference-2.1`` mean in the network.
+        ``paper``, or what a release, ``reference-1.2`` to ``reference-2.2``, means in the network.
     **model_kwargs
         Further arguments of the network.
 
@@ -126,13 +127,13 @@ class UNet(Module):
             numerics,
             **model_kwargs,
         )
-        self.img_shape_y, self.img_shape_x = shape_of(img_resolution)
+        self.img_shape_y, self.img_shape_x = height_and_width(img_resolution)
         self.use_fp16 = use_fp16
 
     def forward(
         self,
         x: Tensor,
-        img_lr: Tensor | None,
+        img_lr: Tensor | None = None,
         force_fp32: bool = False,
         **model_kwargs: Any,
     ) -> Tensor:
@@ -142,7 +143,8 @@ class UNet(Module):
         ----------
         x
             Fields of shape (batch, img_out_channels, height, width) to start from; CorrDiff takes
-            zeros.
+            zeros. The network sees them before the conditioning fields, so that the sum of
+            channels is what counts.
         img_lr
             Conditioning fields of shape (batch, channels, height, width), interpolated to the
             points of the others; None if the network takes none.
@@ -153,18 +155,18 @@ class UNet(Module):
 
         Returns
         -------
-        Fields of the shape of ``x``, in float32, or in the type of the weights if that is wider.
+        Fields of shape (batch, img_out_channels, height, width), in float32, or in the type of the
+        weights if that is wider.
 
         Raises
         ------
         TypeError
-            If the fields do not hold floating-point numbers.
+            If the fields do not hold real numbers.
         ValueError
             If they have another shape or device than described.
         """
-        layout = {"batch": None, "img_out_channels": self.img_out_channels}
-        layout |= {"height": None, "width": None}
-        check_input(x, layout, self.device_buffer, numbers="floating")
+        layout = {"batch": None, "channels": None, "height": None, "width": None}
+        check_input(x, layout, self.device_buffer, name="x", numbers="real")
         joined = x if img_lr is None else join(x.to(wide_type(self)), img_lr)
         return predict_without_noise(self, joined, force_fp32, **model_kwargs)
 
@@ -251,7 +253,7 @@ class StormCastUNet(Module):
         self.model = build_network(
             model_type, img_resolution, img_in_channels, img_out_channels, numerics, **model_kwargs
         )
-        self.img_shape_y, self.img_shape_x = shape_of(img_resolution)
+        self.img_shape_y, self.img_shape_x = height_and_width(img_resolution)
 
     def forward(self, x: Tensor, force_fp32: bool = False, **model_kwargs: Any) -> Tensor:
         """Predict the next fields.
@@ -271,12 +273,12 @@ class StormCastUNet(Module):
         Raises
         ------
         TypeError
-            If the fields do not hold floating-point numbers.
+            If the fields do not hold real numbers.
         ValueError
             If they have another shape or device than described.
         """
         layout = {"batch": None, "channels": None, "height": None, "width": None}
-        check_input(x, layout, self.device_buffer, numbers="floating")
+        check_input(x, layout, self.device_buffer, name="x", numbers="real")
         return predict_without_noise(self, x, force_fp32, **model_kwargs)
 
 

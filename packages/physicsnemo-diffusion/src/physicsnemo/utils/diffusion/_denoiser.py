@@ -11,7 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from physicsnemo.core.training.parts import unwrap
-from physicsnemo.utils.diffusion._inputs import check_labels, check_patching, conditioning_image
+from physicsnemo.utils.diffusion._inputs import (
+    check_labels,
+    check_number,
+    check_patching,
+    conditioning_image,
+)
 from physicsnemo.utils.patching import GridPatching2D
 
 Net = Callable[..., Tensor]
@@ -90,11 +95,13 @@ class Denoiser:
         ValueError
             If there is none, or if it does not begin above 0.
         """
-        low = max(sigma_min, float(getattr(self._bare, "sigma_min", 0.0)))
-        high = min(sigma_max, float(getattr(self._bare, "sigma_max", math.inf)))
-        if not 0 < low < high:
+        for name, value in {"sigma_min": sigma_min, "sigma_max": sigma_max}.items():
+            check_number(name, value)
+        low = max(float(sigma_min), float(getattr(self._bare, "sigma_min", 0.0)))
+        high = min(float(sigma_max), float(getattr(self._bare, "sigma_max", math.inf)))
+        if not 0 < low < high < math.inf:
             raise ValueError(
-                f"expected 0 < sigma_min < sigma_max, got sigma_min={sigma_min} and "
+                f"expected finite 0 < sigma_min < sigma_max, got sigma_min={sigma_min} and "
                 f"sigma_max={sigma_max}, of which the net's own limits leave {low} to {high}"
             )
         return low, high

@@ -9,9 +9,13 @@ from physicsnemo.utils.diffusion._schedules import VariancePreserving
 Discretization = Literal["vp", "ve", "iddpm", "edm"]
 
 
-def default_range(discretization: Discretization, epsilon_s: float) -> tuple[float, float]:
-    """Return the lowest and the highest noise level that come with a discretization."""
-    vp = VariancePreserving()
+def default_range(
+    discretization: Discretization, vp: VariancePreserving, epsilon_s: float
+) -> tuple[float, float]:
+    """Return the lowest and the highest noise level that come with a discretization.
+
+    Those of ``"vp"`` are the levels of a schedule at the times ``epsilon_s`` and 1.
+    """
     ranges = {
         "vp": (vp.sigma(epsilon_s), vp.sigma(1.0)),
         "ve": (0.02, 100.0),

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of what a sampler is given, before anything is computed."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from physicsnemo.nn.checks import is_integer
 from physicsnemo.utils.patching import GridPatching2D
 
 STATE_TYPES = (torch.float32, torch.float64)
@@ -17,38 +20,54 @@ def check_options(**values: tuple[str, tuple[str, ...]]) -> None:
 
 
 def check_numbers(num_steps: int, **positive: float) -> None:
-    """Raise an error if there is not even one step, or if a number is not above 0."""
-    if not isinstance(num_steps, int) or num_steps < 1:
-        raise ValueError(f"expected num_steps to be a whole number of at least 1, got {num_steps}")
+    """Raise an error if there is not even one step, or if an option is no number above 0."""
+    if not is_integer(num_steps) or num_steps < 1:
+        raise ValueError(
+            f"expected num_steps to be a whole number of at least 1, got {num_steps!r}"
+        )
     for name, value in positive.items():
+        check_number(name, value)
         if not value > 0:
             raise ValueError(f"expected {name} to be above 0, got {value}")
 
 
 def check_fractions(**values: float) -> None:
-    """Raise an error if a number is not above 0 and at most 1."""
+    """Raise an error if an option is no number above 0 and at most 1."""
     for name, value in values.items():
+        check_number(name, value)
         if not 0 < value <= 1:
             raise ValueError(f"expected {name} to be above 0 and at most 1, got {value}")
 
 
 def check_churn(churn: float, s_min: float, s_max: float, s_noise: float) -> None:
     """Raise an error unless the options of churn are not negative and in order."""
-    if min(churn, s_min, s_noise) < 0 or s_max < s_min:
+    for name, value in {
+        "S_churn": churn,
+        "S_min": s_min,
+        "S_max": s_max,
+        "S_noise": s_noise,
+    }.items():
+        check_number(name, value)
+    if not (churn >= 0 and s_noise >= 0 and 0 <= s_min <= s_max):
         raise ValueError(
             f"expected S_churn, S_noise and S_min of at least 0 and S_max of at least S_min, got "
             f"S_churn={churn}, S_noise={s_noise}, S_min={s_min} and S_max={s_max}"
         )
 
 
-def check_state(latents: Tensor, dtype: torch.dtype) -> None:
-    """Raise an error unless samples can be computed from these latents in this type."""
+def check_latents(latents: Tensor) -> None:
+    """Raise an error unless samples can be computed from these latents."""
+    _check_tensor("latents", latents)
     if not latents.is_floating_point():
         raise TypeError(f"expected latents of floating-point numbers, got {latents.dtype}")
     if latents.ndim < 2:
         raise ValueError(
             f"expected latents of shape (batch, channels, ...), got {tuple(latents.shape)}"
         )
+
+
+def check_state_type(dtype: torch.dtype) -> None:
+    """Raise an error unless a state can be of this type."""
     if dtype not in STATE_TYPES:
         raise ValueError(
             f"expected dtype to be torch.float32 or torch.float64, got {dtype}; the net may still "
@@ -78,7 +97,10 @@ def conditioning_image(
 
 def check_labels(class_labels: Tensor | None, batch: int) -> None:
     """Raise an error unless there is a label for each sample."""
-    if class_labels is not None and len(class_labels) != batch:
+    if class_labels is None:
+        return
+    _check_tensor("class_labels", class_labels)
+    if class_labels.ndim == 0 or len(class_labels) != batch:
         raise ValueError(
             f"expected class_labels for each of {batch} latents, got {tuple(class_labels.shape)}"
         )
@@ -100,7 +122,29 @@ def check_patching(patching: object, latents: Tensor) -> None:
         )
 
 
+def check_number(name: str, value: Any) -> None:
+    """Raise an error if an option is no real number."""
+    if isinstance(value, str | bytes) or not hasattr(value, "__float__"):
+        raise TypeError(f"expected {name} to be a number, got {value!r}")
+
+
+def _check_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"expected {name} to be a tensor, got a {type(value).__name__}; convert it, as in "
+            f"torch.as_tensor({name})"
+        )
+    if value.is_nested or value.layout != torch.strided:
+        raise TypeError(
+            f"expected {name} to be a dense tensor, got layout {value.layout}; convert it, as in "
+            f"{name}.to_dense()"
+        )
+
+
 def _check_image(name: str, image: Tensor, batches: set[int], grid: torch.Size) -> None:
+    _check_tensor(name, image)
+    if image.is_complex():
+        raise TypeError(f"expected {name} of real numbers, got {image.dtype}")
     if image.ndim < 2 or len(image) not in batches or image.shape[2:] != grid:
         batch = " or ".join(map(str, sorted(batches)))
         raise ValueError(

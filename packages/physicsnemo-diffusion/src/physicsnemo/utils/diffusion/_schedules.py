@@ -26,8 +26,8 @@ class Schedule(Protocol):
 class VariancePreserving:
     """The noise of Song et al. (2021), eq. 32, whose rate grows linearly in time."""
 
-    beta_d: float = 19.1
-    beta_min: float = 0.1
+    beta_d: float
+    beta_min: float
 
     @classmethod
     def between(cls, sigma_min: float, sigma_max: float, epsilon_s: float) -> "VariancePreserving":

@@ -20,9 +20,10 @@ from physicsnemo.utils.diffusion._discretizations import (
 from physicsnemo.utils.diffusion._inputs import (
     check_churn,
     check_fractions,
+    check_latents,
     check_numbers,
     check_options,
-    check_state,
+    check_state_type,
 )
 from physicsnemo.utils.diffusion._integration import Churn, Integrator, RandnLike
 from physicsnemo.utils.diffusion._schedules import (
@@ -67,6 +68,8 @@ def deterministic_sampler(
     S_noise: float = 1.0,  # noqa: N803
     dtype: torch.dtype = torch.float64,
     *,
+    beta_d: float = 19.9,
+    beta_min: float = 0.1,
     progress: bool = False,
 ) -> Tensor:
     r"""Turn noise into samples along the probability flow of a diffusion model.
@@ -112,7 +115,8 @@ def deterministic_sampler(
     sigma_min, sigma_max
         The noise levels of the last and of the first step; the net's limits narrow them. By
         default, those of the discretization: 0.002 to 80 for ``"edm"`` and to 81 for ``"iddpm"``,
-        0.02 to 100 for ``"ve"``, and those of times ``epsilon_s`` and 1 for ``"vp"``.
+        0.02 to 100 for ``"ve"``, and those that ``beta_d`` and ``beta_min`` give for
+        ``"vp"``.
     rho
         How much the steps of ``"edm"`` gather at low noise levels.
     solver
@@ -135,6 +139,11 @@ def deterministic_sampler(
         :math:`\sqrt 2`-fold.
     dtype
         Of the state and of the samples: float64, or float32 on devices that have nothing else.
+    beta_d, beta_min
+        The noise schedule whose levels at the times ``epsilon_s`` and 1 are the default range of
+        ``"vp"``. The values by default are those of the paper and of
+        :class:`~physicsnemo.models.diffusion.VPPrecond`, and make the highest level 152.2; the
+        sampler of nvidia-physicsnemo has a ``beta_d`` of 19.1, which makes it 124.6.
     progress
         Whether to show a progress bar.
 
@@ -174,14 +183,15 @@ def deterministic_sampler(
         schedule=(schedule, get_args(ScheduleName)),
         scaling=(scaling, get_args(ScalingName)),
     )
-    check_numbers(num_steps, rho=rho, C_1=C_1, C_2=C_2, M=M)
+    check_numbers(num_steps, rho=rho, C_1=C_1, C_2=C_2, M=M, beta_d=beta_d, beta_min=beta_min)
     check_fractions(alpha=alpha, epsilon_s=epsilon_s)
     check_churn(S_churn, S_min, S_max, S_noise)
-    check_state(latents, dtype)
+    check_latents(latents)
+    check_state_type(dtype)
     denoiser = Denoiser(
         net, latents, img_lr, mean_hr, class_labels, lead_time_label, patching, dtype
     )
-    low, high = default_range(discretization, epsilon_s)
+    low, high = default_range(discretization, VariancePreserving(beta_d, beta_min), epsilon_s)
     low, high = denoiser.sigma_range(
         low if sigma_min is None else sigma_min, high if sigma_max is None else sigma_max
     )

@@ -8,7 +8,12 @@ from torch import Tensor
 
 from physicsnemo.utils.diffusion._denoiser import Denoiser, Net
 from physicsnemo.utils.diffusion._discretizations import edm_levels
-from physicsnemo.utils.diffusion._inputs import check_churn, check_numbers, check_state
+from physicsnemo.utils.diffusion._inputs import (
+    check_churn,
+    check_latents,
+    check_numbers,
+    check_state_type,
+)
 from physicsnemo.utils.diffusion._integration import Churn, Integrator, RandnLike
 from physicsnemo.utils.diffusion._schedules import Linear, Path
 from physicsnemo.utils.patching import GridPatching2D
@@ -97,8 +102,9 @@ def stochastic_sampler(
     """
     check_numbers(num_steps, rho=rho)
     check_churn(S_churn, S_min, S_max, S_noise)
+    check_latents(latents)
     dtype = torch.promote_types(latents.dtype, torch.float32) if dtype is None else dtype
-    check_state(latents, dtype)
+    check_state_type(dtype)
     denoiser = Denoiser(
         net, latents, img_lr, mean_hr, class_labels, lead_time_label, patching, dtype
     )

@@ -7,11 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from physicsnemo.models.diffusion._inputs import transformed
 from physicsnemo.models.diffusion.layers.convolution import Conv2d
 from physicsnemo.models.diffusion.layers.normalization import GroupNorm
-from physicsnemo.nn.numerics import PAPER
+from physicsnemo.nn.checks import is_integer
+from physicsnemo.nn.numerics import PAPER, has_oddity
 
 
 class Attention(nn.Module):
@@ -33,11 +37,10 @@ class Attention(nn.Module):
     fused_conv_bias, amp_mode
         As in :class:`Conv2d`.
     numerics
-        ``paper``, where each head has its own channels; or ``reference-1.2`` or ``reference-2.1``
-        for what those releases of nvidia-physicsnemo compute. They do the same: of several heads,
-        each has its own pixels, n-th parts of the image, between which there is no attention, and
-        in these it takes runs of channels in turn for one more pixel. They also normalize as
-        :class:`GroupNorm` says.
+        ``paper``, where each head has its own channels; or a release of nvidia-physicsnemo. In
+        ``reference-1.2``, each of several heads has its own pixels, n-th parts of the image,
+        between which there is no attention, and in these it takes runs of channels in turn for one
+        more pixel; later releases do as the paper. All normalize as :class:`GroupNorm` says.
 
     Raises
     ------
@@ -64,13 +67,13 @@ class Attention(nn.Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__()
-        if not isinstance(num_heads, int) or num_heads < 1 or out_channels % num_heads:
+        if not is_integer(num_heads) or num_heads < 1 or out_channels % num_heads:
             raise ValueError(
                 f"expected a positive number of heads that divides {out_channels} channels, got "
                 f"{num_heads!r}; change the channels of levels with attention, or the heads"
             )
         self.num_heads = num_heads
-        self.heads_split_pixels = numerics != PAPER
+        self.heads_split_pixels = has_oddity(numerics, "heads_split_pixels")
         init_zero = {"init_weight": 0} if init_zero is None else init_zero
         self.norm = GroupNorm(
             out_channels, eps=eps, use_apex_gn=use_apex_gn, amp_mode=amp_mode, numerics=numerics
@@ -97,19 +100,29 @@ class Attention(nn.Module):
         # Channels hold query, key and value of the first head's first channel, and so on.
         # The first line of each is (batch, heads, pixels, channels of a head, 3).
         mixed = self.qkv(self.norm(x)).permute(0, 2, 3, 1)
-        batch, heads, channels = x.shape[0], self.num_heads, x.shape[1] // self.num_heads
+        batch, width, height_and_width = x.shape[0], x.shape[1], x.shape[2:]
+        heads, pixels = self.num_heads, x.shape[2] * x.shape[3]
         if self.heads_split_pixels:
-            mixed = mixed.reshape(batch, heads, -1, channels, 3)
+            mixed = mixed.reshape(batch, heads, pixels, width // heads, 3)
         else:
-            mixed = mixed.reshape(batch, -1, heads, channels, 3).transpose(1, 2)
+            mixed = mixed.reshape(batch, pixels, heads, width // heads, 3).transpose(1, 2)
         query, key, value = mixed.movedim(-1, 0).contiguous().unbind(0)
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        mixed = _attend(query, key, value)
         if self.heads_split_pixels:
             mixed = mixed.transpose(-1, -2).reshape(x.shape)
         else:
-            mixed = mixed.transpose(1, 2).reshape(batch, *x.shape[2:], -1).permute(0, 3, 1, 2)
+            mixed = mixed.transpose(1, 2).reshape(batch, *height_and_width, width)
+            mixed = mixed.permute(0, 3, 1, 2)
         projected: Tensor = self.proj(mixed)
         return projected + x
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    # Fused kernels have no derivatives but those of the backward pass, which they do not tell.
+    if transformed() or forward_ad._current_level >= 0:
+        with sdpa_kernel(SDPBackend.MATH):
+            return functional.scaled_dot_product_attention(query, key, value)
+    return functional.scaled_dot_product_attention(query, key, value)
 
 
 class AttentionOp:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolution of images that may double or halve their resolution."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from physicsnemo.models.diffusion._constants import converted, rounded
 from physicsnemo.models.diffusion.layers.linear import typed_like, weight_init
 
 
@@ -87,8 +90,18 @@ class Conv2d(nn.Module):
         self.weight = parameter(kernel > 0, init_weight, *kernel_shape)
         self.bias = parameter(kernel > 0 and bias, init_bias, out_channels)
         self._averages = list(resample_filter) == [resample_filter[0]] * 2
-        self.register_buffer("resample_filter", _square(resample_filter) if up or down else None)
+        self._taps = list(resample_filter)
+        kept = rounded(_square(self._taps)) if up or down else None
+        self.register_buffer("resample_filter", kept)
         self._resample_padding, self._padding = self._paddings(len(resample_filter))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = self.resample_filter
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if before is not None:
+            exact = partial(_square, self._taps)
+            self.resample_filter = converted(before, self.resample_filter, exact)
+        return self
 
     def _paddings(self, taps: int) -> tuple[int, int]:
         """Return the padding of the filter and that of the kernel."""
@@ -145,6 +158,6 @@ class Conv2d(nn.Module):
 
 
 def _square(taps: Sequence[int]) -> Tensor:
-    """Return the filter of both axes, of sum 1 and shape (1, 1, taps, taps)."""
-    line = torch.tensor(taps, dtype=torch.float32)
+    """Return the filter of both axes, of sum 1 and shape (1, 1, taps, taps), in float64."""
+    line = torch.tensor(taps, dtype=torch.float64)
     return (torch.outer(line, line) / line.sum().square())[None, None]

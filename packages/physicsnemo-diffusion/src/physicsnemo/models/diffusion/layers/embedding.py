@@ -3,10 +3,14 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+
+from physicsnemo.models.history import Constant
+from physicsnemo.nn.table import Table
 
 
 class _Waves(nn.Module):
@@ -21,14 +25,6 @@ class _Waves(nn.Module):
 
     def _angles(self, x: Tensor) -> Tensor:
         return x[:, None] * self.freqs
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # Angles reach thousands of turns, of which half precision would keep no fraction.
-        precise = self.freqs
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.freqs.dtype.itemsize < precise.dtype.itemsize:
-            self.freqs = precise.to(self.freqs.device)
-        return self
 
 
 class PositionalEmbedding(_Waves):
@@ -59,6 +55,8 @@ class PositionalEmbedding(_Waves):
     Vaswani et al. 2017, Attention is all you need, arXiv:1706.03762.
     """
 
+    _state_history = (Constant("freqs", since="2.1"),)
+
     def __init__(
         self,
         num_channels: int,
@@ -67,10 +65,14 @@ class PositionalEmbedding(_Waves):
         amp_mode: bool = False,
     ) -> None:
         super().__init__()
-        half = _half(num_channels, at_least=2 if endpoint else 1)
         self.num_channels, self.amp_mode = num_channels, amp_mode
-        powers = torch.arange(half, dtype=torch.float32) / (half - endpoint)
-        self.register_buffer("freqs", (1 / max_positions) ** powers, persistent=False)
+        half = _half(num_channels, at_least=2 if endpoint else 1)
+        self._table = Table(partial(_progression, half, half - endpoint, max_positions))
+
+    @property
+    def freqs(self) -> Tensor:  # type: ignore[override]
+        """The frequencies."""
+        return self._table.value
 
 
 class FourierEmbedding(_Waves):
@@ -104,6 +106,18 @@ class FourierEmbedding(_Waves):
 
     def _angles(self, x: Tensor) -> Tensor:
         return super()._angles(2 * math.pi * x)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # Angles reach thousands of turns, of which half precision would keep no fraction.
+        precise = self.freqs
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.freqs.dtype.itemsize < precise.dtype.itemsize:
+            self.freqs = precise.to(self.freqs.device)
+        return self
+
+
+def _progression(number: int, last: int, ratio: float) -> Tensor:
+    return (1 / ratio) ** (torch.arange(number, dtype=torch.float64, device="cpu") / last)
 
 
 def _half(num_channels: int, at_least: int) -> int:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Group normalization, with an activation after it."""
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.nn.numerics import PAPER, check_numerics
+from physicsnemo.models.diffusion._inputs import transformed
+from physicsnemo.nn.numerics import PAPER, has_oddity
 
 Function = Callable[[Tensor], Tensor]
 
@@ -50,9 +52,9 @@ class GroupNorm(nn.Module):
     amp_mode
         Accepted for the sake of checkpoints: it changes nothing.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
-        nvidia-physicsnemo compute: in evaluation, but not in training, they divide by the unbiased
-        estimate of the variance.
+        ``paper``, or a release of nvidia-physicsnemo, ``reference-1.2`` to ``reference-2.2``: in
+        evaluation, but not in training, all of them divide by the unbiased estimate of the
+        variance.
 
     Raises
     ------
@@ -78,7 +80,6 @@ class GroupNorm(nn.Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__()
-        check_numerics(numerics)
         groups = -(-num_channels // min_channels_per_group)
         self.num_groups = min(num_groups, groups)
         if num_channels % self.num_groups:
@@ -87,7 +88,7 @@ class GroupNorm(nn.Module):
                 f"change model_channels or channel_mult"
             )
         self.eps, self.amp_mode = eps, amp_mode
-        self.unbiased_in_eval = numerics != PAPER
+        self.unbiased_in_eval = has_oddity(numerics, "unbiased_variance")
         self.activation = get_activation(act) if fused_act else None
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
@@ -103,8 +104,12 @@ class GroupNorm(nn.Module):
         weight, eps = self.weight, self.eps
         if self.unbiased_in_eval and not self.training:
             # With n values in a group, their variance is n / (n - 1) times the biased one.
-            n = x[0].numel() // self.num_groups
-            weight, eps = weight * ((n - 1) / n) ** 0.5, eps * (n - 1) / n
+            n = math.prod(x.shape[1:]) // self.num_groups
+            # Rounded once, to the type that it is used in: weights may be kept in a narrower one.
+            weight = weight.to(torch.promote_types(weight.dtype, x.dtype)) * ((n - 1) / n) ** 0.5
+            eps = eps * (n - 1) / n
+        if transformed():  # vmap knows no other memory format
+            x = x.contiguous()
         with _without_autocast(x):
             return torch.group_norm(
                 x, self.num_groups, weight.to(x.dtype), self.bias.to(x.dtype), eps

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from physicsnemo.models.diffusion._inputs import check_noise_levels, check_real, numbers_of
 from physicsnemo.models.diffusion._network import network_type, wide_type
 from physicsnemo.models.diffusion.preconditioning._formulas import Scalings
 from physicsnemo.models.meta import ModelMetaData
@@ -39,6 +40,7 @@ def denoise(
     label_dim: int = 0,
     class_labels: Tensor | None = None,
     force_fp32: bool = False,
+    or_zero: bool = False,
     **model_kwargs: Any,
 ) -> Tensor:
     """Estimate the fields in noise by a preconditioned network.
@@ -61,18 +63,22 @@ def denoise(
         See :func:`labels_of_batch`.
     force_fp32
         Leave float16 aside.
+    or_zero
+        Whether a noise level may be 0.
     **model_kwargs
         What else the network takes.
 
     Raises
     ------
     TypeError
-        If the fields do not hold floating-point numbers.
+        If the fields, the noise levels or the labels are no real numbers.
     ValueError
-        If the fields, the noise levels or the labels have another shape than described.
+        If they have another shape or device than described, or a noise level is not above 0; see
+        :func:`~physicsnemo.models.diffusion._inputs.check_noise_levels`.
     """
     layout = {"batch": None, "channels": channels, "height": None, "width": None}
-    check_input(x, layout, wrapper.device_buffer, numbers="floating")
+    check_input(x, layout, wrapper.device_buffer, name="x", numbers="real")
+    check_noise_levels(sigma, x, or_zero=or_zero)
     wide = wide_type(wrapper)
     own = network_type(wrapper, bool(wrapper.use_fp16), force_fp32)
     x = x.to(wide)
@@ -89,21 +95,10 @@ def denoise(
 
 
 def sigma_of_batch(sigma: Sigma, x: Tensor) -> Tensor:
-    """Return noise levels of shape (batch, 1, 1, 1), in the type of the fields.
-
-    Raises
-    ------
-    ValueError
-        If there is neither one level nor one for each sample.
-    """
+    """Return noise levels of shape (batch, 1, 1, 1), in the type of the fields."""
     batch = x.shape[0]
     if not isinstance(sigma, Tensor):
         return x.new_full((batch, 1, 1, 1), sigma)
-    if sigma.numel() not in (1, batch):
-        raise ValueError(
-            f"expected sigma to have one value, or one for each of {batch} samples, got shape "
-            f"{tuple(sigma.shape)}"
-        )
     return sigma.to(x).reshape(-1, 1, 1, 1).expand(batch, -1, -1, -1)
 
 
@@ -114,14 +109,19 @@ def labels_of_batch(class_labels: Tensor | None, label_dim: int, x: Tensor) -> T
 
     Raises
     ------
+    TypeError
+        If they are no tensor of real numbers; truth values count as 0 and 1.
     ValueError
-        If there are neither ``label_dim`` numbers nor so many for each sample.
+        If there are neither ``label_dim`` numbers nor so many for each sample, or they are on
+        another device.
     """
     batch = x.shape[0]
     if label_dim == 0:
         return None
     if class_labels is None:
         return x.new_zeros(batch, label_dim)
+    class_labels = numbers_of(class_labels)
+    check_real("class_labels", class_labels, x)
     if class_labels.numel() not in (label_dim, batch * label_dim):
         raise ValueError(
             f"expected class_labels of shape (batch={batch}, label_dim={label_dim}) or "

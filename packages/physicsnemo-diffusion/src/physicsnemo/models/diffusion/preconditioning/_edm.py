@@ -2,8 +2,10 @@
 """The preconditioner of EDM."""
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from physicsnemo.models.diffusion._network import (
@@ -13,6 +15,7 @@ from physicsnemo.models.diffusion._network import (
     build_network,
     join,
 )
+from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.diffusion.preconditioning._denoise import (
     PUBLIC,
     MetaData,
@@ -20,8 +23,9 @@ from physicsnemo.models.diffusion.preconditioning._denoise import (
     denoise,
 )
 from physicsnemo.models.diffusion.preconditioning._formulas import Scalings, edm_scalings
+from physicsnemo.models.history import Constant, Renamed
 from physicsnemo.models.module import Module
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER
 
 
 class EDMPrecond(Module):
@@ -39,7 +43,7 @@ class EDMPrecond(Module):
     sigma_min, sigma_max
         The noise levels between which samplers go.
     sigma_data
-        Standard deviation of the fields without noise.
+        Standard deviation of the fields without noise, one number or one for each channel.
     img_in_channels
         Channels that enter the network, those of the condition included; by default
         ``img_channels``.
@@ -54,7 +58,8 @@ class EDMPrecond(Module):
     Raises
     ------
     ValueError
-        If there is no such network, or it refuses the arguments.
+        If there is no such network, it refuses the arguments, or ``sigma_data`` holds numbers for
+        another number of channels.
 
     References
     ----------
@@ -76,6 +81,10 @@ class EDMPrecond(Module):
     __module__ = PUBLIC
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
+    _release_marks: ClassVar[dict[str, str]] = {"2.0": "^sigma_data$"}
+    _state_history: ClassVar[tuple[Renamed | Constant, ...]] = (
+        Constant("sigma_data", since="2.0"),
+    )
     round_sigma = staticmethod(any_sigma)
 
     def __init__(
@@ -86,7 +95,7 @@ class EDMPrecond(Module):
         use_fp16: bool = False,
         sigma_min: float = 0.0,
         sigma_max: float = math.inf,
-        sigma_data: float = 0.5,
+        sigma_data: float | Sequence[float] = 0.5,
         model_type: str = "DhariwalUNet",
         img_in_channels: int | None = None,
         img_out_channels: int | None = None,
@@ -102,7 +111,7 @@ class EDMPrecond(Module):
         self.use_fp16 = use_fp16
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
-        self.sigma_data = sigma_data
+        self.sigma_data = _checked(sigma_data, self.img_out_channels)
         self.model = build_network(
             model_type,
             img_resolution,
@@ -138,9 +147,9 @@ class EDMPrecond(Module):
         Raises
         ------
         TypeError
-            If the fields do not hold floating-point numbers.
+            If an argument does not hold real numbers.
         ValueError
-            If an argument has another shape or device than described.
+            If an argument has another shape or device than described, or a noise level is none.
         """
 
         def scaled_input(x: Tensor, factor: Tensor) -> Tensor:
@@ -160,4 +169,19 @@ class EDMPrecond(Module):
         )
 
     def _scalings(self, sigma: Tensor) -> Scalings:
-        return edm_scalings(sigma, self.sigma_data)
+        if isinstance(self.sigma_data, float):
+            return edm_scalings(sigma, self.sigma_data)
+        # Filled on the device, so that no copy waits for it.
+        of_channels = torch.stack([sigma.new_full((1, 1), value) for value in self.sigma_data])
+        return edm_scalings(sigma, of_channels)
+
+
+def _checked(sigma_data: float | Sequence[float], channels: int) -> float | list[float]:
+    if not hasattr(sigma_data, "__len__"):
+        return float(sigma_data)  # type: ignore[arg-type]
+    if len(sigma_data) != channels:
+        raise ValueError(
+            f"expected sigma_data to be one number, or one for each of {channels} channels, got "
+            f"{sigma_data}"
+        )
+    return [float(value) for value in sigma_data]

@@ -12,6 +12,7 @@ from physicsnemo.models.diffusion._network import (
     any_sigma,
     build_network,
 )
+from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.diffusion.preconditioning._denoise import (
     PUBLIC,
     MetaData,
@@ -21,7 +22,7 @@ from physicsnemo.models.diffusion.preconditioning._denoise import (
 from physicsnemo.models.diffusion.preconditioning._formulas import unscaled
 from physicsnemo.models.diffusion.preconditioning._vorticity import residual_gradient
 from physicsnemo.models.module import Module
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER, has_oddity
 
 
 class VEPrecond_dfsr(Module):  # noqa: N801  # as users know it
@@ -101,13 +102,17 @@ class VEPrecond_dfsr(Module):  # noqa: N801  # as users know it
         force_fp32: bool = False,
         **model_kwargs: Any,
     ) -> Tensor:
-        """Return the network's output; arguments, result and errors as :class:`VPPrecond`."""
+        """Return the network's output; arguments, result and errors as :class:`VPPrecond`.
+
+        A noise level may also be 0, the number of the last step of a sampler that counts steps.
+        """
         return denoise(
             self,
             unscaled,
             x,
             sigma,
             channels=self.img_channels,
+            or_zero=True,
             label_dim=self.label_dim,
             class_labels=class_labels,
             force_fp32=force_fp32,
@@ -131,7 +136,7 @@ class VEPrecond_dfsr_cond(Module):  # noqa: N801
     model_type
         As in :class:`VPPrecond`.
     numerics
-        As in :class:`VPPrecond`. ``reference-1.2`` and ``reference-2.1`` also take the mean square
+        As in :class:`VPPrecond`. The releases of nvidia-physicsnemo also take the mean square
         over all samples, so that the gradient of each is divided by how many there are.
     **model_kwargs
         Further arguments of the network, among them ``model_channels``.
@@ -191,7 +196,7 @@ class VEPrecond_dfsr_cond(Module):  # noqa: N801
         self.sigma_max = sigma_max
         self.dataset_mean = dataset_mean
         self.dataset_scale = dataset_scale
-        self.numerics = numerics
+        self._samples_apart = not has_oddity(numerics, "batch_residual")
         hidden = model_kwargs["model_channels"]
         self.model = build_network(
             model_type,
@@ -215,13 +220,17 @@ class VEPrecond_dfsr_cond(Module):  # noqa: N801
         force_fp32: bool = False,
         **model_kwargs: Any,
     ) -> Tensor:
-        """Return the network's output; arguments, result and errors as :class:`VPPrecond`."""
+        """Return the network's output; arguments, result and errors as :class:`VPPrecond`.
+
+        A noise level may also be 0, the number of the last step of a sampler that counts steps.
+        """
         return denoise(
             self,
             unscaled,
             x,
             sigma,
             channels=self.img_channels,
+            or_zero=True,
             scaled_input=self._network_input,
             label_dim=self.label_dim,
             class_labels=class_labels,
@@ -250,7 +259,7 @@ class VEPrecond_dfsr_cond(Module):  # noqa: N801
         ValueError
             If there are not at least three times.
         """
-        return residual_gradient(w.detach(), re, dt, samples_apart=self.numerics == PAPER)
+        return residual_gradient(w.detach(), re, dt, samples_apart=self._samples_apart)
 
     def _network_input(self, x: Tensor, factor: Tensor) -> Tensor:
         vorticity = x * self.dataset_scale + self.dataset_mean

@@ -46,8 +46,11 @@ def iddpm_scalings(sigma: Tensor, step: Tensor) -> Scalings:
     return Scalings(torch.ones_like(sigma), -sigma, (sigma.square() + 1).rsqrt(), step)
 
 
-def edm_scalings(sigma: Tensor, sigma_data: float) -> Scalings:
-    """Return those by which input and training target of the network have unit variance."""
+def edm_scalings(sigma: Tensor, sigma_data: float | Tensor) -> Scalings:
+    """Return those by which input and training target of the network have unit variance.
+
+    With ``sigma_data`` of shape (channels, 1, 1), factors are those of each channel.
+    """
     total = sigma.square() + sigma_data**2
     return Scalings(
         sigma_data**2 / total, sigma * sigma_data * total.rsqrt(), total.rsqrt(), sigma.log() / 4

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The preconditioner of improved denoising diffusion."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from physicsnemo.models.diffusion._constants import converted, rounded
 from physicsnemo.models.diffusion._network import OVERRIDABLE, Resolution, build_network
+from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.diffusion.preconditioning._denoise import (
     PUBLIC,
     MetaData,
@@ -19,8 +22,9 @@ from physicsnemo.models.diffusion.preconditioning._formulas import (
     iddpm_levels,
     iddpm_scalings,
 )
+from physicsnemo.models.history import Constant, Renamed
 from physicsnemo.models.module import Module
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER
 
 
 class iDDPMPrecond(Module):  # noqa: N801  # as files name it
@@ -72,6 +76,10 @@ class iDDPMPrecond(Module):  # noqa: N801  # as files name it
     __module__ = PUBLIC
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
+    _release_marks: ClassVar[dict[str, str]] = {"2.0": "^C_1$"}
+    _state_history: ClassVar[tuple[Renamed | Constant, ...]] = tuple(
+        Constant(name, since="2.0") for name in ("C_1", "C_2", "M")
+    )
     u: Tensor
 
     def __init__(
@@ -96,7 +104,7 @@ class iDDPMPrecond(Module):  # noqa: N801  # as files name it
         self.C_2 = C_2
         self.M = M
         levels = iddpm_levels(M, C_1, C_2)
-        self.register_buffer("u", torch.tensor(levels))
+        self.register_buffer("u", rounded(self._exact_levels()))
         self.sigma_min, self.sigma_max = levels[-2], levels[0]
         self.model = build_network(
             model_type,
@@ -131,6 +139,15 @@ class iDDPMPrecond(Module):  # noqa: N801  # as files name it
             force_fp32=force_fp32,
             **model_kwargs,
         )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = self.u
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.u = converted(before, self.u, self._exact_levels)
+        return self
+
+    def _exact_levels(self) -> Tensor:
+        return torch.tensor(iddpm_levels(self.M, self.C_1, self.C_2), dtype=torch.float64)
 
     def alpha_bar(self, j: float) -> float:
         """Return the share of the signal at a step, counted from the noisiest."""

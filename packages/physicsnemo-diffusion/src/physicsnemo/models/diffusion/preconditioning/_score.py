@@ -2,7 +2,7 @@
 """The preconditioners of score-based diffusion: preserving variance, and exploding."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from physicsnemo.models.diffusion._network import (
     any_sigma,
     build_network,
 )
+from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.diffusion.preconditioning._denoise import (
     PUBLIC,
     MetaData,
@@ -26,8 +27,9 @@ from physicsnemo.models.diffusion.preconditioning._formulas import (
     vp_sigma,
     vp_time,
 )
+from physicsnemo.models.history import Constant, Renamed
 from physicsnemo.models.module import Module
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER
 
 
 class VPPrecond(Module):
@@ -56,7 +58,7 @@ class VPPrecond(Module):
     model_type
         The network: ``SongUNet``, ``SongUNetPosEmbd``, ``SongUNetPosLtEmbd`` or ``DhariwalUNet``.
     numerics
-        ``paper``, or what ``reference-1.2`` or ``reference-2.1`` mean in the network.
+        ``paper``, or what a release, ``reference-1.2`` to ``reference-2.2``, means in the network.
     **model_kwargs
         Further arguments of the network.
 
@@ -89,6 +91,10 @@ class VPPrecond(Module):
     __module__ = PUBLIC
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
+    _release_marks: ClassVar[dict[str, str]] = {"2.0": "^beta_d$"}
+    _state_history: ClassVar[tuple[Renamed | Constant, ...]] = tuple(
+        Constant(name, since="2.0") for name in ("beta_d", "beta_min", "M")
+    )
     round_sigma = staticmethod(any_sigma)
 
     def __init__(
@@ -140,12 +146,14 @@ class VPPrecond(Module):
         Parameters
         ----------
         x
-            Noisy fields of shape (batch, img_channels, height, width).
+            Noisy fields of shape (batch, img_channels, height, width), also of whole numbers.
         sigma
-            Standard deviation of the noise, above 0: a number, or a tensor with one number or one
-            for each sample, of any shape.
+            Standard deviation of the noise, finite and above 0: a number, or a tensor with one
+            number or one for each sample, of any shape, on the device of ``x`` or on the CPU.
+            Values are checked where that is free, not on a GPU, where anything else makes NaN.
         class_labels
-            Labels of shape (batch, label_dim) or (label_dim,), by default zeros. Not used if
+            Labels of shape (batch, label_dim) or (label_dim,), numbers or truth values, by default
+            zeros. Not used if
             ``label_dim`` is 0.
         force_fp32
             Compute the network in float32 despite ``use_fp16``.
@@ -159,9 +167,9 @@ class VPPrecond(Module):
         Raises
         ------
         TypeError
-            If the fields do not hold floating-point numbers.
+            If an argument does not hold real numbers.
         ValueError
-            If an argument has another shape or device than described.
+            If an argument has another shape or device than described, or a noise level is none.
         """
         return denoise(
             self,

@@ -17,6 +17,7 @@ from physicsnemo.models.diffusion._network import (
     half_precision,
     join,
 )
+from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.diffusion.preconditioning._denoise import (
     PUBLIC,
     MetaData,
@@ -25,7 +26,7 @@ from physicsnemo.models.diffusion.preconditioning._denoise import (
 )
 from physicsnemo.models.diffusion.preconditioning._formulas import Scalings, edm_scalings
 from physicsnemo.models.module import Module
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER
 
 
 class EDMPrecondSuperResolution(Module):
@@ -144,9 +145,9 @@ class EDMPrecondSuperResolution(Module):
         Raises
         ------
         TypeError
-            If the fields do not hold floating-point numbers.
+            If an argument does not hold real numbers.
         ValueError
-            If an argument has another shape or device than described.
+            If an argument has another shape or device than described, or a noise level is none.
         """
 
         def scaled_input(x: Tensor, factor: Tensor) -> Tensor:

@@ -14,12 +14,15 @@ from torch.utils.checkpoint import checkpoint
 
 from physicsnemo.models.diffusion._flags import AMP_MODE, FLAGS, PROFILE_MODE
 from physicsnemo.models.diffusion._inputs import (
+    Resolution,
     as_vectors,
     check_images,
     check_noise_labels,
     dropped,
+    height_and_width,
 )
 from physicsnemo.models.diffusion._levels import Level, plan_levels
+from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.diffusion.layers import (
     Conv2d,
     FourierEmbedding,
@@ -29,9 +32,10 @@ from physicsnemo.models.diffusion.layers import (
     UNetBlock,
 )
 from physicsnemo.models.diffusion.layers.block import profile_range
+from physicsnemo.models.history import Argument
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.nn.numerics import IMPLIED, PAPER
+from physicsnemo.nn.numerics import PAPER
 
 PUBLIC = "physicsnemo.models.diffusion.song_unet"
 """The module that users import the networks from, by which files name them."""
@@ -85,7 +89,8 @@ class SongUNet(Module):
         Blocks of each level.
     attn_resolutions
         Levels with attention, by the height that images of ``img_resolution`` have there. The
-        deepest level has it in any case.
+        deepest level has it in any case, in its first block of the decoder, unless
+        ``bottleneck_attention`` is off.
     dropout
         Probability of dropping a number before the last convolution of a block, in training.
     label_dropout
@@ -122,10 +127,12 @@ class SongUNet(Module):
         Leave types to autocast. Otherwise layers cast their weights to the type of their input
         where autocast does not cast both.
     numerics
-        ``paper``, or ``reference-1.2`` or ``reference-2.1`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: in
-        evaluation, the variance in group normalization is the unbiased estimate. (Their heads of
-        attention divide pixels, but here there is one head.)
+        ``paper``, or what a release of nvidia-physicsnemo computes, ``reference-1.2`` to
+        ``reference-2.2``, as files of theirs mean it. They do the same here: in evaluation, the
+        variance in group normalization is the unbiased estimate. (In the first, heads of attention
+        divide pixels, but here there is one head.)
+    bottleneck_attention
+        Whether the first block at the deepest level of the decoder has attention.
 
     Raises
     ------
@@ -154,6 +161,9 @@ class SongUNet(Module):
     __module__ = PUBLIC
     _implied_args = IMPLIED
     _overridable_args: ClassVar[set[str]] = {"use_apex_gn", "act"}
+    _argument_history: ClassVar[tuple[Argument, ...]] = (
+        Argument("bottleneck_attention", True, since="2.0"),
+    )
     __jit_unused_properties__: ClassVar[list[str]] = [*Module.__jit_unused_properties__, *FLAGS]
 
     amp_mode = AMP_MODE
@@ -161,7 +171,7 @@ class SongUNet(Module):
 
     def __init__(
         self,
-        img_resolution: int | Sequence[int],
+        img_resolution: Resolution,
         in_channels: int,
         out_channels: int,
         label_dim: int = 0,
@@ -185,12 +195,14 @@ class SongUNet(Module):
         profile_mode: bool = False,
         amp_mode: bool = False,
         numerics: str = PAPER,
+        *,
+        bottleneck_attention: bool = True,
     ) -> None:
         super().__init__(meta=MetaData())
         _check_choice("embedding_type", embedding_type, ("positional", "fourier", "zero"))
         _check_choice("encoder_type", encoder_type, ("standard", "skip", "residual"))
         _check_choice("decoder_type", decoder_type, ("standard", "skip"))
-        self.img_shape = _height_and_width(img_resolution)
+        self.img_shape = height_and_width(img_resolution)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.label_dim, self.augment_dim = label_dim, augment_dim
         self.label_dropout, self.embedding_type = label_dropout, embedding_type
@@ -213,7 +225,9 @@ class SongUNet(Module):
             num_blocks,
             attn_resolutions,
             attention_in_last_only=True,
+            bottleneck_attention=bottleneck_attention,
         )
+        self._taps = len(resample_filter)
         block = partial(
             UNetBlock,
             emb_channels=features,
@@ -301,7 +315,7 @@ class SongUNet(Module):
         self,
         x: Tensor,
         noise_labels: Tensor,
-        class_labels: Tensor | None,
+        class_labels: Tensor | None = None,
         augment_labels: Tensor | None = None,
     ) -> Tensor:
         """Apply the network.
@@ -326,12 +340,14 @@ class SongUNet(Module):
         Raises
         ------
         TypeError
-            If ``x`` does not hold floating-point numbers, or ``class_labels`` are missing.
+            If ``x`` does not hold floating-point numbers, labels do not hold real ones, or
+            ``class_labels`` are missing.
         ValueError
             If anything has another shape or device than expected.
         """
         size = self.img_shape if self.additive_pos_embed else None
-        check_images(x, self.in_channels, len(self.levels), next(self.parameters()), size)
+        weight = next(self.parameters())
+        check_images(x, self.in_channels, len(self.levels), weight, size, self._taps)
         with profile_range("SongUNet", self.profile_mode):
             emb = self._embed(x, noise_labels, class_labels, augment_labels).to(x.dtype)
             return self._decode(*self._encode(x, emb), emb)
@@ -416,16 +432,6 @@ class SongUNet(Module):
 def _check_choice(name: str, given: str, known: Sequence[str]) -> None:
     if given not in known:
         raise ValueError(f"expected {name} to be one of {', '.join(known)}, got {given!r}")
-
-
-def _height_and_width(img_resolution: int | Sequence[int]) -> tuple[int, int]:
-    if isinstance(img_resolution, int):
-        return img_resolution, img_resolution
-    if len(img_resolution) != 2:
-        raise ValueError(
-            f"expected img_resolution to be one number, or height and width, got {img_resolution}"
-        )
-    return img_resolution[0], img_resolution[1]
 
 
 def _recompute_above(img_shape: tuple[int, int], checkpoint_level: int) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from physicsnemo.models.diffusion._inputs import tracing
+from physicsnemo.models.diffusion._inputs import check_real, tracing, transformed
 
 Selector = Callable[[Tensor], Tensor]
 
@@ -76,7 +76,7 @@ def number_of_images(x: Tensor, global_index: Tensor | None) -> int:
     if global_index is None:
         return x.shape[0]
     batch, patches = x.shape[0], global_index.shape[0]
-    if not tracing() and (patches == 0 or batch == 0 or batch % patches):
+    if not tracing() and (patches == 0 or batch % patches):
         raise ValueError(
             f"global_index holds {patches} patches, so the batch must be that number times the "
             f"number of images, got {batch}; is one of the patches empty?"
@@ -84,26 +84,53 @@ def number_of_images(x: Tensor, global_index: Tensor | None) -> int:
     return batch // patches
 
 
-def as_lead_times(labels: Tensor | None, images: int | None = None) -> Tensor:
+def as_lead_times(labels: Tensor | None, fields: Tensor, images: int | None = None) -> Tensor:
     """Return the lead times of images, or of any number of them.
+
+    Their values are looked at on the CPU only: elsewhere that would wait for the device, whose own
+    check of indices comes later.
+
+    Parameters
+    ----------
+    labels
+        The lead times, of shape (images,), (images, 1) or (1,).
+    fields
+        What they choose from, of shape (steps, channels, *grid).
+    images
+        How many there are, if that is known.
 
     Raises
     ------
     TypeError
-        If there are none.
+        If there are none, or they are no real numbers.
     ValueError
-        If their number is another one.
+        If their number or device is another one, or one is not below the number of steps.
     """
     if labels is None:
         raise TypeError(
             "expected lead_time_label, the index of the lead time of each image, got None; pass "
             "it, or build the model without lead times"
         )
+    check_real("lead_time_label", labels, fields)
+    labels = labels.squeeze(1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     shape = tuple(labels.shape)
     if len(shape) != 1 or not (images is None or tracing() or shape[0] in (1, images)):
         size = "images" if images is None else f"images={images}"
         raise ValueError(f"expected lead_time_label of shape ({size},) or (1,), got {shape}")
+    _check_steps(labels, len(fields))
     return labels.long() if images is None else labels.long().expand(images)
+
+
+def _check_steps(labels: Tensor, steps: int) -> None:
+    plain = labels.device.type == "cpu" and type(labels) is Tensor
+    if torch.compiler.is_compiling() or tracing() or transformed() or not plain:
+        return
+    wrong = ~((labels >= 0) & (labels < steps))
+    if wrong.any():
+        raise ValueError(
+            f"expected lead_time_label to be indices from 0 to {steps - 1}, as there are "
+            f"lead_time_steps={steps}, got {labels[wrong][0].item()}"
+        )
 
 
 def check_fields(fields: Tensor, x: Tensor, in_channels: int) -> None:

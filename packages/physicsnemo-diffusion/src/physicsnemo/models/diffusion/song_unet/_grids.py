@@ -6,10 +6,12 @@ import math
 import torch
 from torch import Tensor
 
-GRID_TYPES = ("sinusoidal", "learnable", "linear", "test")
+GRID_TYPES = ("sinusoidal", "sinusoidal_octave", "learnable", "linear", "test")
 
 
-def position_grid(gridtype: str, channels: int, height: int, width: int) -> Tensor:
+def position_grid(
+    gridtype: str, channels: int, height: int, width: int, sines_of_y_first: bool = True
+) -> Tensor:
     """Return fields of shape (channels, height, width).
 
     Parameters
@@ -20,6 +22,13 @@ def position_grid(gridtype: str, channels: int, height: int, width: int) -> Tens
         Their number.
     height, width
         Size of the grid.
+    sines_of_y_first
+        The order of four channels of ``sinusoidal``: sin y, sin x, cos y, cos x, or else that of
+        ``sinusoidal_octave``, where x is first.
+
+    Returns
+    -------
+    The fields, computed in double precision; those of ``learnable`` in the default type.
 
     Raises
     ------
@@ -33,31 +42,45 @@ def position_grid(gridtype: str, channels: int, height: int, width: int) -> Tens
         )
     if gridtype == "learnable":
         return torch.empty(channels, height, width).normal_()
-    if gridtype == "sinusoidal":
-        return _waves(channels, height, width)
+    if gridtype.startswith("sinusoidal"):
+        if channels < 4 or channels % 4:
+            raise ValueError(
+                f"expected N_grid_channels to be a multiple of 4 for gridtype={gridtype!r}, got "
+                f"{channels}"
+            )
+        return _sinusoidal(gridtype, channels // 4, height, width, sines_of_y_first)
     if channels != 2:
         raise ValueError(f"expected N_grid_channels=2 for gridtype={gridtype!r}, got {channels}")
     if gridtype == "linear":
-        y, x = _coordinates(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width))
+        y, x = _coordinates(_even(-1, 1, height), _even(-1, 1, width))
         return torch.stack((x, y))
-    return torch.stack(_coordinates(torch.arange(height), torch.arange(width))).float()
+    return torch.stack(_coordinates(torch.arange(height), torch.arange(width))).double()
 
 
-def _waves(channels: int, height: int, width: int) -> Tensor:
-    if channels < 4 or channels % 4:
-        raise ValueError(
-            f"expected N_grid_channels to be a multiple of 4 for gridtype='sinusoidal', got "
-            f"{channels}"
-        )
+def _sinusoidal(
+    gridtype: str, count: int, height: int, width: int, sines_of_y_first: bool
+) -> Tensor:
+    if gridtype == "sinusoidal_octave":
+        return _waves(2.0 ** torch.arange(count), height, width)
+    waves = _waves(2 ** _even(0, count, count), height, width)
+    return waves[[1, 0, 3, 2]] if count == 1 and sines_of_y_first else waves
+
+
+def _waves(frequencies: Tensor, height: int, width: int) -> Tensor:
+    """Return sin fx, sin fy, cos fx and cos fy of each frequency, once around for the first."""
     turn = 2 * math.pi
-    y, x = _coordinates(torch.linspace(0, turn, height), torch.linspace(0, turn, width))
-    if channels == 4:
-        return torch.stack((y.sin(), x.sin(), y.cos(), x.cos()))
-    count = channels // 4
-    waves = []
-    for frequency in 2 ** torch.linspace(0, count, count):
-        waves += [wave(frequency * axis) for wave in (torch.sin, torch.cos) for axis in (x, y)]
+    y, x = _coordinates(_even(0, turn, height), _even(0, turn, width))
+    waves = [
+        wave(frequency * axis)
+        for frequency in frequencies
+        for wave in (torch.sin, torch.cos)
+        for axis in (x, y)
+    ]
     return torch.stack(waves)
+
+
+def _even(start: float, end: float, number: int) -> Tensor:
+    return torch.linspace(start, end, number, dtype=torch.float64)
 
 
 def _coordinates(y: Tensor, x: Tensor) -> tuple[Tensor, ...]:

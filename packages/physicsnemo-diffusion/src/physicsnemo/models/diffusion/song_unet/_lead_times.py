@@ -20,7 +20,7 @@ class SongUNetPosLtEmbd(SongUNetPosEmbd):
     channel_mult, channel_mult_emb, num_blocks, attn_resolutions, dropout, label_dropout, \
     embedding_type, channel_mult_noise, encoder_type, decoder_type, resample_filter, gridtype, \
     N_grid_channels, lead_time_channels, lead_time_steps, prob_channels, checkpoint_level, \
-    additive_pos_embed, use_apex_gn, act, profile_mode, amp_mode, numerics
+    additive_pos_embed, use_apex_gn, act, profile_mode, amp_mode, numerics, bottleneck_attention
         As in :class:`SongUNetPosEmbd`.
 
     Raises
@@ -79,6 +79,8 @@ class SongUNetPosLtEmbd(SongUNetPosEmbd):
         profile_mode: bool = False,
         amp_mode: bool = False,
         numerics: str = PAPER,
+        *,
+        bottleneck_attention: bool = True,
     ) -> None:
         super().__init__(
             img_resolution,
@@ -111,13 +113,14 @@ class SongUNetPosLtEmbd(SongUNetPosEmbd):
             lead_time_steps,
             prob_channels,
             numerics,
+            bottleneck_attention=bottleneck_attention,
         )
 
     def forward(  # type: ignore[override]
         self,
         x: Tensor,
         noise_labels: Tensor,
-        class_labels: Tensor | None,
+        class_labels: Tensor | None = None,
         lead_time_label: Tensor | None = None,
         global_index: Tensor | None = None,
         embedding_selector: Selector | None = None,
@@ -138,7 +141,8 @@ class SongUNetPosLtEmbd(SongUNetPosEmbd):
         Raises
         ------
         TypeError
-            If ``x`` does not hold floating-point numbers, or labels are missing.
+            If ``x`` does not hold floating-point numbers, labels do not hold real ones, or are
+            missing.
         ValueError
             If there are both indices and a function, or anything has another shape or device than
             expected.

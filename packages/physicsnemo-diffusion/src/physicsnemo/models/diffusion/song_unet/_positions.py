@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The variant of the U-Net of Song et al. that knows where, and perhaps when, a pixel is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
 
+from physicsnemo.models.diffusion._constants import converted, rounded
 from physicsnemo.models.diffusion.song_unet._backbone import PUBLIC, SongUNet
 from physicsnemo.models.diffusion.song_unet._fields import (
     Selector,
@@ -16,7 +18,8 @@ from physicsnemo.models.diffusion.song_unet._fields import (
     number_of_images,
 )
 from physicsnemo.models.diffusion.song_unet._grids import position_grid
-from physicsnemo.nn.numerics import PAPER
+from physicsnemo.models.history import Constant, Renamed
+from physicsnemo.nn.numerics import PAPER, has_oddity
 
 
 class SongUNetPosEmbd(SongUNet):
@@ -44,11 +47,12 @@ class SongUNetPosEmbd(SongUNet):
     gridtype
         What the grid holds: ``sinusoidal``, with 4 channels the sines of y and x, then their
         cosines, where both go once around the circle; with another multiple of 4, sines of fx and
-        fy and cosines of them, for as many frequencies f from 1 on. ``linear``, 2 channels: x, then
-        y, both from -1 to 1. ``learnable``, weights. ``test``, 2 channels: the indices of row and
-        column.
+        fy and cosines of them, for n frequencies f from 1 to :math:`2^n`, in geometric progression.
+        ``sinusoidal_octave``, a multiple of 4: the same for the frequencies :math:`1, 2, 4, ...,
+        2^{n-1}`, and for each of them. ``linear``, 2 channels: x, then y, both from -1 to 1.
+        ``learnable``, weights. ``test``, 2 channels: the indices of row and column.
     N_grid_channels
-        Channels of the grid; a learnable one may have none.
+        Channels of the grid; 0 for no grid.
     lead_time_mode
         Append learned fields, too, of which there is one for each lead time.
     lead_time_channels
@@ -61,8 +65,13 @@ class SongUNetPosEmbd(SongUNet):
     numerics
         See :class:`SongUNet`. The releases of nvidia-physicsnemo also go through the patches of one
         image after the other where ``global_index`` is given, but through the images of one patch
-        after the other in their functions that cut patches, and use the first of the lead times
-        for all images where ``embedding_selector`` is given.
+        after the other in their functions that cut patches. In ``reference-1.2``,
+        ``embedding_selector`` cuts the grid joined with the field of the first lead time, for all
+        images, and without a grid there are no lead times either. From ``reference-1.3`` on, it
+        cuts the grid, and then the fields of all lead times, of shape (images, channels, *grid);
+        and of four sinusoidal channels those of x come before those of y.
+    bottleneck_attention
+        As in :class:`SongUNet`.
 
     Attributes
     ----------
@@ -99,6 +108,7 @@ class SongUNetPosEmbd(SongUNet):
     """
 
     __module__ = PUBLIC
+    _state_history: ClassVar[tuple[Renamed | Constant, ...]] = (Constant("pos_embd", until="1.3"),)
 
     pos_embd: Tensor | None
 
@@ -134,6 +144,8 @@ class SongUNetPosEmbd(SongUNet):
         lead_time_steps: int | None = 9,
         prob_channels: Sequence[int] = (),
         numerics: str = PAPER,
+        *,
+        bottleneck_attention: bool = True,
     ) -> None:
         super().__init__(
             img_resolution,
@@ -160,8 +172,10 @@ class SongUNetPosEmbd(SongUNet):
             profile_mode,
             amp_mode,
             numerics,
+            bottleneck_attention=bottleneck_attention,
         )
-        self.follows_paper = numerics == PAPER
+        self.numerics = numerics
+        self._lead_times_need_grid = has_oddity(numerics, "lead_times_need_grid")
         self.prob_channels = _checked_channels(prob_channels, out_channels)
         self.pos_embd = self.lt_embd = None
         if lead_time_mode and lead_time_channels and lead_time_steps:
@@ -169,20 +183,32 @@ class SongUNetPosEmbd(SongUNet):
             self.lt_embd = nn.Parameter(start.normal_())
         if self.prob_channels:
             self.scalar = nn.Parameter(torch.ones(1, len(self.prob_channels), 1, 1))
-        if gridtype == "learnable" and N_grid_channels == 0:
+        self._grid = (gridtype, N_grid_channels)
+        if N_grid_channels == 0:
             return
-        grid = position_grid(gridtype, N_grid_channels, *self.img_shape)
+        grid = self._make_grid()
         if gridtype == "learnable":
             self.pos_embd = nn.Parameter(grid)
         else:
             del self.pos_embd
-            self.register_buffer("pos_embd", grid)
+            self.register_buffer("pos_embd", rounded(grid))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        before = self.pos_embd
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if before is not None and "pos_embd" in self._buffers:
+            self.pos_embd = converted(before, cast(Tensor, self.pos_embd), self._make_grid)
+        return self
+
+    def _make_grid(self) -> Tensor:
+        y_first = self.numerics == PAPER or has_oddity(self.numerics, "sines_before_cosines")
+        return position_grid(*self._grid, *self.img_shape, sines_of_y_first=y_first)
 
     def forward(  # type: ignore[override]
         self,
         x: Tensor,
         noise_labels: Tensor,
-        class_labels: Tensor | None,
+        class_labels: Tensor | None = None,
         global_index: Tensor | None = None,
         embedding_selector: Selector | None = None,
         augment_labels: Tensor | None = None,
@@ -206,7 +232,8 @@ class SongUNetPosEmbd(SongUNet):
             maps fields of shape (channels, *grid) to (batch, channels, height, width), and does
             the same to each channel.
         lead_time_label
-            Index of the lead time of each image, of shape (images,), or (1,) for all.
+            Index of the lead time of each image, of shape (images,) or (images, 1), or (1,) for
+            all.
 
         Returns
         -------
@@ -215,7 +242,8 @@ class SongUNetPosEmbd(SongUNet):
         Raises
         ------
         TypeError
-            If ``x`` does not hold floating-point numbers, or labels are missing.
+            If ``x`` does not hold floating-point numbers, labels do not hold real ones, or are
+            missing.
         ValueError
             If there are both indices and a function, or anything has another shape or device than
             expected.
@@ -254,11 +282,12 @@ class SongUNetPosEmbd(SongUNet):
             grid = self.pos_embd.expand(images, -1, -1, -1)
             fields.append(cut_by_index(grid, global_index))
         if self.lt_embd is not None:
-            steps = self.lt_embd[as_lead_times(lead_time_label, images)]
+            steps = self.lt_embd[as_lead_times(lead_time_label, self.lt_embd, images)]
             fields.append(cut_by_index(steps, global_index))
         embedded = torch.cat(fields, dim=2)
         # The reference implementation takes all patches of an image, then those of the next.
-        ordered = embedded if self.follows_paper else embedded.transpose(0, 1)
+        images_first = has_oddity(self.numerics, "images_before_patches")
+        ordered = embedded.transpose(0, 1) if images_first else embedded
         return ordered.flatten(0, 1).to(x.dtype)
 
     def positional_embedding_selector(
@@ -288,8 +317,12 @@ class SongUNetPosEmbd(SongUNet):
         grid = [] if self.pos_embd is None else [self.pos_embd]
         if self.lt_embd is None:
             return embedding_selector(torch.cat(grid)).to(x.dtype)
-        lead_times = as_lead_times(lead_time_label)
-        if len(lead_times) == 1 or not self.follows_paper:
+        lead_times = as_lead_times(lead_time_label, self.lt_embd)
+        joined = has_oddity(self.numerics, "joined_embedding_selection")
+        if self.numerics != PAPER and not joined:
+            fields = (*grid, self.lt_embd[lead_times])
+            return torch.cat([embedding_selector(field) for field in fields], dim=1).to(x.dtype)
+        if len(lead_times) == 1 or joined:
             first = self.lt_embd[lead_times[:1]][0]
             return embedding_selector(torch.cat((*grid, first))).to(x.dtype)
         return cut_by_function(embedding_selector, grid, self.lt_embd, lead_times).to(x.dtype)
@@ -305,7 +338,7 @@ class SongUNetPosEmbd(SongUNet):
             raise ValueError(
                 "expected global_index or embedding_selector, got both; they say the same"
             )
-        if self.pos_embd is None and self.lt_embd is None:
+        if self.pos_embd is None and (self.lt_embd is None or self._lead_times_need_grid):
             return x
         if embedding_selector is not None:
             fields = self.positional_embedding_selector(x, embedding_selector, lead_time_label)
@@ -317,16 +350,17 @@ class SongUNetPosEmbd(SongUNet):
     def _with_probabilities(self, output: Tensor) -> Tensor:
         logits = torch.stack([output[:, c] for c in self.prob_channels], dim=1) * self.scalar
         replaced = logits if self.training else logits.softmax(dim=1)
-        output = output.clone()
+        channels = list(output.unbind(dim=1))
         for i, channel in enumerate(self.prob_channels):
-            output[:, channel] = replaced[:, i]
-        return output
+            channels[channel] = replaced[:, i]
+        return torch.stack(channels, dim=1)
 
 
 def _checked_channels(prob_channels: Sequence[int], out_channels: int) -> list[int]:
-    if any(not 0 <= channel < out_channels for channel in prob_channels):
+    if any(not -out_channels <= channel < out_channels for channel in prob_channels):
         raise ValueError(
-            f"expected prob_channels between 0 and {out_channels - 1}, as there are "
-            f"out_channels={out_channels}, got {list(prob_channels)}"
+            f"expected prob_channels between 0 and {out_channels - 1}, or counted from the end by "
+            f"negative numbers, as there are out_channels={out_channels}, got "
+            f"{list(prob_channels)}"
         )
-    return list(prob_channels)
+    return [int(channel) % out_channels for channel in prob_channels]
