@@ -6,7 +6,7 @@ import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
-CORE = {"physicsnemo.models", "physicsnemo.models.module", "physicsnemo.models.meta"}
+CORE = {f"physicsnemo.models{name}" for name in ("", ".history", ".meta", ".module")}
 FAMILIES = ("physicsnemo.models.", "physicsnemo.nn")
 
 

@@ -107,13 +107,6 @@ ODDITIES = {
         "attention masks separate the two sides of the dateline", "Pangu, Fengwu"
     ),
     "level_patch_pads_latitude": Oddity("latitudes are padded by the patch of the levels", "Pangu"),
-    "norms_before_branches": Oddity(
-        "blocks normalize what attention and the network at each point take, not what they return",
-        "Pangu",
-    ),
-    "default_shifts": Oddity(
-        "windows of any size are shifted by half of the default ones", "Pangu, Fengwu"
-    ),
     "degrees_as_radians": Oddity(
         "sines and cosines of positions are taken of degrees", "GraphCastNet"
     ),

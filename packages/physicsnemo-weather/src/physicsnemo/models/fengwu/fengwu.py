@@ -96,7 +96,7 @@ class Fengwu(Module):
     (torch.Size([1, 4, 19, 36]), torch.Size([1, 13, 19, 36]))
     """
 
-    _implied_args = implied("latitude_roll", "default_shifts", "dateline_mask")
+    _implied_args = implied("latitude_roll", "fixed_shift", "dateline_mask")
     _release_marks: ClassVar[dict[str, str]] = {"1.3": r"\.mlp\.layers\.0\."}
 
     encoder_surface: EncoderLayer

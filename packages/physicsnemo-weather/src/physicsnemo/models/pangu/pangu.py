@@ -98,8 +98,8 @@ class Pangu(Module):
 
     _implied_args = implied(
         "latitude_roll",
-        "default_shifts",
-        "norms_before_branches",
+        "fixed_shift",
+        "normalized_before",
         "dateline_mask",
         "level_patch_pads_latitude",
     )
