@@ -190,3 +190,28 @@ def test_other_numbers(dtype):
         to_modes(torch.zeros(1, 5, 1, dtype=dtype), [(0, 1)])
     with pytest.raises(TypeError, match=f"expected real floating-point numbers, got {dtype}"):
         to_field(torch.zeros(1, 2, 2, 1, dtype=dtype), (5,), [(0, 1)])
+
+
+@pytest.mark.parametrize(("grid", "frequencies"), CASES)
+def test_an_empty_batch_has_empty_modes_and_gradients(grid, frequencies):
+    field = random_field(grid, batch=0).requires_grad_()
+    modes = to_modes(field, frequencies)
+    back = to_field(modes, grid, frequencies)
+    assert modes.shape == (0, 2, *map(len, frequencies), 3)
+    assert back.shape == field.shape
+    assert torch.autograd.grad(back.sum(), field)[0].shape == field.shape
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 10, 2**7, 2**7 + 1])
+def test_what_a_real_field_cannot_have_has_no_effect_and_no_gradient(n):
+    """The imaginary parts of mode 0 and of the highest mode of an even number of points."""
+    modes = random_modes([first(n // 2 + 1)])
+    alone = [0, n // 2] if n % 2 == 0 else [0]
+    other = modes.clone()
+    other[:, 1, alone] += 100
+    other.requires_grad_()
+    field = to_field(other, (n,), [first(n // 2 + 1)])
+    torch.testing.assert_close(field, to_field(modes, (n,), [first(n // 2 + 1)]))
+    (gradient,) = torch.autograd.grad(field.square().sum(), other)
+    assert gradient[:, 0].abs().min() > 0
+    assert not gradient[:, 1, alone].any()

@@ -128,7 +128,8 @@ def join_patches(tokens: Tensor, patch_size: Sequence[int]) -> Tensor:
     batch, rows, columns, _ = tokens.shape
     height, width = patch_size
     patches: Tensor = tokens.unflatten(-1, (height, width, -1))
-    return patches.permute(0, 5, 1, 3, 2, 4).reshape(batch, -1, rows * height, columns * width)
+    field = patches.permute(0, 5, 1, 3, 2, 4)
+    return field.reshape(batch, field.shape[1], rows * height, columns * width)
 
 
 def initialize(module: nn.Module) -> None:

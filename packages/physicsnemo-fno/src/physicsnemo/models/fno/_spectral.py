@@ -131,8 +131,8 @@ class SpectralConv(nn.Module):
 
     def _mix(self, modes: Tensor, frequencies: Sequence[Frequencies]) -> Tensor:
         """Multiply each mode by its matrix, both parts with both in one product."""
-        batch, _, *sizes, channels = modes.shape
-        rows = modes.flatten(2, -2).permute(2, 0, 1, 3).reshape(-1, 2 * batch, channels)
+        _, _, *sizes, _ = modes.shape
+        rows = modes.flatten(2, -2).permute(2, 0, 1, 3).flatten(1, 2)
         weights = self._weights(frequencies).to(modes.dtype).flatten(2, -2).permute(2, 0, 3, 1)
         products = torch.bmm(rows, weights.flatten(2)).unflatten(2, (2, -1))
         (rr, ri), (ir, ii) = (part.unbind(2) for part in products.unflatten(1, (-1, 2)).unbind(2))

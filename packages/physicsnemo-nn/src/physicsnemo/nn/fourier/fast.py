@@ -10,6 +10,7 @@ return the precision that they are given.
 """
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import torch
@@ -47,23 +48,44 @@ def _scaled(transform: Callable[..., Tensor], scale: float, x: Tensor, *size: in
     return (scale * transform(wide, *size)).to(x.dtype)
 
 
+def _of_any_batch(transform: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Extend a transform to no lines at all, which the libraries behind PyTorch refuse."""
+
+    @wraps(transform)
+    def extended(x: Tensor, *size: int) -> Tensor:
+        if torch.compiler.is_compiling() or x.shape[0]:  # programs serve more than one size
+            return transform(x, *size)
+        one_line = torch.cat((x, x.new_zeros(1, *x.shape[1:])))
+        return transform(one_line, *size)[:0].clone()
+
+    return extended
+
+
+@_of_any_batch
 def _real_modes(values: Tensor) -> Tensor:
     spectrum = torch.fft.rfft(values, dim=-2)
     return torch.stack((spectrum.real, spectrum.imag), dim=-3)
 
 
+@_of_any_batch
 def _real_values(modes: Tensor, n: int) -> Tensor:
     real, imaginary = modes.unbind(-3)
+    # A mode that is its own mirror image has no imaginary part in a real field. Of some sizes, such
+    # as 2**13, cuFFT takes one that is there for something else.
+    alone = (2 * torch.arange(modes.shape[-2], device=modes.device)) % n == 0
+    imaginary = imaginary.masked_fill(alone[:, None], 0)
     values: Tensor = torch.fft.irfft(torch.complex(real, imaginary), n, dim=-2, norm="forward")
     return values.contiguous()
 
 
+@_of_any_batch
 def _complex_modes(values: Tensor) -> Tensor:
     real, imaginary = values.unbind(2)
     spectrum = torch.fft.fft(torch.complex(real, imaginary), dim=1)
     return torch.stack((spectrum.real, spectrum.imag), dim=1)
 
 
+@_of_any_batch
 def _complex_values(modes: Tensor) -> Tensor:
     real, imaginary = modes.unbind(1)
     field = torch.fft.ifft(torch.complex(real, imaginary), dim=1, norm="forward")

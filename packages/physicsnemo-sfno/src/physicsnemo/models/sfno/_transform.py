@@ -189,7 +189,7 @@ def _by_order(matrices: Tensor, x: Tensor) -> Tensor:
     columns = x.reshape(-1, size, orders, parts).permute(2, 1, 0, 3).flatten(start_dim=2)
     products = matrices @ columns.contiguous()
     rows: Tensor = products.unflatten(-1, (-1, parts)).permute(2, 1, 0, 3)
-    return rows.reshape(*batch, -1, orders, parts)
+    return rows.reshape(*batch, rows.shape[1], orders, parts)
 
 
 def _fourier_analysis(nlon: int, mmax: int) -> Tensor:
