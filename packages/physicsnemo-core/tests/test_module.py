@@ -11,6 +11,8 @@ import torch
 
 import physicsnemo
 from physicsnemo import ModelMetaData, Module
+from physicsnemo.core.own import record_of
+from physicsnemo.utils import StaticCaptureEvaluateNoGrad
 
 
 @dataclass
@@ -55,6 +57,60 @@ def test_record_does_not_share_containers_with_the_caller():
     model = Named(sizes)
     sizes.clear()
     assert model._args["__args__"]["sizes"] == [3, 2]
+
+
+@pytest.mark.parametrize("own", [None, "mine", {"a": 1}])
+def test_subclasses_may_use_the_names_of_the_base_class(tmp_path, own):
+    class Own(Module):
+        def __init__(self, size):
+            super().__init__()
+            self.device = self.logger = self.meta = self._args = own
+
+    model = Own(3)
+    model.debug()
+    model.save(tmp_path / "own.mdlus")
+    for twin in (Module.from_checkpoint(tmp_path / "own.mdlus"), copy.deepcopy(model)):
+        assert (twin.device, twin.logger, twin.meta, twin._args) == (own,) * 4
+        assert record_of(twin)["__args__"] == {"size": 3}
+    assert Named([3, 2]).device == torch.device("cpu")
+    assert StaticCaptureEvaluateNoGrad(model=model, use_graphs=False, use_amp=False)
+
+
+def test_a_module_may_take_the_place_of_the_metadata():
+    class Own(Module):
+        def __init__(self):
+            super().__init__()
+            self.meta = torch.nn.Linear(2, 2)
+
+    assert set(Own().state_dict()) == {"device_buffer", "meta.weight", "meta.bias"}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+def test_models_can_be_scripted():
+    model = Scriptable()
+    x = torch.ones(1, 3)
+    assert torch.equal(torch.jit.script(model)(x), model(x))
+
+
+class Scriptable(Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+def test_arguments_may_be_called_anything(tmp_path):
+    class Any(Module):
+        def __init__(this, first, /, *rest, cls, self=2, **others):  # noqa: N805
+            super().__init__()
+            this.seen = (first, rest, cls, self, others)
+
+    model = Any(1, 5, cls=3, first=4, rest=6, args=7, kwargs=8)
+    assert model.seen == (1, (5,), 3, 2, {"first": 4, "rest": 6, "args": 7, "kwargs": 8})
+    model.save(tmp_path / "any.mdlus")
+    assert Module.from_checkpoint(tmp_path / "any.mdlus").seen == model.seen
 
 
 def test_wrong_arguments_are_reported_by_the_constructor():

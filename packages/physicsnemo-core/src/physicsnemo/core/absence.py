@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from physicsnemo.core.own import logger_of
 from physicsnemo.core.releases import covers, order
 from physicsnemo.models.history import Implied
 
@@ -78,7 +79,7 @@ def leave_out_implied(
             if arguments[name] == value.value:
                 del arguments[name]
                 continue
-            model.logger.info(
+            logger_of(model).info(
                 "%s=%r is unknown to nvidia-physicsnemo, which will refuse this file",
                 name,
                 arguments[name],

@@ -107,7 +107,7 @@ class _Sizing(TorchDispatchMode):
     """Check what calls of PyTorch are about to allocate, and count what they have."""
 
     def __init__(self, allowance: _Allowance) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._allowance = allowance
 
     def __torch_dispatch__(

@@ -7,10 +7,13 @@ that model stands beside the outer one under the same text.
 """
 
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.own import record_of
+from physicsnemo.core.values import Path, Types, recorded, write
 
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
@@ -20,27 +23,57 @@ NESTED = "__physicsnemo.Module__"
 
 
 def record(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Record:
-    """Return what ``cls(*args, **kwargs)`` was called with, defaults included.
+    """Return what ``cls(*args, **kwargs)`` was called with, and defaults that a file can hold.
 
     Containers are copied, so that a constructor that changes its arguments does not change the
     record. Arguments that do not fit the signature are left for the constructor to report.
+
+    Warns
+    -----
+    UserWarning
+        If something was passed that no file can hold.
     """
     signature = inspect.signature(cls.__init__)  # type: ignore[misc]  # a class, not an instance
     try:
         bound = signature.bind_partial(None, *args, **kwargs)
     except TypeError:
         bound = signature.bind_partial(None)
-    bound.apply_defaults()
     arguments: dict[str, Any] = {}
     for parameter in list(signature.parameters.values())[1:]:
-        if parameter.name not in bound.arguments:
-            continue
-        value = _copy_containers(bound.arguments[parameter.name])
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            arguments.update(value)
-        else:
-            arguments[parameter.name] = value
+        if parameter.name in bound.arguments:
+            passed = _flat(parameter, recorded(bound.arguments[parameter.name]), signature)
+            for problem in filter(None, (_problem(cls, *item) for item in passed.items())):
+                warnings.warn(f"{problem}; save() will refuse this model", stacklevel=3)
+            arguments.update(passed)
+        elif parameter.default is not parameter.empty:
+            default = recorded(parameter.default)
+            if _problem(cls, parameter.name, default) is None:
+                arguments[parameter.name] = default
     return {"__name__": cls.__name__, "__module__": cls.__module__, "__args__": arguments}
+
+
+def _flat(parameter: inspect.Parameter, value: Any, signature: inspect.Signature) -> dict[str, Any]:
+    """Return what was passed for a parameter, by the names that it has in a record."""
+    if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+        return {parameter.name: list(value)}
+    if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        # A name may be that of a parameter which cannot be passed by name.
+        clashes = value.keys() & (signature.parameters.keys() - {parameter.name})
+        return {_together(parameter): value} if clashes else dict(value)
+    return {parameter.name: value}
+
+
+def _together(parameter: inspect.Parameter) -> str:
+    return f"**{parameter.name}"
+
+
+def _problem(cls: type, name: str, value: Any) -> str | None:
+    """Say why an argument cannot be stored, if it cannot."""
+    try:
+        write(value, (name,), cls.__name__, {}, lambda model, path: "")
+    except TypeError as error:
+        return str(error)
+    return None
 
 
 def bind(cls: type, arguments: Mapping[str, Any]) -> inspect.BoundArguments:
@@ -57,6 +90,7 @@ def bind(cls: type, arguments: Mapping[str, Any]) -> inspect.BoundArguments:
     names = list(signature.parameters.values())[1:]
     variadic = [p.name for p in names if p.kind is inspect.Parameter.VAR_POSITIONAL]
     by_position = bool(variadic and keywords.get(variadic[0]))
+    together = [keywords.pop(_together(parameter), {}) for parameter in names[-1:]]
     for parameter in names:
         if parameter.name not in keywords:
             continue
@@ -66,11 +100,29 @@ def bind(cls: type, arguments: Mapping[str, Any]) -> inspect.BoundArguments:
             by_position and parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
         ):
             positional.append(keywords.pop(parameter.name))
-    return signature.bind(None, *positional, **keywords)
+    return signature.bind(None, *positional, **keywords, **dict(*together))
 
 
-def encode(model: "Module") -> tuple[Record, dict[str, "Module"]]:
-    """Return a model's record as JSON can hold it, and the models nested in it by their keys.
+class Encoded(NamedTuple):
+    """A model's arguments as files hold them.
+
+    Parameters
+    ----------
+    arguments
+        The record, and beside it those of the models nested in it.
+    models
+        The nested models by their keys.
+    types
+        For each model, by its key, what JSON does not tell of its arguments' types.
+    """
+
+    arguments: Record
+    models: "dict[str, Module]"
+    types: dict[str, Types]
+
+
+def encode(model: "Module") -> Encoded:
+    """Return a model's record as JSON can hold it, and what belongs to it.
 
     Raises
     ------
@@ -78,8 +130,8 @@ def encode(model: "Module") -> tuple[Record, dict[str, "Module"]]:
         If an argument is neither a JSON value nor a model; it is named by its path.
     """
     encoder = _Encoder()
-    encoded = encoder.record(model, path="")
-    return {**encoded, **encoder.records}, encoder.models
+    encoded = encoder.record(model, "", ())
+    return Encoded({**encoded, **encoder.records}, encoder.models, encoder.types)
 
 
 class _Encoder:
@@ -88,51 +140,31 @@ class _Encoder:
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self.models: dict[str, Module] = {}
+        self.types: dict[str, Types] = {}
 
-    def record(self, model: "Module", path: str) -> Record:
-        own = model._args
+    def record(self, model: "Module", key: str, path: Path) -> Record:
+        own, types = record_of(model), self.types.setdefault(key, {})
         arguments = {
-            name: self.value(value, f"{path}.{name}", own["__name__"])
+            name: write(
+                value,
+                (name,),
+                own["__name__"],
+                types,
+                lambda m, below: self.nested(m, path + below),
+            )
             for name, value in own["__args__"].items()
         }
         return {**own, "__args__": arguments}
 
-    def value(self, value: Any, path: str, owner: str) -> Any:
-        from physicsnemo.models.module import Module
-
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        if isinstance(value, (list, tuple)):
-            return [self.value(item, f"{path}.{i}", owner) for i, item in enumerate(value)]
-        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            return {key: self.value(item, f"{path}.{key}", owner) for key, item in value.items()}
-        if isinstance(value, Module):
-            return self.nested(value, path)
-        raise TypeError(
-            f"the argument {path[1:]!r} of {owner} is a {type(value).__module__}."
-            f"{type(value).__qualname__}, which is not JSON serializable and cannot be stored in "
-            f"a checkpoint: {_advice(value)}"
-        )
-
-    def nested(self, model: "Module", path: str) -> str:
+    def nested(self, model: "Module", path: Path) -> str:
         for key, known in self.models.items():
             if known is model:
                 return key
-        key = NESTED + path
+        key = f"{NESTED}.{'.'.join(path)}"
         self.models[key] = model
         self.records[key] = {}
-        self.records[key] = self.record(model, path)
+        self.records[key] = self.record(model, key, path)
         return key
-
-
-def _advice(value: Any) -> str:
-    import torch
-
-    if isinstance(value, torch.nn.Module):
-        return "convert its class with physicsnemo.Module.from_torch, or pass a name instead"
-    if isinstance(value, dict):
-        return "its keys must be text"
-    return "pass numbers, text, lists, dictionaries or physicsnemo models"
 
 
 def nested_records(arguments: Record) -> Iterator[tuple[str, Record]]:
@@ -161,11 +193,3 @@ def check_records(arguments: Record, source: str) -> None:
                 f"{source}: {key} must hold the texts __name__ and __module__ and the object "
                 f"__args__"
             )
-
-
-def _copy_containers(value: Any) -> Any:
-    if type(value) in (list, tuple):
-        return type(value)(_copy_containers(item) for item in value)
-    if type(value) is dict:
-        return {key: _copy_containers(item) for key, item in value.items()}
-    return value

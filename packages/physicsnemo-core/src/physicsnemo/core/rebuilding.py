@@ -3,6 +3,7 @@
 
 import logging
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ from physicsnemo.core.arguments import NESTED, bind, nested_records
 from physicsnemo.core.container import Checkpoint
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.migration import migrate
-from physicsnemo.core.origins import Origin
+from physicsnemo.core.origins import Origin, metadata_key
 from physicsnemo.core.releases import order, release_of
 from physicsnemo.core.resolution import Trusted, resolve
-from physicsnemo.core.saving import WRITER
+from physicsnemo.core.saving import ARGUMENT_TYPES, WRITER
+from physicsnemo.core.values import restore
 
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
@@ -60,8 +62,14 @@ class Blueprint:
             origin = Origin.read(checkpoint.metadata, key)
             model_class = resolve(part, Module if key else asked, trusted, self.source, origin)
             release = _release(checkpoint, model_class)
+            types = checkpoint.metadata.get(metadata_key(key, ARGUMENT_TYPES))
             arguments = migrate(
-                model_class, part["__args__"], checkpoint.metadata, release, key, self.source
+                model_class,
+                restore(part["__args__"], types, self.source),
+                checkpoint.metadata,
+                release,
+                key,
+                self.source,
             )
             _override(model_class, arguments, _at(overrides, _path(key)))
             self._parts[key] = model_class, arguments
@@ -126,10 +134,11 @@ class Blueprint:
         """Put models where their keys stand, at any depth."""
         if isinstance(value, str) and value.startswith(NESTED) and value in self._parts:
             return self._build(value, models, unfinished)
-        if isinstance(value, list):
-            return [self._decode(item, models, unfinished) for item in value]
-        if isinstance(value, dict):
-            return {name: self._decode(item, models, unfinished) for name, item in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)([self._decode(item, models, unfinished) for item in value])
+        if type(value) in (dict, OrderedDict):
+            items = [(name, self._decode(item, models, unfinished)) for name, item in value.items()]
+            return type(value)(items)
         return value
 
 

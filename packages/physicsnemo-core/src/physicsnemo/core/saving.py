@@ -19,7 +19,7 @@ from physicsnemo.core.weights import has_own_ways
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
 
-WRITER = "physicsnemo-core"
+WRITER, ARGUMENT_TYPES = "physicsnemo-core", "argument_types"
 
 
 def contents(model: "Module", for_release: str | None = None) -> tuple[Record, dict[str, Any]]:
@@ -41,7 +41,7 @@ def contents(model: "Module", for_release: str | None = None) -> tuple[Record, d
     PluginError
         If a plugin fails to contribute.
     """
-    arguments, nested = encode(model)
+    arguments, nested, types = encode(model)
     models = {"": model, **nested}
     records = {"": arguments, **{key: arguments[key] for key in nested}}
     release = importlib_metadata.version(WRITER)
@@ -57,6 +57,8 @@ def contents(model: "Module", for_release: str | None = None) -> tuple[Record, d
     for key, part in models.items():
         metadata[metadata_key(key, "mdlus_file_version")] = part.__model_checkpoint_version__
         metadata |= Origin.of(type(part)).metadata(key)
+        if types[key]:
+            metadata[metadata_key(key, ARGUMENT_TYPES)] = types[key]
     for plugin, contribution in ask("contribute_metadata", model=model):
         metadata |= _checked(contribution, metadata, plugin)
     return arguments, metadata

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import torch
 
@@ -14,6 +14,7 @@ from physicsnemo.core.arguments import Record, record
 from physicsnemo.core.container import EXTENSION, Url, open_checkpoint, write_checkpoint
 from physicsnemo.core.hooks import tell
 from physicsnemo.core.loading import load_model
+from physicsnemo.core.own import logger_of, metadata_of, record_of
 from physicsnemo.core.rebuilding import Blueprint, construct
 from physicsnemo.core.releases import order
 from physicsnemo.core.resolution import Trusted, resolve
@@ -23,6 +24,8 @@ from physicsnemo.models.history import Argument, Constant, Renamed
 from physicsnemo.models.meta import ModelMetaData
 
 __all__ = ["Module"]
+
+_UNSET = object()
 
 
 class Module(torch.nn.Module):
@@ -70,15 +73,20 @@ class Module(torch.nn.Module):
     _recorded_as: ClassVar[Mapping[str, str]] = {}
     _release_marks: ClassVar[Mapping[str, str]] = {}
     _state_history: ClassVar[tuple[Renamed | Constant, ...]] = ()
-    __jit_unused_properties__: ClassVar[list[str]] = ["device", "logger"]
+    __jit_unused_properties__: ClassVar[list[str]] = ["device", "logger", "_args", "_name"]
 
-    _args: Record
+    if TYPE_CHECKING:  # since TorchScript takes annotations of attributes for types of its own
+        _constructed_from: Record
+    # What a subclass keeps under the names of the properties below.
+    _own_device: ClassVar[Any] = _UNSET
+    _own_logger: ClassVar[Any] = _UNSET
+    _own_args: ClassVar[Any] = _UNSET
     device_buffer: torch.Tensor
 
     def __new__(cls, /, *args: Any, **kwargs: Any) -> Self:
         """Record what the model is built from."""
         self = super().__new__(cls)
-        self._args = record(cls, args, kwargs)
+        self._constructed_from = record(cls, args, kwargs)
         return self
 
     def __init__(self, meta: ModelMetaData | None = None) -> None:
@@ -89,13 +97,30 @@ class Module(torch.nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device that the model is on."""
-        return self.device_buffer.device
+        """The device that the model is on, unless a subclass has assigned one of its own."""
+        own = self._own_device
+        return self.device_buffer.device if own is _UNSET else own
+
+    @device.setter
+    def device(self, value: Any) -> None:
+        vars(self)["_own_device"] = value
 
     @property
     def logger(self) -> logging.Logger:
-        """The logger of this class, ``core.module.<class name>``."""
-        return logging.getLogger(f"core.module.{type(self).__name__}")
+        """The logger of this class, ``core.module.<class name>``, unless it has another."""
+        return logger_of(self) if self._own_logger is _UNSET else self._own_logger
+
+    @logger.setter
+    def logger(self, value: Any) -> None:
+        vars(self)["_own_logger"] = value
+
+    @property
+    def _args(self) -> Any:
+        return record_of(self) if self._own_args is _UNSET else self._own_args
+
+    @_args.setter
+    def _args(self, value: Any) -> None:
+        vars(self)["_own_args"] = value
 
     def debug(self) -> None:
         """Show this class's messages of every level, with the model's name and the time."""
@@ -103,9 +128,10 @@ class Module(torch.nn.Module):
         handler.setFormatter(
             logging.Formatter(f"[%(asctime)s - %(levelname)s - {self._name}] %(message)s")
         )
-        self.logger.handlers = [handler]
-        self.logger.propagate = False
-        self.logger.setLevel(logging.DEBUG)
+        logger = logger_of(self)
+        logger.handlers = [handler]
+        logger.propagate = False
+        logger.setLevel(logging.DEBUG)
 
     def num_parameters(self) -> int:
         """Return the number of parameter elements, frozen ones included."""
@@ -158,7 +184,7 @@ class Module(torch.nn.Module):
         state = state_of(self, for_release)
         write_checkpoint(file_name, state, arguments, metadata, as_zip)
         tell("saved", model=self, url=file_name)
-        self.logger.debug("saved %s", os.fspath(file_name))
+        logger_of(self).debug("saved %s", os.fspath(file_name))
 
     def load(
         self,
@@ -313,7 +339,8 @@ class Module(torch.nn.Module):
 
     @property
     def _name(self) -> str:
-        return type(self).__name__ if self.meta is None else self.meta.name
+        meta = metadata_of(self)
+        return type(self).__name__ if meta is None else meta.name
 
 
 def _git_commit() -> str | None:

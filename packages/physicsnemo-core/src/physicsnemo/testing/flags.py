@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import torch
 
+from physicsnemo.core.own import metadata_of
 from physicsnemo.testing._proofs import PROOFS, UnprovenError
 from physicsnemo.testing.case import Case
 from physicsnemo.testing.checks import Check
@@ -50,7 +51,7 @@ def provable_flags(case: Case, device: str | torch.device = "cpu") -> list[str]:
 
 def claimed_flags(case: Case) -> list[str]:
     """Return the flags that a model's metadata sets, provable or not."""
-    meta = case.build().meta
+    meta = metadata_of(case.build())
     return [] if meta is None else [flag for flag in PROOFS if asdict(meta)[flag]]
 
 

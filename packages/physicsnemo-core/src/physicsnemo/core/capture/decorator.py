@@ -14,6 +14,7 @@ from physicsnemo.core.capture.programs import Program, Step
 from physicsnemo.core.capture.recorder import Recorder
 from physicsnemo.core.capture.scalers import ScalerStore, State
 from physicsnemo.core.capture.surroundings import Surroundings
+from physicsnemo.core.own import device_of, metadata_of
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 
@@ -63,7 +64,7 @@ class StaticCapture:
         self.compile, self.cuda_graph_warmup = compile, cuda_graph_warmup
         self.gradient_clip_norm, self.accumulation_steps = gradient_clip_norm, accumulation_steps
         self.verify = _VERIFIED_REPLAYS if verify is True else int(verify)
-        meta, device = self.model.meta or ModelMetaData(), self.model.device
+        meta, device = metadata_of(self.model) or ModelMetaData(), device_of(self.model)
         self.use_graphs = use_graphs and device.type == "cuda"
         reason = _why_no_graphs(self.wrapper, self.model, meta)
         if self.use_graphs and reason is not None:
@@ -100,7 +101,7 @@ class StaticCapture:
         return Recorder(
             program,
             Surroundings(fn, self.model),
-            self.model.device,
+            device_of(self.model),
             self.cuda_graph_warmup,
             self.verify,
             self.logger,

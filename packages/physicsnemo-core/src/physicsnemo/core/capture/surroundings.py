@@ -19,7 +19,7 @@ _PARTS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
 )
 # What every module has, and how a physicsnemo.Module was built.
-_UNWATCHED = {*vars(nn.Module()), "_args", "meta"}
+_UNWATCHED = {*vars(nn.Module()), "_constructed_from", "meta"}
 _WRAPPERS = ("torch.nn.parallel", "torch.distributed", "torch._dynamo")
 
 

@@ -10,6 +10,7 @@ import torch
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from physicsnemo.core.container import EXTENSION
+from physicsnemo.core.own import metadata_of
 from physicsnemo.models.module import Module
 
 Models = torch.nn.Module | Sequence[torch.nn.Module] | None
@@ -73,6 +74,6 @@ def unwrap(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _name(model: torch.nn.Module) -> str:
-    if isinstance(model, Module) and model.meta is not None:
-        return model.meta.name
+    if isinstance(model, Module) and (meta := metadata_of(model)) is not None:
+        return meta.name
     return type(model).__name__

@@ -5,6 +5,7 @@ import logging
 
 import torch
 
+from physicsnemo.core.own import metadata_of
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.testing._compare import (
     LOW_PRECISION,
@@ -35,7 +36,7 @@ def check_construction(case: Case, device: torch.device) -> None:
 def check_capture(case: Case, device: torch.device) -> None:
     """Evaluate by a capture: it uses only what the metadata claims, and computes the same."""
     model, inputs = prepare(case, device)
-    meta = model.meta or ModelMetaData()
+    meta = metadata_of(model) or ModelMetaData()
     may_round = meta.amp_gpu if device.type == "cuda" else meta.amp_cpu
     evaluate = StaticCaptureEvaluateNoGrad(
         model,

@@ -23,7 +23,7 @@ from physicsnemo.testing.case import Case
 
 
 def check_arguments(case: Case, device: torch.device) -> None:
-    """All constructor arguments, defaults included, are JSON values or models."""
+    """All constructor arguments that are passed are JSON values or models."""
     _as_json(case.build())
 
 

@@ -2,7 +2,7 @@
 """The temporal model: a transformer that predicts each latent state from those before."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,13 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
     torch.Size([4, 21, 16])
     """
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Record no ``dist``, which files do not hold."""
+        args = (*args[:2], None, *args[3:]) if len(args) > 2 else args
+        return super().__new__(
+            cls, *args, **(kwargs | {"dist": None} if "dist" in kwargs else kwargs)
+        )
+
     def __init__(
         self,
         input_dim: int,
@@ -94,7 +101,6 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
         activation: str = "gelu",
     ) -> None:
         super().__init__(meta=MetaData())
-        self._args["__args__"]["dist"] = None
         self.input_dim = input_dim
         self.input_context_dim = input_context_dim
         self.decoder = CausalDecoder(
