@@ -7,6 +7,7 @@ import tarfile
 import types
 from collections import UserList
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -15,7 +16,16 @@ from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.models import dlwp_healpix_layers
 from physicsnemo.models.dlwp_healpix import HEALPixUNet
-from physicsnemo.models.dlwp_healpix_layers import AvgPool, UNetEncoder
+from physicsnemo.models.dlwp_healpix_layers import (
+    AvgPool,
+    BasicConvBlock,
+    HEALPixFoldFaces,
+    HEALPixLayer,
+    MaxPool,
+    Multi_SymmetricConvNeXtBlock,
+    UNetDecoder,
+    UNetEncoder,
+)
 from physicsnemo.models.dlwp_healpix_layers.configuration import activation_of, build, plain
 from physicsnemo.nn import CappedGELU
 
@@ -30,6 +40,12 @@ POOL = {"_target_": "physicsnemo.models.dlwp_healpix_layers.AvgPool"}
         ("physicsnemo.models.dlwp_healpix_layers.healpix_blocks.AvgPool", AvgPool),
         ("physicsnemo.models.dlwp_healpix.layers.healpix_blocks.AvgPool", AvgPool),
         ("physicsnemo.nn.module.hpx.AvgPool", AvgPool),
+        ("physicsnemo.nn.HEALPixAvgPool", AvgPool),
+        ("physicsnemo.nn.HEALPixMaxPool", MaxPool),
+        ("physicsnemo.nn.HEALPixFoldFaces", HEALPixFoldFaces),
+        (AvgPool, AvgPool),
+        (CappedGELU, CappedGELU),
+        (nn.GELU, nn.GELU),
         ("modulus.models.dlwp_healpix_layers.AvgPool", AvgPool),
         ("modulus.models.layers.activations.CappedGELU", CappedGELU),
         ("physicsnemo.models.layers.CappedGELU", CappedGELU),
@@ -54,6 +70,8 @@ def test_paths(path, expected):
         "elsewhere.dlwp_healpix_layers.AvgPool",
         "physicsnemo.models.dlwp_healpix_layersX.AvgPool",
         "physicsnemo.models.dlwp_healpix_layers.torch",
+        nn.Linear,
+        dict,
     ],
 )
 def test_paths_of_anything_else(path):
@@ -117,13 +135,44 @@ def test_all_convolutions_of_a_block_share_one_activation(block):
     ("levels", "message"),
     [
         ({"n_channels": [2, 3], "n_layers": [1]}, r"\[2, 3\], \[1\] and \[1, 1\]"),
-        ({"n_channels": [2], "n_layers": [1], "dilations": [1, 2]}, r"\[1\] and \[1, 2\]"),
+        ({"n_channels": [2, 3], "dilations": [1]}, r"\[2, 2, 1\] and \[1\]"),
         ({"n_channels": [], "n_layers": []}, "one grid or more"),
     ],
 )
 def test_numbers_of_grids(levels, message):
     with pytest.raises(ValueError, match=message):
         UNetEncoder(BLOCK, POOL, **levels)
+
+
+def test_numbers_for_more_grids_than_there_are():
+    encoder = UNetEncoder(BLOCK, POOL, n_channels=[2, 3], dilations=[1, 1, 1, 1])
+    assert len(encoder.encoder) == 2
+
+
+@pytest.mark.parametrize("block", [BasicConvBlock, Multi_SymmetricConvNeXtBlock])
+def test_a_block_without_layers_returns_what_it_gets(block):
+    layer, x = block(in_channels=2, out_channels=2, n_layers=0), torch.randn(12, 2, 4, 4)
+    assert torch.equal(layer(x), x)
+    assert layer.state_dict() == {}
+
+
+def test_numbers_of_numpy():
+    layer = HEALPixLayer(
+        nn.Conv2d, in_channels=2, out_channels=np.int64(3), kernel_size=np.int64(3)
+    )
+    assert layer(torch.zeros(12, 2, 4, 4)).shape == (12, 3, 4, 4)
+
+
+def test_classes_are_saved_as_their_paths(tmp_path):
+    given = arguments()
+    given["encoder"] |= {"_target_": UNetEncoder, "down_sampling_block": {"_target_": MaxPool}}
+    given["decoder"] |= {"_target_": UNetDecoder}
+    model = HEALPixUNet(**given)
+    model.save(tmp_path / "model.mdlus")
+    twin = Module.from_checkpoint(tmp_path / "model.mdlus")
+    assert isinstance(twin.encoder.encoder[1][0], MaxPool)
+    x = torch.randn(1, 12, 1, 1, 4, 4)
+    assert torch.equal(twin([x]), model([x]))
 
 
 def arguments():

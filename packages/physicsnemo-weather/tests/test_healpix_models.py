@@ -8,6 +8,7 @@ import types
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -169,7 +170,7 @@ def test_layers_where_newer_releases_have_them():
 
 
 def test_order_of_channels():
-    fields = Fields(2, 2, 1, 1, 2, 2, coupled_fields(OCEAN))
+    fields = Fields(2, 2, 1, 1, 2, 2, coupled_fields([OCEAN], 1, 1))
     state = torch.arange(4.0).view(1, 1, 2, 2, 1, 1).expand(1, 12, 2, 2, 1, 1)
     forcing = torch.arange(10.0, 14).view(1, 1, 4, 1, 1, 1).expand(1, 12, 4, 1, 1, 1)
     ocean = torch.arange(30.0, 34).view(2, 1, 2, 1, 1, 1).expand(2, 1, 2, 12, 1, 1)
@@ -194,12 +195,23 @@ def test_couplings_as_a_list_or_a_tensor():
         (HEALPixUNet, {"input_time_dim": 0}, ValueError, "input_time_dim of at least 1, got 0"),
         (HEALPixUNet, {"numerics": "peper"}, ValueError, "one of paper, .* got 'peper'"),
         (HEALPixUNet, {"couplings": [{"params": {}}]}, TypeError, "'variables'"),
-        (HEALPixUNet, {"couplings": ["sst"]}, TypeError, "got 'sst'"),
+        (
+            HEALPixUNet,
+            {"couplings": ["sst"]},
+            TypeError,
+            "got 'sst'; the name",
+        ),
+        (
+            HEALPixUNet,
+            {"couplings": ["sst"], "decoder_input_channels": 0},
+            NotImplementedError,
+            "support for coupled models with no decoder inputs",
+        ),
         (
             HEALPixUNet,
             {"couplings": [OCEAN], "n_constants": 0},
             NotImplementedError,
-            "coupled models.*n_constants is 0",
+            "support for coupled models with no constant fields.*n_constants is 0",
         ),
         (
             HEALPixRecUNet,
@@ -228,14 +240,21 @@ def test_wrong_arguments(model, arguments, error, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x, f, c: x, "3 inputs.*got a tensor"),
-        (lambda x, f, c: [x, f], r"3 inputs \(state, forcing, constants\), got 2"),
-        (lambda x, f, c: [x[:, :, :1], f, c], "state at 2 times.*got 1"),
-        (lambda x, f, c: [x, f[:, :, :2], c], "decoder inputs at 3 times.*got 2"),
+        (lambda x, f, c: [x, f], r"3 inputs \(state, forcing, constants\), got 2; .* left out"),
+        (
+            lambda x, f, c: [x, f, c, c],
+            r"3 inputs \(state, forcing, constants\), got 4; .* left out",
+        ),
+        (lambda x, f, c: [x[:, :, :1], f, c], "state at 2 times.*got 1$"),
+        (lambda x, f, c: [x[:, :, [0, 1, 1]], f, c], r"state at 2 times.*got 3.*x\[:, :, :2\]"),
+        (lambda x, f, c: [x, f[:, :, :2], c], "decoder inputs at 3 times.*got 2$"),
+        (lambda x, f, c: [x, f[:, :, [0, 1, 2, 2]], c], r"inputs at 3 times.*got 4.*\[:, :, :3\]"),
+        (lambda x, f, c: [x[..., :0, :0], f, c], "where height is 0"),
         (lambda x, f, c: [x[:, :6], f, c], "faces=12"),
-        (lambda x, f, c: [x[..., :3], f, c], "height is 4"),
+        (lambda x, f, c: [x[..., :3], f, c], "square faces, got a state of 4 x 3 cells"),
+        (lambda x, f, c: [x, f[..., :3], c], "the decoder inputs of shape .*width is 3"),
         (lambda x, f, c: [x, f[:1], c], "batch is 1"),
-        (lambda x, f, c: [x, f, c[:, :0]], "n_constants is 0"),
+        (lambda x, f, c: [x, f, c[:, :0]], "the constants of shape.*n_constants is 0"),
         (lambda x, f, c: [t[..., :3, :3] for t in (x, f, c)], r"\(3, 3\) comes back as \(2, 2\)"),
     ],
 )
@@ -244,11 +263,51 @@ def test_wrong_inputs(change, message):
         build()(change(*inputs(2, 3)))
 
 
-def test_too_few_couplings():
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, f, c: x, "3 inputs.*got a tensor"),
+        (lambda x, f, c: None, "3 inputs.*got 'NoneType'"),
+        (lambda x, f, c: "state", "3 inputs.*got 'str'"),
+        (lambda x, f, c: [None, f, c], "the state in a tensor.*got None"),
+        (lambda x, f, c: [x, f.numpy(), c], "the decoder inputs in a tensor.*got a ndarray"),
+        (lambda x, f, c: [x, f, c.to(torch.complex64)], "the constants of floating-point numbers"),
+        (lambda x, f, c: [x, f.double(), c], "the decoder inputs of torch.float32"),
+        (lambda x, f, c: [x.to_sparse(), f, c], "the state in a dense tensor"),
+    ],
+)
+def test_inputs_of_the_wrong_kind(change, message):
+    with pytest.raises(TypeError, match=message):
+        build()(change(*inputs(2, 3)))
+
+
+@pytest.mark.parametrize(
+    "name", ["double_without_constants", "multi_symmetric_coupled", "recurrent"]
+)
+def test_a_batch_of_no_samples(name):
+    case = CASES[name]
+    model, (given,) = case.build().eval(), case.inputs()
+    axes = [1 if x.ndim == 6 and x.shape[3] == 12 else None if x.ndim == 4 else 0 for x in given]
+    empty = [
+        x if axis is None else x.narrow(axis, 0, 0) for x, axis in zip(given, axes, strict=True)
+    ]
+    assert model(empty).shape == (0, *model(given).shape[1:])
+
+
+def test_numbers_of_numpy_in_arguments():
+    numbers = {name: np.int64(number) for name, number in FIELDS.items()}
+    given = inputs(1, 2)
+    assert torch.equal(build(HEALPixUNet, **numbers)(given), build(HEALPixUNet)(given))
+
+
+def test_wrong_number_of_couplings():
     case = CASES["multi_symmetric_coupled"]
     (given,) = case.inputs()
-    with pytest.raises(ValueError, match="couplings for 2 steps or more, got 1"):
-        case.build()([*given[:3], given[3][:1]])
+    for couplings, number in ((given[3][:1], 1), ([*given[3], given[3][0]], 3)):
+        with pytest.raises(ValueError, match=f"couplings for 2 steps, got {number}"):
+            case.build()([*given[:3], couplings])
+    with pytest.raises(TypeError, match="couplings in a tensor or a list of such.*'NoneType'"):
+        case.build()([*given[:3], None])
     with pytest.raises(ValueError, match="coupled is 1"):
         case.build()([*given[:3], given[3][:, :, :1]])
 

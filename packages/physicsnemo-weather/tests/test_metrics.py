@@ -278,6 +278,13 @@ def test_what_is_not_a_number_otherwise_shows():
     assert LatitudeWeightedLoss(WEIGHTS)(prediction, target).isnan()
 
 
+def test_weights_of_the_loss_stay_in_single_precision():
+    x, y = fields(2, 7, 12), fields(2, 7, 12).roll(1, 0)
+    loss = LatitudeWeightedLoss(WEIGHTS)
+    assert torch.equal(loss.half()(x, y), LatitudeWeightedLoss(WEIGHTS)(x, y))
+    assert loss.double().weights.dtype == torch.float64
+
+
 def test_loss_compiles():
     x, y = fields(2, 7, 12), fields(2, 7, 12).flip(0)
     loss = LatitudeWeightedLoss(WEIGHTS)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Places of cells are those the models' padding takes them for, and interpolation is accurate."""
 
+import copy
+import pickle
 import subprocess
 import sys
 
@@ -290,6 +292,41 @@ def test_compiles_and_runs_under_autocast(regrid):
     assert torch.equal(half, regrid(x.bfloat16().float()).bfloat16())
 
 
+def test_double_precision_is_kept(regrid):
+    x = torch.randn(2, *regrid.source_shape, dtype=torch.float64)
+    expected = regrid(x)
+    for _ in range(2):
+        assert torch.equal(regrid.double()(x), expected)
+        torch.testing.assert_close(regrid(x.float()), expected.float())
+        torch.testing.assert_close(regrid.half()(x.float()), expected.float())
+        assert regrid.weights.dtype == torch.float32
+        assert torch.equal(regrid(x), expected)
+
+
+def test_double_precision_by_hand():
+    latitudes, longitudes = GRIDS["poles"](8)
+    x = torch.randn(9, 16, dtype=torch.float64)
+    wrapped = np.concatenate([x.numpy()] * 2, axis=1)
+    interpolate = RegularGridInterpolator(
+        (latitudes[::-1], np.concatenate([longitudes, longitudes + 360])), wrapped[::-1]
+    )
+    places = np.array([[13.7, 271.3], [-51.1, 350.9], [0.1, 0.2]])
+    regrid = LatLonRegridder(latitudes, longitudes, *places.T)
+    np.testing.assert_allclose(regrid.double()(x), interpolate(places), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(regrid.float()(x), interpolate(places), rtol=0, atol=1e-14)
+    found = regrid.half()(x.float())
+    np.testing.assert_allclose(found, interpolate(places), rtol=0, atol=1e-6)
+
+
+def test_from_the_meta_device(regrid):
+    x = torch.randn(2, *regrid.source_shape)
+    expected = regrid(x)
+    back = regrid.to("meta").to_empty(device="cpu")
+    assert torch.equal(back(x), expected)
+    assert torch.equal(copy.deepcopy(back)(x), expected)
+    assert torch.equal(pickle.loads(pickle.dumps(back))(x), expected)
+
+
 def test_modules_hold_no_state(regrid):
     assert regrid.state_dict() == {}
     assert regrid.to("meta").cells.is_meta
@@ -336,6 +373,12 @@ def test_wrong_fields():
         regrid(torch.zeros(2, 4, 3))
     with pytest.raises(TypeError, match=r"floating-point numbers, got torch.int64"):
         regrid(torch.zeros(3, 4, dtype=torch.int64))
+    with pytest.raises(TypeError, match="in a tensor, got a ndarray"):
+        regrid(np.zeros((3, 4)))
+    with pytest.raises(
+        ValueError, match=r"on meta and the regridder on cpu.*regridder.to\('meta'\)"
+    ):
+        regrid(torch.zeros(3, 4, device="meta"))
 
 
 @pytest.mark.parametrize("points", [cubed_sphere_points, healpix_points])

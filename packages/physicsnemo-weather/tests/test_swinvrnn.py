@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -164,3 +165,13 @@ def test_bad_arguments(arguments, message):
 def test_bad_inputs(x, error, message):
     with pytest.raises(error, match=message):
         SwinRNN(**SMALL)(x)
+
+
+def test_sizes_of_numpy():
+    arguments = {
+        name: np.array(value) if isinstance(value, list) else np.int64(value)
+        for name, value in SMALL.items()
+    }
+    model = SwinRNN(**arguments)
+    assert model.img_size == tuple(SMALL["img_size"])
+    assert all(type(size) is int for size in model.img_size)

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Windows, attention within them, patches and resolutions, against loops and plain operators."""
 
+import copy
+import pickle
 import runpy
+import subprocess
+import sys
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -19,6 +23,7 @@ from physicsnemo.models.window_layers import (
     SwinTransformer,
     UpSample,
     Windows,
+    attention,
     earth_blocks,
 )
 from physicsnemo.models.window_layers.attention import flex_with_bias, toeplitz
@@ -27,6 +32,7 @@ from physicsnemo.models.window_layers.earth import earth_position_index
 from physicsnemo.models.window_layers.padding import centred_pads, crop_grid, pad_grid
 from physicsnemo.models.window_layers.patches import join_patches, split_patches
 from physicsnemo.models.window_layers.swin import SwinAttention
+from physicsnemo.nn.compiling import called_when_traced
 
 HAND = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("by_hand.py"))))
 
@@ -132,9 +138,9 @@ def calls(monkeypatch):
     """Return shapes of the queries and biases of each call of attention, as they come."""
     calls, attention = [], functional.scaled_dot_product_attention
 
-    def recorded(q, k, v, bias):
+    def recorded(q, k, v, bias, *options):
         calls.append((tuple(q.shape), tuple(bias.shape)))
-        return attention(q, k, v, bias)
+        return attention(q, k, v, bias, *options)
 
     monkeypatch.setattr(functional, "scaled_dot_product_attention", recorded)
     return calls
@@ -341,3 +347,52 @@ def test_attention_as_compiled_for_a_gpu_is_that_of_others():
     bias = torch.randn(1, 6, 9, 9, generator=generator)
     expected = functional.scaled_dot_product_attention(q, k, v, bias)
     torch.testing.assert_close(flex_with_bias(q, k, v, bias), expected)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_exported_attention_is_no_kernel_made_to_measure(strict, monkeypatch):
+    seen = []
+    monkeypatch.setattr(attention, "_exporting", _seeing(attention._exporting, seen))
+    module, x = EarthAttention(8, Windows((4, 6), (2, 3)), 2), torch.randn(1, 4, 6, 8)
+    torch.export.export(module, (x,), strict=strict)
+    exported, seen[:] = set(seen), []
+    torch.compile(module, backend="eager", fullgraph=True)(x)
+    assert (exported, set(seen)) == ({True}, {False})
+    torch.compiler.reset()
+
+
+def _seeing(function, seen):
+    def watched():
+        seen.append(function())
+        return seen[-1]
+
+    return called_when_traced(watched)
+
+
+@pytest.mark.parametrize("kind", ["earth", "swin"])
+def test_masks_are_back_from_the_meta_device(kind):
+    build = {
+        "earth": lambda: earth_blocks(8, (3, 4, 6), 2, (2, 3, 2), [0.0, 0.0])[1],
+        "swin": lambda: SwinTransformer(8, (4, 6), 2, 2, 2).layer.blocks[1],
+    }[kind]
+    block = build()
+    with torch.device("meta"):
+        other = build()
+    with torch.device("meta"):  # whatever the default device is
+        other.to_empty(device="cpu")
+    other.load_state_dict(block.state_dict())
+    assert torch.equal(other.attn_mask, block.attn_mask)
+    assert torch.equal(copy.deepcopy(other).attn_mask, block.attn_mask)
+    assert torch.equal(pickle.loads(pickle.dumps(other)).attn_mask, block.attn_mask)
+    x = torch.randn(2, *{"earth": (3, 4, 6), "swin": (4, 6)}[kind], 8)
+    assert torch.equal(other(x), block(x))
+
+
+def test_import_needs_no_compiler():
+    names = "window_layers", "dlwp", "dlwp_healpix", "pangu", "fengwu", "swinvrnn"
+    imports = "; ".join(f"import physicsnemo.models.{name}" for name in names)
+    code = (
+        f"import sys; {imports}; print({{'torch._dynamo', 'torch._inductor'}} & {{*sys.modules}})"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"

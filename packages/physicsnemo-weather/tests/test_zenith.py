@@ -105,3 +105,25 @@ def test_wrong_places():
         cos_zenith_angle(datetime(2024, 3, 20), 120.0, 0.0)
     with pytest.raises(ValueError, match=r"pass latitudes\[:, None\]"):
         cos_zenith_angle(datetime(2024, 3, 20), [1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_places_may_be_parts_of_a_graph(dtype):
+    latitude = torch.tensor([0.0, 60.0], dtype=dtype, requires_grad=True)
+    longitude = torch.tensor([0.0, 8.0], dtype=dtype, requires_grad=True)
+    expected = cos_zenith_angle(datetime(2024, 3, 20, 12), [0, 60], [0, 8])
+    found = cos_zenith_angle(datetime(2024, 3, 20, 12), latitude, longitude)
+    assert torch.equal(found, expected)
+    assert not found.requires_grad
+
+
+def test_type_of_cosines():
+    given = datetime(2024, 3, 20, 12), np.linspace(-90, 90, 7), 0.0
+    exact = cos_zenith_angle(*given, dtype=torch.float64)
+    assert exact.dtype == torch.float64
+    assert 1e-9 < (exact - cos_zenith_angle(*given)).abs().max() < 1e-7
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(cos_zenith_angle(*given), exact)
+    finally:
+        torch.set_default_dtype(torch.float32)

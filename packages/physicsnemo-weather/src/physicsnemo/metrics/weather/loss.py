@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A loss for training on the globe."""
 
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
@@ -84,6 +85,13 @@ class LatitudeWeightedLoss(nn.Module):
             weights = weights * channel_weights.reshape(-1, *(1,) * weights.ndim)
         self.error, self.skipna = error, skipna
         self.register_buffer("weights", widened(weights), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        given = self.weights
+        super()._apply(fn, recurse)
+        if widened(self.weights).dtype != self.weights.dtype:
+            self.weights = widened(given.to(self.weights.device))
+        return self
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Compute the loss.

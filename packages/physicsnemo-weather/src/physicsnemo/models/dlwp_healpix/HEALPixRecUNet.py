@@ -138,7 +138,7 @@ class HEALPixRecUNet(Module):
             decoder_input_channels,
             input_time_dim,
             output_time_dim,
-            sum(map(coupled_fields, couplings)),
+            coupled_fields(couplings, n_constants, decoder_input_channels),
         )
         if self.fields.network_outputs != self.fields.state_channels:
             raise ValueError(

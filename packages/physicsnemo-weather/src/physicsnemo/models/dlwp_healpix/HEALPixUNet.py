@@ -155,7 +155,7 @@ class HEALPixUNet(Module):
             decoder_input_channels,
             input_time_dim,
             output_time_dim,
-            sum(map(coupled_fields, couplings)),
+            coupled_fields(couplings, n_constants, decoder_input_channels),
         )
         alike = self.fields.network_outputs == self.fields.state_channels
         self.predicts_changes = not has_oddity(numerics, "predicted_state") and alike

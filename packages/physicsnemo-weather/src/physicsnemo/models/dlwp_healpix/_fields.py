@@ -51,8 +51,8 @@ class Fields:
 
     Raises
     ------
-    NotImplementedError
-        If there are such, but no constants or no known fields.
+    TypeError
+        If a number is no whole one.
     ValueError
         If there are too few of something, steps do not make up the times predicted, or they cannot
         go on from their own prediction.
@@ -81,12 +81,6 @@ class Fields:
                 f"{self.steps} steps, each from the prediction of the one before, need as many "
                 f"output_channels as input_channels, got {self.output_channels} and "
                 f"{self.input_channels}"
-            )
-        if self.coupled and not (self.n_constants and self.decoder_input_channels):
-            raise NotImplementedError(
-                f"no support for coupled models with no constant fields or no decoder inputs: "
-                f"couplings are given, n_constants is {self.n_constants} and "
-                f"decoder_input_channels is {self.decoder_input_channels}; pass a field of zeros"
             )
 
     @property
@@ -155,7 +149,37 @@ class Fields:
         return {name: getattr(self, name) for name in names}
 
 
-def coupled_fields(coupling: Mapping[str, Any]) -> int:
+def coupled_fields(
+    couplings: Sequence[Mapping[str, Any]], n_constants: int, decoder_input_channels: int
+) -> int:
+    """Return how many fields come from other models.
+
+    Parameters
+    ----------
+    couplings
+        As models take them.
+    n_constants, decoder_input_channels
+        Of which a model with couplings must have both.
+
+    Raises
+    ------
+    NotImplementedError
+        If it has not.
+    TypeError
+        If a coupling is no mapping as models take them.
+    """
+    needed = {"constant fields": n_constants, "decoder inputs": decoder_input_channels}
+    for what, number in needed.items():
+        if couplings and not number:
+            raise NotImplementedError(
+                f"no support for coupled models with no {what}: couplings are given, n_constants "
+                f"is {n_constants} and decoder_input_channels is {decoder_input_channels}; pass a "
+                f"field of zeros"
+            )
+    return sum(map(_coupled_fields, couplings))
+
+
+def _coupled_fields(coupling: Mapping[str, Any]) -> int:
     """Return how many fields come from one other model.
 
     Parameters
@@ -174,5 +198,5 @@ def coupled_fields(coupling: Mapping[str, Any]) -> int:
     except (KeyError, TypeError) as error:
         raise TypeError(
             f"expected a coupling as {{'params': {{'variables': [...], 'input_times': [...]}}}}, "
-            f"got {coupling!r}"
+            f"got {coupling!r}; the name of a field alone does not tell at how many times it comes"
         ) from error

@@ -25,16 +25,18 @@ def take(
     inputs
         The parts, without those of which there are none.
     state_steps, steps
-        For how many steps there must be a state, and everything else.
+        For how many steps there is to be a state, and everything else; no more, since it would be
+        ignored.
     weight
         Any weight of the model.
 
     Raises
     ------
     TypeError
-        If a part does not hold floating-point numbers.
+        If there is no list of parts, or one is no tensor of floating-point numbers.
     ValueError
-        If a part is missing, or has another shape, device or number of times than needed.
+        If there are more or fewer parts, or one has another shape, device or number of times than
+        needed.
     """
     expected = {
         "state": fields.input_channels,
@@ -43,9 +45,14 @@ def take(
         "couplings": fields.coupled,
     }
     names = [name for name, channels in expected.items() if channels]
-    if isinstance(inputs, Tensor) or len(inputs) != len(names):
-        what = "a tensor" if isinstance(inputs, Tensor) else len(inputs)
-        raise ValueError(f"expected a list of {len(names)} inputs ({', '.join(names)}), got {what}")
+    wanted = f"expected a list of {len(names)} inputs ({', '.join(names)})"
+    if not isinstance(inputs, list | tuple):
+        what = "a tensor" if isinstance(inputs, Tensor) else repr(type(inputs).__name__)
+        raise TypeError(f"{wanted}, got {what}")
+    if len(inputs) != len(names):
+        raise ValueError(
+            f"{wanted}, got {len(inputs)}; those of which there are no channels are left out"
+        )
     given = Given(**dict(zip(names, inputs, strict=True)))
     _check_state(fields, given, state_steps, weight)
     _check_others(fields, given, steps, weight)
@@ -53,35 +60,43 @@ def take(
 
 
 def _check_state(fields: Fields, given: Given, steps: int, weight: Tensor) -> None:
-    size = given.state.shape[-1] if given.state.ndim else None
     layout = {"batch": None, "faces": FACES, "times": None}
-    layout |= {"input_channels": fields.input_channels, "height": size, "width": size}
-    check_input(given.state, layout, weight)
+    layout |= {"input_channels": fields.input_channels, "height": None, "width": None}
+    check_input(given.state, layout, weight, name="the state")
+    height, width = given.state.shape[-2:]
+    if height != width:
+        raise ValueError(f"expected square faces, got a state of {height} x {width} cells")
     _check_times("state", given.state, steps, fields.input_time_dim)
 
 
 def _check_others(fields: Fields, given: Given, steps: int, weight: Tensor) -> None:
     batch, faces = {"batch": given.state.shape[0]}, {"faces": FACES}
     grid = dict.fromkeys(("height", "width"), given.state.shape[-1])
-    if given.forcing is not None:
+    if fields.decoder_input_channels:
         channels = {"times": None, "decoder_input_channels": fields.decoder_input_channels}
-        check_input(given.forcing, batch | faces | channels | grid, weight)
+        check_input(given.forcing, batch | faces | channels | grid, weight, "the decoder inputs")
         _check_times("decoder inputs", given.forcing, steps, fields.input_time_dim)
-    if given.constants is not None:
-        check_input(given.constants, faces | {"n_constants": fields.n_constants} | grid, weight)
-    if given.couplings is not None:
-        if len(given.couplings) < steps:
-            raise ValueError(
-                f"expected couplings for {steps} steps or more, got {len(given.couplings)}"
+    if fields.n_constants:
+        constants = faces | {"n_constants": fields.n_constants}
+        check_input(given.constants, constants | grid, weight, "the constants")
+    if fields.coupled:
+        if not isinstance(given.couplings, list | tuple | Tensor):
+            raise TypeError(
+                f"expected couplings in a tensor or a list of such, one for each of {steps} steps, "
+                f"got {type(given.couplings).__name__!r}"
             )
+        if len(given.couplings) != steps:
+            raise ValueError(f"expected couplings for {steps} steps, got {len(given.couplings)}")
         for coupling in given.couplings:
-            check_input(coupling, batch | {"coupled": fields.coupled} | faces | grid, weight)
+            channels = {"coupled": fields.coupled}
+            check_input(coupling, batch | channels | faces | grid, weight, "the couplings")
 
 
 def _check_times(name: str, x: Tensor, steps: int, at_each_step: int) -> None:
-    needed = steps * at_each_step
-    if x.shape[2] < needed:
+    needed, times = steps * at_each_step, x.shape[2]
+    if times != needed:
+        advice = f"; leave out the last, as in x[:, :, :{needed}]" if times > needed else ""
         raise ValueError(
-            f"expected the {name} at {needed} times or more, {at_each_step} for each of {steps} "
-            f"steps, got {x.shape[2]}"
+            f"expected the {name} at {needed} times, {at_each_step} for each of {steps} steps, got "
+            f"{times}{advice}"
         )

@@ -40,7 +40,7 @@ class BasicConvBlock(nn.Module):
     dilation
         Distance between the cells that a kernel sees.
     n_layers
-        Number of convolutions.
+        Number of convolutions; without any, the block returns what it gets.
     latent_channels
         Channels between them, by default the larger of ``in_channels`` and ``out_channels``.
     activation
@@ -64,10 +64,10 @@ class BasicConvBlock(nn.Module):
         enable_healpixpad: bool = False,
     ) -> None:
         super().__init__()
-        check_at_least(1, n_layers=n_layers)
+        check_at_least(0, n_layers=n_layers)
         between = max(in_channels, out_channels) if latent_channels is None else latent_channels
         convolution = _convolution(geometry_layer, dilation, enable_nhwc, enable_healpixpad)
-        widths = [in_channels, *[between] * (n_layers - 1), out_channels]
+        widths = [in_channels, *[between] * (n_layers - 1), out_channels][: n_layers + 1]
         kernels = [kernel_size] * n_layers
         self.convblock = _chain(convolution, widths, kernels, activation_of(activation))
 
@@ -244,7 +244,7 @@ class Multi_SymmetricConvNeXtBlock(nn.Module):  # noqa: N801  # a public name of
         As in :class:`SymmetricConvNeXtBlock`; all but the first have ``out_channels`` for
         ``in_channels``.
     n_layers
-        Number of blocks.
+        Number of blocks; without any, this returns what it gets.
     upscale_factor, activation, enable_nhwc, enable_healpixpad
         As in :class:`SymmetricConvNeXtBlock`.
     """
@@ -264,7 +264,7 @@ class Multi_SymmetricConvNeXtBlock(nn.Module):  # noqa: N801  # a public name of
         enable_healpixpad: bool = False,
     ) -> None:
         super().__init__()
-        check_at_least(1, n_layers=n_layers)
+        check_at_least(0, n_layers=n_layers)
         shared = activation_of(activation)
         self.blocks = nn.ModuleList(
             SymmetricConvNeXtBlock(
@@ -279,7 +279,7 @@ class Multi_SymmetricConvNeXtBlock(nn.Module):  # noqa: N801  # a public name of
                 enable_nhwc=enable_nhwc,
                 enable_healpixpad=enable_healpixpad,
             )
-            for channels in [in_channels, *[out_channels] * (n_layers - 1)]
+            for channels in [in_channels, *[out_channels] * (n_layers - 1)][:n_layers]
         )
 
     def forward(self, x: Tensor) -> Tensor:

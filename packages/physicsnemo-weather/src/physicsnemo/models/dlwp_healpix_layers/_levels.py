@@ -14,12 +14,13 @@ def check_levels(
     Raises
     ------
     ValueError
-        If there are no grids, or not as many of each.
+        If there are no grids, or fewer of something than there are grids; further ones count
+        nothing, as in nvidia-physicsnemo, so that defaults may be for more grids.
     """
     dilations = [1] * len(n_channels) if dilations is None else dilations
-    if not len(n_channels) or not len(n_channels) == len(n_layers) == len(dilations):
+    if not 0 < len(n_channels) <= min(len(n_layers), len(dilations)):
         raise ValueError(
-            f"expected n_channels, n_layers and dilations for one grid or more, and for the same "
-            f"number of grids, got {list(n_channels)}, {list(n_layers)} and {list(dilations)}"
+            f"expected n_channels for one grid or more, and n_layers and dilations for as many, "
+            f"got {list(n_channels)}, {list(n_layers)} and {list(dilations)}"
         )
     return dilations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layers from configurations, as the arguments of models and so their files hold them.
 
-A configuration is a mapping with the class's path under ``_target_`` and its arguments. Nothing is
-imported because a configuration says so: the tables below are all that there is.
+A configuration is a mapping with a class or its path under ``_target_``, and its arguments. Nothing
+is imported because a configuration says so: the tables below are all that there is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from physicsnemo.nn import activations, get_activation
 __all__ = ["Activation", "Configuration", "activation_of", "build", "plain"]
 
 Configuration = Mapping[str, Any]
-"""A class's path under ``_target_``, and its arguments by name."""
+"""A class, or its path, under ``_target_``, and its arguments by name."""
 
 Activation = Configuration | str | nn.Module | None
 """A configuration of an activation, a name (:func:`physicsnemo.nn.get_activation`), or a module."""
@@ -69,7 +69,7 @@ def build(configuration: Configuration, **arguments: Any) -> nn.Module:
     TypeError
         If the configuration is no mapping, or the class does not take an argument.
     ValueError
-        If it has no ``_target_``, or one that is not in the tables.
+        If it has no ``_target_``, or a path or a class that is not in the tables.
     """
     if not isinstance(configuration, Mapping):
         raise TypeError(
@@ -77,9 +77,12 @@ def build(configuration: Configuration, **arguments: Any) -> nn.Module:
             f"{configuration!r}"
         )
     given = {name: configuration[name] for name in configuration if name not in _IGNORED}
-    if not isinstance(given.get(_TARGET), str):
-        raise ValueError(f"expected {_TARGET!r} to be the path of a layer's class, got {given!r}")
-    return _find(given.pop(_TARGET))(**(given | arguments))
+    target = _path(given.pop(_TARGET, None))
+    if not isinstance(target, str):
+        raise ValueError(
+            f"expected {_TARGET!r} to be the path of a layer's class, got {dict(configuration)!r}"
+        )
+    return _find(target)(**(given | arguments))
 
 
 def activation_of(activation: Activation) -> nn.Module | None:
@@ -90,12 +93,20 @@ def activation_of(activation: Activation) -> nn.Module | None:
 
 
 def plain(value: Any) -> Any:
-    """Return dictionaries and lists in place of other mappings and sequences, such as Hydra's."""
+    """Return what a file can hold of a configuration, which may be one of Hydra's.
+
+    That is dictionaries and lists in place of other mappings and sequences, and paths of classes.
+    """
     if isinstance(value, Mapping):
-        return {name: plain(value[name]) for name in value}
+        items = {name: plain(value[name]) for name in value}
+        return items | {_TARGET: _path(items[_TARGET])} if _TARGET in items else items
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [plain(item) for item in value]
     return value
+
+
+def _path(target: Any) -> Any:
+    return f"{target.__module__}.{target.__qualname__}" if isinstance(target, type) else target
 
 
 def _find(path: str) -> Callable[..., nn.Module]:
@@ -112,9 +123,12 @@ def _tables() -> dict[str, dict[str, type[nn.Module]]]:
     from physicsnemo.models import dlwp_healpix_layers
 
     layers = {name: getattr(dlwp_healpix_layers, name) for name in dlwp_healpix_layers.__all__}
+    # Where releases of nvidia-physicsnemo from 2.0 on have those that are of no one family.
+    shared = {name: layer for name, layer in layers.items() if name.startswith("HEALPix")}
+    shared |= {f"HEALPix{name}": layers[name] for name in ("AvgPool", "MaxPool")}
     return {
         LAYERS: layers,
-        "physicsnemo.nn": _ACTIVATIONS,
+        "physicsnemo.nn": _ACTIVATIONS | shared,
         "physicsnemo.models.layers": _ACTIVATIONS,
         "torch.nn": _TORCH_ACTIVATIONS,
     }

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from physicsnemo.models.dlwp_healpix_layers._neighbours import FACES, around_healpix
 from physicsnemo.models.face_layers import pad_faces
+from physicsnemo.nn.checks import is_integer
 
 __all__ = [
     "FACES",
@@ -78,9 +79,9 @@ def _padding_of(**kwargs: Any) -> int:
     if "kernel_size" not in kwargs:
         raise KeyError("expected kernel_size among the arguments of a convolution of faces")
     size, dilation = kwargs["kernel_size"], kwargs.get("dilation", 1)
-    if not isinstance(size, int) or size % 2 == 0:
+    if not is_integer(size) or size % 2 == 0:
         raise ValueError(f"expected kernel_size to be an odd number, as in 3, got {size!r}")
-    return (size - 1) // 2 * int(dilation)
+    return (int(size) - 1) // 2 * int(dilation)
 
 
 class HEALPixPadding(nn.Module):
@@ -115,9 +116,9 @@ class HEALPixPadding(nn.Module):
 
     def __init__(self, padding: int, enable_nhwc: bool = False) -> None:
         super().__init__()
-        if not isinstance(padding, int) or padding < 1:
+        if not is_integer(padding) or padding < 1:
             raise ValueError(f"expected padding by a whole number above zero, got {padding!r}")
-        self.padding = padding
+        self.padding = int(padding)
 
     def forward(self, data: Tensor) -> Tensor:
         """Pad faces.

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from physicsnemo.nn.compiling import called_when_traced
+
 __all__ = ["Map", "Sources", "map_and_transpose"]
 
 Sources = Callable[[int, int], NDArray[np.int64]]
@@ -31,7 +33,7 @@ def map_and_transpose(x: Tensor, size: int, padding: int, sources: Sources) -> t
     return maps
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@called_when_traced
 def _keep(*request: *_Request) -> tuple[Map, Map]:
     with torch.inference_mode(False):  # so that training can use what inference made
         maps = _made(*request)

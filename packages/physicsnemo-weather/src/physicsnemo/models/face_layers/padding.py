@@ -37,9 +37,16 @@ def pad_faces(x: Tensor, padding: int, sources: Sources) -> Tensor:
     # Numbers, also where PyTorch's compiler would take symbols for them.
     size, padding = operator.index(x.shape[2]), operator.index(padding)
     there, back = map_and_transpose(x, size, padding, sources)
-    rows: Tensor = _Map.apply(x.flatten(1, 3), *there, *back)  # type: ignore[no-untyped-call]
+    rows = _mapped(x.flatten(1, 3), *there, *back)
     padded: Tensor = rows.unflatten(1, (-1, size + 2 * padding, size + 2 * padding))
     return padded
+
+
+def _mapped(x: Tensor, *maps: Tensor) -> Tensor:
+    # PyTorch's compiler refuses functions that have a derivative in forward mode.
+    kind = _Map if torch.compiler.is_compiling() else _MapWithTangents
+    rows: Tensor = kind.apply(x, *maps)  # type: ignore[no-untyped-call]
+    return rows
 
 
 class _Map(torch.autograd.Function):
@@ -71,11 +78,24 @@ class _Map(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        there, back = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
-        rows = _Map.apply(gradient, *back, *there)  # type: ignore[no-untyped-call]
-        return rows, *(None for _ in ctx.saved_tensors)
+        maps = ctx.saved_tensors  # once: where activations are computed again, they are gone then
+        there, back = maps[:4], maps[4:]
+        return _mapped(gradient, *back, *there), *(None for _ in maps)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, *maps: Tensor) -> tuple[Tensor, int]:
-        rows = _Map.apply(x.movedim(in_dims[0], 0).flatten(0, 1), *maps)  # type: ignore[no-untyped-call]
+        rows = _mapped(x.movedim(in_dims[0], 0).flatten(0, 1), *maps)
         return rows.unflatten(0, (info.batch_size, -1)), 0
+
+
+class _MapWithTangents(_Map):
+    """The same with a derivative in forward mode, which is the map itself."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs[1:])
+        ctx.save_for_forward(*inputs[1:])
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return _mapped(tangent, *ctx.saved_tensors)

@@ -35,7 +35,7 @@ class ConvBlock(nn.Module):
         layers: list[nn.Module] = []
         for _ in range(_RESIDUALS):
             layers.append(nn.Conv2d(out_chans, out_chans, 3, padding=1))
-            layers.append(nn.GroupNorm(num_groups, out_chans))
+            layers.append(_GroupNorm(num_groups, out_chans))
             layers.append(nn.SiLU())
         self.b = nn.Sequential(*layers)
 
@@ -44,3 +44,10 @@ class ConvBlock(nn.Module):
         x = self.conv(x)
         output: Tensor = x + self.b(x)
         return output
+
+
+class _GroupNorm(nn.GroupNorm):
+    """The same; in forward mode, PyTorch's cannot view what has its channels last in memory."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.contiguous())

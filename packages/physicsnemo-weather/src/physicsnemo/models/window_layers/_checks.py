@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of constructor arguments that models of windowed attention share."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable
+
+from physicsnemo.nn.checks import is_integer
 
 
-def check_sizes(name: str, sizes: Sequence[int], axes: str) -> tuple[int, ...]:
+def check_sizes(name: str, sizes: Iterable[int], axes: str) -> tuple[int, ...]:
     """Return sizes as a tuple, or raise an error unless there is a positive one for each axis.
 
     Parameters
@@ -21,13 +24,14 @@ def check_sizes(name: str, sizes: Sequence[int], axes: str) -> tuple[int, ...]:
     ValueError
         If there are more or fewer sizes, or one is not a positive whole number.
     """
-    given = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
-    whole = all(isinstance(size, int) and size > 0 for size in given)
+    many = isinstance(sizes, Iterable) and not isinstance(sizes, str)
+    given = tuple(sizes) if many else (sizes,)
+    whole = all(is_integer(size) and size > 0 for size in given)
     if len(given) != len(axes.split(", ")) or not whole:
         raise ValueError(
             f"expected {name} to be positive whole numbers ({axes}), got {list(given)}"
         )
-    return given
+    return tuple(map(operator.index, given))
 
 
 def check_heads(channels: int, heads: int) -> None:
@@ -38,7 +42,7 @@ def check_heads(channels: int, heads: int) -> None:
     ValueError
         If they do not.
     """
-    if heads < 1 or channels % heads:
+    if not is_integer(heads) or heads < 1 or channels % heads:
         raise ValueError(
             f"expected a number of heads that divides the channels, got num_heads of {heads} for "
             f"{channels} channels; take another num_heads or embed_dim"

@@ -4,9 +4,10 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.attention.flex_attention import flex_attention
 
 from physicsnemo.models.window_layers.windows import Windows
+from physicsnemo.nn.attention import dot_product_attention
+from physicsnemo.nn.compiling import called_when_traced
 
 # What one launch of a CUDA kernel takes.
 _MOST_HEADS = 65535
@@ -68,10 +69,15 @@ def _mix(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     # Ready-made kernels write the gradient of the bias for each sample, and sum it afterwards. One
     # that the compiler makes does not, and is several times as fast; it wants some channels.
-    compiled = torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    compiled = torch.compiler.is_compiling() and not _exporting()
     if compiled and q.is_cuda and q.shape[-1] >= _LEAST_CHANNELS:
         return flex_with_bias(q, k, v, bias)
-    return functional.scaled_dot_product_attention(q, k, v, bias)
+    return dot_product_attention(q, k, v, bias)
+
+
+@called_when_traced  # PyTorch 2.11 takes it for true in any trace
+def _exporting() -> bool:
+    return torch.compiler.is_exporting()
 
 
 def flex_with_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
@@ -89,6 +95,8 @@ def flex_with_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     Dong et al. 2024, Flex attention: a programming model for generating optimized attention
     kernels, arXiv:2412.05496.
     """
+    # Not before: it imports PyTorch's compiler, which takes seconds and a writable folder.
+    from torch.nn.attention.flex_attention import flex_attention
 
     def biased(logit: Tensor, _: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return logit + bias[0, head, query, key]

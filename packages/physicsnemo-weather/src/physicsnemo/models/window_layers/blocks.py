@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Blocks of a transformer, whose attention is within windows."""
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,7 +28,7 @@ class WindowBlock(nn.Module):
     unroll
         By how many to move it afterwards.
     mask
-        What attention must not join, if anything.
+        Computes what attention must not join, if anything; a function that can be pickled.
     keep_mask
         Whether the mask is part of the state, as nvidia-physicsnemo has it.
     drop_path
@@ -51,7 +53,7 @@ class WindowBlock(nn.Module):
         pads: Pads,
         roll: tuple[int, ...] = (),
         unroll: tuple[int, ...] = (),
-        mask: Tensor | None = None,
+        mask: Callable[[], Tensor] | None = None,
         keep_mask: bool = False,
         drop_path: float = 0.0,
         post_norm: bool = False,
@@ -66,7 +68,8 @@ class WindowBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.pads, self.roll, self.unroll = pads, roll, unroll
         self.post_norm = post_norm
-        self.register_buffer("attn_mask", mask, persistent=keep_mask)
+        self._mask = mask
+        self.register_buffer("attn_mask", mask and mask(), persistent=keep_mask)
         if keep_mask and mask is not None:
             self.register_load_state_dict_pre_hook(_keep_mask)  # type: ignore[no-untyped-call]
 
@@ -76,6 +79,15 @@ class WindowBlock(nn.Module):
             change = norm(branch(x)) if self.post_norm else branch(norm(x))
             x = x + self.drop_path(change)
         return x
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        was_meta = self.attn_mask is not None and self.attn_mask.is_meta
+        super()._apply(fn, recurse)
+        if self._mask and self.attn_mask is not None and was_meta:  # files do not bring it back
+            with torch.device("cpu"):
+                mask = self._mask()
+            self.attn_mask = mask.to(self.attn_mask)
+        return self
 
     def _attend(self, x: Tensor) -> Tensor:
         axes = tuple(range(1, x.ndim - 1))

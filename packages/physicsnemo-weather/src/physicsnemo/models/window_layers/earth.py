@@ -2,6 +2,7 @@
 """Earth-specific transformers: windows on the sphere, whose attention depends on the latitude."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 
 import torch
@@ -187,7 +188,7 @@ def _earth_block(
         pads,
         roll=tuple(-step for step in there),
         unroll=shift,
-        mask=_shift_mask(windows, shift, numerics),
+        mask=partial(_shift_mask, windows, shift, numerics),
         keep_mask=True,
         drop_path=drop_path,
         post_norm=post_norm,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stages of a Swin transformer: windows on a plane, with a bias by relative position."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -130,7 +132,12 @@ def _swin_block(dim: int, windows: Windows, num_heads: int, shifted: bool) -> Wi
     )
     if not (shifted and any(shift)):
         return WindowBlock(dim, attention, pads)
-    axes = zip(windows.grid, windows.window, shift, strict=True)
-    mask = separation(windows, [rolled_labels(*axis) for axis in axes])
+    mask = partial(_shift_mask, windows, shift)
     back = tuple(-step for step in shift)
     return WindowBlock(dim, attention, pads, roll=back, unroll=shift, mask=mask)
+
+
+def _shift_mask(windows: Windows, shift: tuple[int, ...]) -> Tensor:
+    """Keep apart the sides of the plane that a shift brought into one window."""
+    axes = zip(windows.grid, windows.window, shift, strict=True)
+    return separation(windows, [rolled_labels(*axis) for axis in axes])

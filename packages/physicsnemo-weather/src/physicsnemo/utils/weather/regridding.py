@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fields from one grid on the sphere to another."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from physicsnemo.nn.table import Table
 from physicsnemo.utils.weather._interpolation import barycentric, bilinear, unit_vectors
 from physicsnemo.utils.weather._places import (
     Degrees,
@@ -22,7 +27,6 @@ class _Regridder(nn.Module):
     """Values at fixed places, each a weighted mean of those of a few cells."""
 
     cells: Tensor
-    weights: Tensor
 
     def __init__(
         self,
@@ -37,10 +41,16 @@ class _Regridder(nn.Module):
         order = (-weights).argsort(axis=0, kind="stable")
         ordered = torch.from_numpy(np.take_along_axis(cells, order, axis=0))
         shares = torch.from_numpy(np.take_along_axis(weights, order, axis=0)[1:])
-        shares = shares.to(torch.get_default_dtype())
-        self.register_buffer("cells", ordered.reshape(-1, *target_shape), persistent=False)
-        self.register_buffer("weights", shares.reshape(-1, *target_shape), persistent=False)
+        self._cells = ordered.reshape(-1, *target_shape)
+        self._shares = shares.reshape(-1, *target_shape)
+        self.register_buffer("cells", self._cells, persistent=False)
+        self.table = Table(partial(torch.Tensor.clone, self._shares))
         self.source_shape, self.target_shape = source_shape, target_shape
+
+    @property
+    def weights(self) -> Tensor:
+        """The weights of all cells but that of the greatest."""
+        return self.table.value
 
     def forward(self, fields: Tensor) -> Tensor:
         """Interpolate fields.
@@ -55,15 +65,15 @@ class _Regridder(nn.Module):
 
         Returns
         -------
-        Values at the targets, of shape (..., *target_shape), in the type of the fields. Sums are
-        in single precision at least.
+        Values at the targets, of shape (..., *target_shape), in the type of the fields. Weights
+        and sums are in that type too, but in single precision at least.
 
         Raises
         ------
         TypeError
-            If the fields are not floating-point numbers.
+            If the fields are no tensor of floating-point numbers.
         ValueError
-            If they have another shape.
+            If they have another shape or device.
         """
         self._check(fields)
         cells = fields.flatten(-len(self.source_shape))
@@ -72,7 +82,7 @@ class _Regridder(nn.Module):
         # Of infinities there are no differences.
         base = torch.where(main.isfinite(), main, 0)
         values = main
-        for cell, weight in zip(self.cells[1:], self.weights, strict=True):
+        for cell, weight in zip(self.cells[1:], self._weights_like(main), strict=True):
             share = weight * (cells[..., cell] - base)
             # 0 times what is not finite is not 0.
             values = values + torch.where(weight > 0, share, 0)
@@ -82,9 +92,26 @@ class _Regridder(nn.Module):
         """Return the shapes that ``print`` shows."""
         return f"{self.source_shape} -> {self.target_shape}"
 
+    def _weights_like(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float64 != self.weights.dtype:  # digits that the table lacks
+            return self._shares.to(x.device)
+        return self.table.like(x)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        super()._apply(fn, recurse)
+        self.cells = self._cells.to(self.cells.device)  # also from the meta device
+        return self
+
     def _check(self, fields: Tensor) -> None:
+        if not isinstance(fields, Tensor):
+            raise TypeError(f"expected fields in a tensor, got a {type(fields).__name__}")
         if not fields.is_floating_point():
             raise TypeError(f"expected fields of floating-point numbers, got {fields.dtype}")
+        if fields.device != self.cells.device:
+            raise ValueError(
+                f"the fields are on {fields.device} and the regridder on {self.cells.device}; move "
+                f"one of them, as in regridder.to('{fields.device}')"
+            )
         if fields.shape[-len(self.source_shape) :] != self.source_shape:
             raise ValueError(
                 f"expected fields of shape (..., {', '.join(map(str, self.source_shape))}), the "

@@ -15,7 +15,12 @@ __all__ = ["cos_zenith_angle"]
 _J2000 = np.datetime64("2000-01-01T12:00")
 
 
-def cos_zenith_angle(time: datetime | ArrayLike, latitude: Degrees, longitude: Degrees) -> Tensor:
+def cos_zenith_angle(
+    time: datetime | ArrayLike,
+    latitude: Degrees,
+    longitude: Degrees,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """Return the cosine of the angle between the sun and the zenith.
 
     It is 1 where the sun is overhead, 0 on the horizon and negative at night, when it tells the
@@ -28,10 +33,13 @@ def cos_zenith_angle(time: datetime | ArrayLike, latitude: Degrees, longitude: D
         ``numpy.datetime64``, which are in UTC; one or any array of them.
     latitude, longitude
         Places in degrees, of shapes that broadcast; for a grid, ``latitudes[:, None], longitudes``.
+        Tensors may be on any device; no gradient goes back to them.
+    dtype
+        Type of the cosines, which are computed in double precision; by default, PyTorch's.
 
     Returns
     -------
-    Cosines of shape (*times, *places), in PyTorch's default type.
+    Cosines of shape (*times, *places), where the latitude is, if that is a tensor.
 
     Raises
     ------
@@ -61,7 +69,8 @@ def cos_zenith_angle(time: datetime | ArrayLike, latitude: Degrees, longitude: D
     cosine = np.sin(rows) * np.sin(declination) + np.cos(rows) * np.cos(declination) * np.cos(
         columns - meridian
     )
-    return torch.as_tensor(cosine, dtype=torch.get_default_dtype())
+    device = latitude.device if isinstance(latitude, Tensor) else torch.get_default_device()
+    return torch.from_numpy(np.asarray(cosine)).to(device, dtype or torch.get_default_dtype())
 
 
 def _overhead(days: Reals) -> tuple[Reals, Reals]:
