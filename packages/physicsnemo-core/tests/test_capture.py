@@ -4,6 +4,7 @@
 import copy
 import gc
 import logging
+from functools import partial
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -298,3 +299,110 @@ def test_arguments_may_be_any_nesting():
     loss = step({"x": [x, None], "y": y}, weight=2.0)
     expected = train_by_hand(make())[0]
     torch.testing.assert_close(loss, 2 * expected)
+
+
+async def coroutine(x):
+    return x
+
+
+async def asynchronous(x):
+    yield x
+
+
+class Generates:
+    def __call__(self, x):
+        yield x
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: (yield x), coroutine, asynchronous, Generates(), partial(coroutine, 1)],
+    ids=["generator", "coroutine", "asynchronous generator", "object", "partial"],
+)
+def test_functions_that_run_after_their_call_are_refused(function):
+    model = make()
+    for capture in (
+        StaticCaptureEvaluateNoGrad(model=model, use_amp=False),
+        StaticCaptureTraining(model=model, optim=optimizer_of(model), use_amp=False),
+    ):
+        with pytest.raises(TypeError, match="must be a function that runs when it is called"):
+            capture(function)
+
+
+def test_a_generator_as_result_is_refused():
+    model = make()
+
+    @StaticCaptureEvaluateNoGrad(model=model, use_amp=False)
+    def evaluate(x):
+        return (model(part) for part in x)
+
+    with pytest.raises(TypeError, match="its code would run later, with other gradients"):
+        evaluate(torch.ones(2, 3))
+
+
+class Carrier(dict):
+    """As outputs of other libraries are: items that are attributes, too."""
+
+    def __init__(self, **items):
+        super().__init__(items)
+        vars(self).update(items)
+
+
+@pytest.mark.parametrize("kind", [SimpleNamespace, Carrier])
+@pytest.mark.parametrize("inside", [False, True])
+def test_objects_with_a_loss_keep_no_graph(kind, inside):
+    model, kept = make(), []
+
+    @StaticCaptureTraining(model=model, optim=optimizer_of(model), use_amp=False)
+    def step(x):
+        output = model(x)
+        kept.append(kind(loss=output.sum(), parts=[output], more=kind(output=output), model=model))
+        return (output.sum(), kept[-1]) if inside else kept[-1]
+
+    result = step(torch.ones(2, 3))
+    result = result[1] if inside else result
+    assert type(result) is kind
+    assert not result.loss.requires_grad
+    assert not result.parts[0].requires_grad
+    assert not result.more.output.requires_grad
+    assert result.model is model
+    assert kept[0].loss.requires_grad  # the caller's own is as it was
+    if kind is Carrier:
+        assert not result["loss"].requires_grad
+        assert not result["more"]["output"].requires_grad
+
+
+def test_clipping_covers_all_parameters_of_the_optimizer():
+    model, factor = make(), torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([*model.parameters(), factor], lr=0.1)
+
+    @StaticCaptureTraining(model=model, optim=optimizer, use_amp=False, gradient_clip_norm=0.5)
+    def step(x):
+        return 100 * model(factor * x).square().sum()
+
+    step(torch.ones(2, 3))
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    torch.testing.assert_close(norm, torch.tensor(0.5), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"gradient_clip_norm": value} for value in (-1, -1.0, 0, float("nan"))),
+        *({"cuda_graph_warmup": value} for value in (-1, float("nan"))),
+        *({"accumulation_steps": value} for value in (-1, float("nan"))),
+        {"verify": float("nan")},
+    ],
+)
+def test_numbers_out_of_range_are_refused_at_construction(options):
+    model = make()
+    [name] = options
+    with pytest.raises(ValueError, match=f"{name} must be a .*, got"):
+        StaticCaptureTraining(model=model, optim=optimizer_of(model), use_amp=False, **options)
+
+
+def test_optimizers_that_need_a_closure_are_refused_at_construction():
+    model = make()
+    with pytest.raises(ValueError, match="LBFGS needs a closure"):
+        StaticCaptureTraining(model=model, optim=torch.optim.LBFGS(model.parameters()))

@@ -35,9 +35,9 @@ _lazy_getattr, __dir__ = lazy_exports(
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        import importlib_metadata
+        from physicsnemo.core.installed import installed_version
 
-        return importlib_metadata.version("physicsnemo-core")
+        return installed_version("physicsnemo-core")
     return _lazy_getattr(name)
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The models that are installed, found through entry points, without importing any of them."""
 
+import os
 import threading
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from physicsnemo.core.entries import Entry, discover
@@ -162,8 +162,14 @@ class _State:
                 self.found = discover()
             return self.found
 
+    def renew_lock(self) -> None:
+        """Forget a lock whose thread is not there any more."""
+        self.lock = threading.Lock()
+
 
 _state = _State()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_state.renew_lock)
 
 
 def installed_entries() -> list[Entry]:
@@ -220,7 +226,8 @@ def _not_found_text(name: str) -> str:
 def shipped_models() -> dict[str, dict[str, str]]:
     """Return the distribution and module of every model of this project; for error texts."""
     import json
+    from importlib.resources import files
 
-    text = Path(__file__).with_name("core").joinpath("families.json").read_text(encoding="utf-8")
+    text = files("physicsnemo.core").joinpath("families.json").read_text(encoding="utf-8")
     shipped: dict[str, dict[str, str]] = json.loads(text)
     return shipped

@@ -6,6 +6,8 @@ import keyword
 import os
 import re
 from collections.abc import Iterator, Mapping
+from importlib.abc import Traversable
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,8 +19,6 @@ from physicsnemo.registry import ModelRegistry, shipped_models
 
 __all__ = ["new_plugin"]
 
-# Holds one file for each of the project's; their names are templates, too.
-_TEMPLATE = Path(__file__).with_name("template")
 # What the project's files call other things.
 _TAKEN = {
     "Any",
@@ -142,11 +142,22 @@ def _rendered(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the path and the text of each file."""
     import jinja2
 
+    # One file for each of the project's; their names are templates, too.
+    texts = dict(_texts(files("physicsnemo.cli").joinpath("template")))
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE),
+        loader=jinja2.DictLoader(texts),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
     for name in templates.list_templates():
         path = templates.from_string(name.removesuffix(".jinja")).render(values)
         yield path, templates.get_template(name).render(values)
+
+
+def _texts(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the path below a folder, and the text, of each file in it."""
+    for item in folder.iterdir():
+        if item.is_dir():
+            yield from _texts(item, f"{prefix}{item.name}/")
+        else:
+            yield prefix + item.name, item.read_text(encoding="utf-8")

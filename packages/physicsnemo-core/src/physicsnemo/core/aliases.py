@@ -8,7 +8,7 @@ fits counts; ``classes`` maps class names below a package, already by its name h
 import json
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from importlib.resources import files
 
 FORMER_PACKAGE = "modulus"
 
@@ -55,4 +55,5 @@ class _Table:
 
 @cache
 def _table() -> _Table:
-    return _Table(**json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")))
+    text = files("physicsnemo.core").joinpath("aliases.json").read_text(encoding="utf-8")
+    return _Table(**json.loads(text))

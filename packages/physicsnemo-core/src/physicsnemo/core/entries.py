@@ -6,9 +6,8 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import importlib_metadata
-
 from physicsnemo.core.errors import RegistryWarning
+from physicsnemo.core.installed import entry_points, identity
 
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
@@ -20,19 +19,19 @@ FORMER_GROUP = "modulus.models"
 class Entry:
     """One entry point: kept as plain text, since two libraries define an ``EntryPoint`` class."""
 
-    def __init__(self, name: str, value: str, source: Any) -> None:
-        self.name, self.value, self._source = name, value, source
+    def __init__(self, name: str, value: str, source: Any, leftover: bool = False) -> None:
+        self.name, self.value, self._source, self.leftover = name, value, source, leftover
 
     # Read on demand, since parsing metadata costs more than finding all entry points.
     @property
     def distribution(self) -> str:
         """Name of the distribution that it comes from."""
-        return str(self._source.name)
+        return identity(self._source)[0]
 
     @property
     def version(self) -> str:
         """Version of that distribution."""
-        return str(self._source.version)
+        return identity(self._source)[1]
 
     def load(self) -> "type[Module]":
         """Import the class, and warn if its distribution does not fit the installed versions.
@@ -90,19 +89,15 @@ def discover() -> dict[str, list[Entry]]:
 def _installed() -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
     """Return the entries of both groups by name, read in one pass over what is installed."""
     found: dict[str, dict[str, list[Entry]]] = {GROUP: {}, FORMER_GROUP: {}}
-    for source in importlib_metadata.distributions():
-        text = source.read_text("entry_points.txt") or ""
-        if GROUP not in text and FORMER_GROUP not in text:
-            continue
-        for point in source.entry_points:
-            if point.group in found:
-                entry = Entry(point.name, point.value, source)
-                found[point.group].setdefault(point.name, []).append(entry)
+    for point in entry_points(found, RegistryWarning):
+        entry = Entry(point.name, point.value, point.source, point.leftover)
+        found[point.group].setdefault(point.name, []).append(entry)
     return found[GROUP], found[FORMER_GROUP]
 
 
 def _in_order(name: str, entries: list[Entry]) -> list[Entry]:
     """Return the entry of each distribution, and warn if there are several."""
+    entries = [entry for entry in entries if not entry.leftover] or entries
     if len(entries) == 1:
         return entries
     # A distribution can be found twice on the path, and Python takes the first.

@@ -11,12 +11,13 @@ arguments than the specification has.
 import warnings
 from collections.abc import Iterator
 from functools import cache
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import importlib_metadata
 import pluggy
 
 from physicsnemo.core.errors import PluginError, PluginWarning
+from physicsnemo.core.installed import entry_points, identity
 
 if TYPE_CHECKING:
     import click
@@ -191,12 +192,15 @@ class _Plugins(NamedTuple):
 def _load_plugins() -> _Plugins:
     plugins = _Plugins(pluggy.PluginManager("physicsnemo"), {})
     plugins.manager.add_hookspecs(Hooks)
-    for point in importlib_metadata.entry_points(group=GROUP):
-        if point.dist is None:
+    seen: set[tuple[str, str]] = set()
+    for point in entry_points([GROUP], PluginWarning):
+        distribution, version = identity(point.source)
+        if point.leftover or (distribution, point.name) in seen:  # the first on the path counts
             continue
-        name = f"the plugin {point.name!r} of {point.dist.name} {point.dist.version}"
+        seen.add((distribution, point.name))
+        name = f"the plugin {point.name!r} of {distribution} {version}"
         try:
-            plugin = point.load()
+            plugin = resolve_name(point.value)
         except Exception as error:  # a plugin's code can fail in any way
             warnings.warn(
                 f"{name} is left out, it cannot be loaded: {type(error).__name__}: {error}",

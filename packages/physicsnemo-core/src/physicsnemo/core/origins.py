@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import importlib_metadata
-
+from physicsnemo.core.installed import distributions_of, installed_version
 from physicsnemo.registry import entry_of, shipped_models
 
 if TYPE_CHECKING:
@@ -84,12 +83,7 @@ class Origin:
 
     def installed_version(self) -> str | None:
         """Return which version of the distribution is installed, None if there is none."""
-        if self.distribution is None:
-            return None
-        try:
-            return importlib_metadata.version(self.distribution)
-        except importlib_metadata.PackageNotFoundError:
-            return None
+        return None if self.distribution is None else installed_version(self.distribution)
 
     def problem(self) -> str | None:
         """Say what differs between what the file was saved by and what is installed."""
@@ -143,7 +137,7 @@ def _is(pattern: re.Pattern[str], value: Any) -> bool:
 @cache
 def _shipping(package: str) -> tuple[str | None, str | None]:
     """Return name and version of the one distribution that ships a top-level package."""
-    names = set(importlib_metadata.packages_distributions().get(package, ()))
+    names = distributions_of(package)
     if len(names) != 1:
         return None, None
-    return (name := names.pop()), importlib_metadata.version(name)
+    return (name := names.pop()), installed_version(name)

@@ -2,37 +2,47 @@
 """Whether an installed distribution fits the installed versions of this project's packages."""
 
 from collections.abc import Iterator
+from typing import Any
 
-import importlib_metadata
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
+
+from physicsnemo.core.installed import identity, installed_version
 
 PREFIX = "physicsnemo-"
 
 
-def unmet_requirements(source: importlib_metadata.Distribution) -> list[str]:
+def unmet_requirements(source: Any) -> list[str]:
     """Return what a distribution asks of this project's packages in vain, one text for each.
 
     Installers see to that, but can be told not to.
     """
+    name, version = identity(source)
     return [
-        f"{source.name} {source.version} requires {requirement}, but {installed}: "
-        f"run 'pip install --upgrade {source.name}'"
+        f"{name} {version} requires {requirement}, but {installed}: "
+        f"run 'pip install --upgrade {name}'"
         for requirement in _requirements(source)
         if (installed := _misfit(requirement))
     ]
 
 
-def _requirements(source: importlib_metadata.Distribution) -> Iterator[Requirement]:
-    texts = source.requires or ()
-    for requirement in (Requirement(text) for text in texts if text.startswith(PREFIX)):
-        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+def _requirements(source: Any) -> Iterator[Requirement]:
+    try:
+        texts = source.requires or ()
+    except Exception:  # the metadata are gone, or never came
+        return
+    for text in texts:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        fits_here = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if text.startswith(PREFIX) and fits_here:
             yield requirement
 
 
 def _misfit(requirement: Requirement) -> str | None:
-    try:
-        installed = importlib_metadata.version(requirement.name)
-    except importlib_metadata.PackageNotFoundError:
+    installed = installed_version(requirement.name)
+    if installed is None:
         return "it is not installed"
     if requirement.specifier.contains(installed, prereleases=True):
         return None

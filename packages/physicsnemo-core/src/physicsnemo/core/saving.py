@@ -4,13 +4,13 @@
 import json
 from typing import TYPE_CHECKING, Any
 
-import importlib_metadata
 import torch
 
 from physicsnemo.core.absence import as_release_has_it, leave_out_implied
 from physicsnemo.core.arguments import Record, encode
 from physicsnemo.core.errors import PluginError
 from physicsnemo.core.hooks import ask
+from physicsnemo.core.installed import installed_version
 from physicsnemo.core.origins import Origin, metadata_key
 from physicsnemo.core.releases import in_keys_of
 from physicsnemo.core.storable import check_storable
@@ -44,7 +44,7 @@ def contents(model: "Module", for_release: str | None = None) -> tuple[Record, d
     arguments, nested, types = encode(model)
     models = {"": model, **nested}
     records = {"": arguments, **{key: arguments[key] for key in nested}}
-    release = importlib_metadata.version(WRITER)
+    release = installed_version(WRITER) or "unknown"
     if for_release is None:
         claim = leave_out_implied(models, records, release)
     else:

@@ -3,9 +3,8 @@
 
 import warnings
 
-import importlib_metadata
-
 from physicsnemo.core.errors import NamespaceWarning
+from physicsnemo.core.installed import installed_version
 
 STRANGERS = ("nvidia-physicsnemo",)
 
@@ -17,9 +16,8 @@ def warn_about_strangers() -> None:
     either deletes files of both.
     """
     for name in STRANGERS:
-        try:
-            version = importlib_metadata.version(name)
-        except importlib_metadata.PackageNotFoundError:
+        version = installed_version(name)
+        if version is None:
             continue
         warnings.warn(
             f"{name} {version} is installed and ships its own package 'physicsnemo', which mixes "

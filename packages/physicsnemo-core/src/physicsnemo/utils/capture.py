@@ -58,7 +58,8 @@ class StaticCaptureTraining(_StaticCapture):
     amp_type
         Type for autocast, ``torch.float16`` or ``torch.bfloat16``; a CPU always uses bfloat16.
     gradient_clip_norm
-        Largest norm of all gradients together, by default unlimited.
+        Largest norm of the gradients of all parameters of the optimizer together, by default
+        unlimited.
     label
         Name of the gradient scaler's state in :meth:`state_dict`, by default ``scaler_<number>``.
     accumulation_steps
@@ -72,8 +73,11 @@ class StaticCaptureTraining(_StaticCapture):
     Raises
     ------
     ValueError
-        If the model is no :class:`physicsnemo.Module`, ``amp_type`` another type, or a number out
-        of range; by the step, if the function does not return a loss.
+        If the model is no :class:`physicsnemo.Module`, ``amp_type`` another type, a number out of
+        range, or the optimizer one that needs a closure, such as LBFGS; by the step, if the
+        function does not return a loss.
+    TypeError
+        If the function is a generator or coroutine function.
     CaptureError
         By the step, if ``verify`` finds a replay that differs from an ordinary call.
 
@@ -160,8 +164,10 @@ class StaticCaptureEvaluateNoGrad(_StaticCapture):
     Raises
     ------
     ValueError
-        If the model is no :class:`physicsnemo.Module`, ``amp_type`` another type, or ``verify``
-        negative.
+        If the model is no :class:`physicsnemo.Module`, ``amp_type`` another type, or a number out
+        of range.
+    TypeError
+        If the function is a generator or coroutine function.
     CaptureError
         By the step, if ``verify`` finds a replay that differs from an ordinary call.
 

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, Protocol, cast
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from physicsnemo.core.capture.optimizers import check_optimizer
 from physicsnemo.core.capture.precision import choose_precision
-from physicsnemo.core.capture.programs import Program, Step
+from physicsnemo.core.capture.programs import Program, Step, check_step
 from physicsnemo.core.capture.recorder import Recorder
 from physicsnemo.core.capture.scalers import ScalerStore, State
 from physicsnemo.core.capture.surroundings import Surroundings
@@ -53,12 +54,17 @@ class StaticCapture:
         accumulation_steps: int = 1,
         verify: bool | int = False,
     ) -> None:
-        if accumulation_steps != int(accumulation_steps) or accumulation_steps < 1:
-            raise ValueError(
-                f"accumulation_steps must be a whole number from 1 on, got {accumulation_steps}"
-            )
-        if verify < 0:
+        _check_number("accumulation_steps", accumulation_steps, 1)
+        _check_number("cuda_graph_warmup", cuda_graph_warmup, 0)
+        if not verify >= 0:
             raise ValueError(f"verify must be a number of replays from 0 on, got {verify}")
+        if gradient_clip_norm is not None and not gradient_clip_norm > 0:
+            raise ValueError(
+                f"gradient_clip_norm must be a positive number, or None for no limit, got "
+                f"{gradient_clip_norm}"
+            )
+        if optim is not None:
+            check_optimizer(optim)
         self.logger = logger or logging.getLogger("capture")
         self.wrapper, self.model, self.optim = model, _unwrap(model), optim
         self.compile, self.cuda_graph_warmup = compile, cuda_graph_warmup
@@ -77,7 +83,14 @@ class StaticCapture:
         self.label = label if optim is None else self._scalers.add(self.scaler, label, self.logger)
 
     def __call__(self, fn: Step) -> CapturedStep:
-        """Decorate a step function."""
+        """Decorate a step function.
+
+        Raises
+        ------
+        TypeError
+            If it is a generator or coroutine function, whose code runs after the call.
+        """
+        check_step(fn)
         program = self._program(torch.compile(fn) if self.compile else fn)
         recorder = self._recorder(program, fn) if self.use_graphs else None
         run = program.run if recorder is None else recorder
@@ -127,6 +140,11 @@ class StaticCapture:
     def reset_state(cls) -> None:
         """Forget all gradient scalers and loaded states."""
         cls._scalers.clear()
+
+
+def _check_number(name: str, value: float, least: int) -> None:
+    if not value >= least or value % 1:
+        raise ValueError(f"{name} must be a whole number from {least} on, got {value}")
 
 
 def _unwrap(model: torch.nn.Module) -> Module:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which optimizers can be part of a CUDA graph, and what that takes."""
 
+import inspect
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -32,6 +33,25 @@ def why_outside(optimizer: Optimizer) -> str | None:
     if step is not None and not hasattr(step, "_wrapped_by_lr_sched"):
         return f"the step method of {name} was replaced"
     return None
+
+
+def check_optimizer(optimizer: Optimizer) -> None:
+    """Check that an optimizer makes its step without a closure.
+
+    Raises
+    ------
+    ValueError
+        If not, as with LBFGS, which calls for the loss several times a step.
+    """
+    found = inspect.signature(type(optimizer).step).parameters.values()
+    closures = [given for given in found if given.name == "closure"]
+    if any(given.default is given.empty for given in closures):
+        name = type(optimizer).__name__
+        raise ValueError(
+            f"{name} needs a closure that it calls for the loss several times a step, which a "
+            f"captured step does not give it: use another optimizer, or call {name}.step(closure) "
+            f"without a capture"
+        )
 
 
 def settings(optimizer: Optimizer) -> Hashable:

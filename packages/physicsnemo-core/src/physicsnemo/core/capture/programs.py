@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a call does: the interface that recordings use, and the evaluation of a function."""
 
+import functools
+import inspect
 from collections.abc import Callable, Hashable
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 import torch
@@ -10,6 +13,45 @@ from torch import Tensor, nn
 from physicsnemo.core.capture.precision import Precision
 
 Step = Callable[..., Any]
+_UNFINISHED = (GeneratorType, CoroutineType, AsyncGeneratorType)
+
+
+def check_step(function: Step) -> None:
+    """Check that calling a function runs all of it.
+
+    Raises
+    ------
+    TypeError
+        If it is a generator or coroutine function, whose code runs after the call.
+    """
+    inner: Any = function.func if isinstance(function, functools.partial) else function
+    for code in (inner, type(inner).__call__):
+        if (
+            inspect.isgeneratorfunction(code)
+            or inspect.iscoroutinefunction(code)
+            or inspect.isasyncgenfunction(code)
+        ):
+            raise TypeError(_UNFINISHED_TEXT.format(getattr(function, "__name__", function)))
+
+
+def finished(result: Any) -> Any:
+    """Return what a function returned, unless its code has yet to run.
+
+    Raises
+    ------
+    TypeError
+        If it is a generator or a coroutine.
+    """
+    if isinstance(result, _UNFINISHED):
+        raise TypeError(_UNFINISHED_TEXT.format(result.__name__))
+    return result
+
+
+_UNFINISHED_TEXT = (
+    "a captured step must be a function that runs when it is called, {} is a generator or "
+    "coroutine: its code would run later, with other gradients and precision; return a list, or "
+    "capture the function that makes one item"
+)
 
 
 class Program:
@@ -89,7 +131,7 @@ class Evaluation(Program):
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         with torch.no_grad(), self._precision.context():
-            return self._function(*args, **kwargs)
+            return finished(self._function(*args, **kwargs))
 
     def record(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Tensor]]:
         """Call the function; nothing else is kept."""

@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import enum
 from collections.abc import Callable, Hashable, Iterator
-from types import NoneType
+from types import FunctionType, ModuleType, NoneType
 from typing import Any
 
 import torch
@@ -61,6 +61,12 @@ def rebuild(value: Any, transform: Callable[[Any], Any]) -> Any:
     return result
 
 
+def detached(value: Any) -> Any:
+    """Return a copy of a nest without gradients; objects that hold such tensors are copied, too."""
+    known: dict[int, Any] = {}
+    return rebuild(value, lambda leaf: _detached_leaf(leaf, known))
+
+
 def map_tensors(value: Any, transform: Callable[[Tensor], Tensor]) -> Any:
     """Return a copy of a nest, with each tensor transformed."""
     return rebuild(value, lambda leaf: transform(leaf) if isinstance(leaf, Tensor) else leaf)
@@ -83,6 +89,32 @@ def describe(leaf: Any) -> Hashable:
         bits = (leaf.requires_grad, leaf.is_conj(), leaf.is_neg())
         return (leaf.shape, leaf.stride(), leaf.dtype, leaf.device, *bits)
     return (type(leaf), leaf if isinstance(leaf, PLAIN) else Same(leaf))
+
+
+def _detached_leaf(leaf: Any, known: dict[int, Any]) -> Any:
+    if isinstance(leaf, Tensor):
+        return leaf.detach()
+    own = getattr(leaf, "__dict__", None)
+    if not isinstance(own, dict) or isinstance(leaf, type | FunctionType | ModuleType | nn.Module):
+        return leaf
+    if id(leaf) in known:
+        return known[id(leaf)]
+    known[id(leaf)] = leaf  # for an object that leads to itself
+    held, leaves = (dict(own), dict(leaf) if isinstance(leaf, dict) else {}), list[Any]()
+    flatten(held, leaves)
+    new_leaves = [_detached_leaf(part, known) for part in leaves]
+    if any(map(_differs, leaves, new_leaves)):
+        known[id(leaf)] = new = copy.copy(leaf)
+        supply = iter(new_leaves)
+        attributes, items = rebuild(held, lambda _: next(supply))
+        vars(new).update(attributes)
+        for key, item in items.items():
+            dict.__setitem__(new, key, item)
+    return known[id(leaf)]
+
+
+def _differs(before: Any, after: Any) -> bool:
+    return before.requires_grad if isinstance(before, Tensor) else before is not after
 
 
 def _children(value: Any) -> list[tuple[Hashable, Any]] | None:

@@ -24,8 +24,8 @@ from physicsnemo.core.capture.optimizers import (
     why_outside,
 )
 from physicsnemo.core.capture.precision import Precision
-from physicsnemo.core.capture.programs import Program, Step
-from physicsnemo.core.capture.structure import map_tensors
+from physicsnemo.core.capture.programs import Program, Step, finished
+from physicsnemo.core.capture.structure import detached
 
 Gradients = list[tuple[Tensor, Tensor | None]]
 
@@ -65,7 +65,7 @@ class Training(Program):
     optimizer, scaler, precision
         What the step uses.
     clip
-        Largest norm of all gradients together, None for no limit.
+        Largest norm of the gradients of all parameters of the optimizer, None for no limit.
     accumulation
         Number of calls whose mean loss one step of the optimizer descends.
     logger
@@ -207,12 +207,12 @@ class Training(Program):
             self._drop_gradients()
         with self._synchronization():
             with self._precision.context():
-                result = self._function(*args, **kwargs)
+                result = finished(self._function(*args, **kwargs))
             loss = find_loss(result)
             if self._accumulation > 1:
                 loss = loss / self._accumulation
             self._scaler.scale(loss).backward()
-        return map_tensors(result, Tensor.detach)
+        return detached(result)
 
     def _synchronization(self) -> AbstractContextManager[Any]:
         """Let processes exchange gradients in the last call of an accumulation only."""
@@ -229,7 +229,7 @@ class Training(Program):
     def _clip_gradients(self) -> None:
         if self._clip is not None:
             self._scaler.unscale_(self._optimizer)
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._clip)
+            nn.utils.clip_grad_norm_(parameters(self._optimizer), self._clip)
 
     def _pin(self) -> None:
         """Move the sums of an unfinished accumulation to memory that all recordings add to.

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What installers have put on the path, read so that a broken leftover stops nothing.
+
+An interrupted installation leaves metadata without the file ``METADATA``, or a folder that pip has
+set aside by a ``~`` in its name; another process may remove a distribution at any time.
+"""
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Container, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import importlib_metadata
+
+_NAME = re.compile(r"^Name:[ \t]*\S", re.MULTILINE | re.IGNORECASE)
+
+
+class Point(NamedTuple):
+    """An entry point as its distribution has it; ``leftover`` tells whether that is broken."""
+
+    group: str
+    name: str
+    value: str
+    source: Any
+    leftover: bool
+
+
+def entry_points(groups: Iterable[str], category: type[Warning]) -> Iterator[Point]:
+    """Yield the entry points of some groups; what is broken is left out, with one warning each.
+
+    Parameters
+    ----------
+    groups
+        Names of groups.
+    category
+        Class of the warnings.
+    """
+    groups = frozenset(groups)
+    for source in importlib_metadata.distributions():
+        try:
+            text = source.read_text("entry_points.txt") or ""
+        except (OSError, ValueError) as error:  # no UTF-8, for example
+            warn_anyway(f"the entry points of {folder(source)} cannot be read: {error}", category)
+            continue
+        if not any(group in text for group in groups):
+            continue
+        points, malformed = _parse(text, groups)
+        if malformed:
+            lines = ", ".join(map(repr, malformed))
+            warn_anyway(f"{folder(source)} has malformed entry points: {lines}", category)
+        if not points:
+            continue
+        if folder(source).startswith("~"):
+            warn_anyway(f"{folder(source)} is left out: {_LEFTOVER}", category)
+            continue
+        leftover = not _has_name(source)
+        if leftover:
+            warn_anyway(f"{folder(source)} has no METADATA: {_LEFTOVER}", category)
+        for group, name, value in points:
+            yield Point(group, name, value, source, leftover)
+
+
+_LEFTOVER = "an installation was interrupted; delete the folder, or install the package again"
+
+
+def identity(source: Any) -> tuple[str, str]:
+    """Return name and version of a distribution, those of its folder where it has no metadata."""
+    try:
+        name, version = source.metadata["Name"], source.metadata["Version"]
+    except Exception:  # each release of importlib_metadata reports it in another way
+        name = version = None
+    spelled, _, number = folder(source).rpartition(".")[0].partition("-")
+    return str(name or spelled.replace("_", "-")), str(version or number or "of unknown version")
+
+
+def installed_version(name: str) -> str | None:
+    """Return the version of an installed distribution, None if there is none, or a leftover."""
+    for source in importlib_metadata.distributions(name=name):
+        if _has_name(source):
+            return identity(source)[1]
+    return None
+
+
+def distributions_of(package: str) -> set[str]:
+    """Return the names of the distributions that ship a top-level package."""
+    found = (source for source in importlib_metadata.distributions() if _has_name(source))
+    return {identity(source)[0] for source in found if _ships(source, package)}
+
+
+def folder(source: Any) -> str:
+    """Return what the folder of a distribution's metadata is called."""
+    return os.path.basename(str(getattr(source, "_path", "") or "unknown").rstrip("/\\"))
+
+
+def warn_anyway(text: str, category: type[Warning]) -> None:
+    """Warn, and go on even where warnings are errors: what is broken belongs to somebody else."""
+    try:
+        warnings.warn(text, category, stacklevel=2)
+    except category:
+        logging.getLogger("physicsnemo").warning("%s", text)
+
+
+def _parse(text: str, groups: Container[str]) -> tuple[list[tuple[str, str, str]], list[str]]:
+    """Return group, name and value of each entry point of some groups, and lines that are none."""
+    points, malformed, group = list[tuple[str, str, str]](), list[str](), ""
+    for line in map(str.strip, text.splitlines()):
+        name, _, value = (part.strip() for part in line.partition("="))
+        if line.startswith("[") and line.endswith("]"):
+            group = line[1:-1].strip()
+        elif group not in groups or not line or line.startswith(("#", ";")):
+            continue
+        elif name and value:
+            points.append((group, name, value.partition("[")[0].strip()))  # without extras
+        else:
+            malformed.append(line)
+    return points, malformed
+
+
+def _has_name(source: Any) -> bool:
+    try:
+        text = source.read_text("METADATA") or source.read_text("PKG-INFO") or ""
+        if not text and folder(source).endswith(".egg-info"):
+            text = source.read_text("") or ""  # where the metadata is one file
+    except (OSError, ValueError):
+        return False
+    return _NAME.search(text) is not None
+
+
+def _ships(source: Any, package: str) -> bool:
+    try:
+        declared = (source.read_text("top_level.txt") or "").split()
+        files = () if declared else source.files or ()
+    except Exception:  # a RECORD can be broken in any way
+        return False
+    return package in declared or any(
+        file.parts[0] == package if len(file.parts) > 1 else file.stem == package
+        for file in files
+        if file.suffix == ".py"
+    )
