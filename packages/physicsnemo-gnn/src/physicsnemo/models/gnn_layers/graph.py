@@ -184,15 +184,16 @@ def is_current(graph: Graph) -> bool:
 
     The first time that it is asked of a graph, they are, unless they may have changed unseen.
     """
-    if may_change_unseen(graph.edge_index):
-        sides = zip(graph.edge_index, (graph.source, graph.target), strict=True)
-        return _drifts.get(graph) != _FORGOTTEN and all(_sorted(*side) for side in sides)
-    if graph.edge_index.is_inference():  # which have no versions
-        return _drifts.get(graph) != _FORGOTTEN
     # Not the version alone: a recorded program fills all tensors of a graph with those of others.
-    drift = graph.edge_index._version - graph.target.order._version
+    unseen = may_change_unseen(graph.edge_index) or graph.edge_index.is_inference()
+    drift = 0 if unseen else graph.edge_index._version - graph.target.order._version
     known: int | str = _drifts.setdefault(graph, drift)
-    return known == drift
+    if known != drift:
+        return False
+    if not may_change_unseen(graph.edge_index):
+        return True
+    sides = zip(graph.edge_index, (graph.source, graph.target), strict=True)
+    return all(_sorted(*side) for side in sides)
 
 
 def forget(graph: Graph) -> None:

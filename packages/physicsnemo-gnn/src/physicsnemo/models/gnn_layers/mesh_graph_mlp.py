@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Perceptrons of several layers, for nodes and for edges."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, cast
 
@@ -213,6 +213,7 @@ def edge_perceptron(
     do_concat_trick: bool, *shape: Any, recompute_activation: bool = False
 ) -> MeshGraphEdgeMLPConcat | MeshGraphEdgeMLPSum:
     """Return a perceptron of edges, its weights named in one of the two ways."""
+    kind: Callable[..., MeshGraphEdgeMLPConcat | MeshGraphEdgeMLPSum]
     kind = MeshGraphEdgeMLPSum if do_concat_trick else MeshGraphEdgeMLPConcat
     return kind(*shape, recompute_activation=recompute_activation)
 
