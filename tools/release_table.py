@@ -25,7 +25,7 @@ END = "<!-- end of files by release -->"
 def compared() -> dict[str, set[str]]:
     """Return the releases of the stored files of each model, whose outputs tests compare."""
     found: dict[str, set[str]] = defaultdict(set)
-    for case in sorted(Path().glob("packages/*/tests/reference/*/case.json")):
+    for case in sorted(Path().glob("packages/*/tests/reference*/*/case.json")):
         name = json.loads(case.read_text(encoding="utf-8")).get("class", "")
         file = case.with_name("reference.mdlus")
         if file.exists():
@@ -54,7 +54,7 @@ def with_table(text: str) -> str:
 
 def _by_spec(name: str) -> str:
     parameters = inspect.signature(ModelRegistry().factory(name).__init__).parameters
-    return "keys" if "numerics" in parameters else "as 1.2"
+    return "by keys" if "numerics" in parameters else "as in 1.2"
 
 
 def _release(file: Path) -> str:
