@@ -9,7 +9,7 @@ from tools.cases import all_cases
 
 READY = {
     *("AFNO", "FNO", "FullyConnected", "ModAFNO", "One2ManyRNN", "Pix2Pix", "SFNO", "SRResNet"),
-    "Seq2SeqRNN",
+    *("DLWP", "Fengwu", "HEALPixRecUNet", "HEALPixUNet", "Pangu", "Seq2SeqRNN", "SwinRNN"),
 }
 CASES = [case for case in all_cases() if case.model in READY]
 

@@ -88,7 +88,7 @@ class LatitudeWeightedLoss(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         given = self.weights
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if widened(self.weights).dtype != self.weights.dtype:
             self.weights = widened(given.to(self.weights.device))
         return self

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from physicsnemo.models.dlwp_healpix._fields import Fields, Given
 from physicsnemo.models.dlwp_healpix_layers.healpix_layers import FACES
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import Layout, check_input
 
 __all__ = ["take"]
 
@@ -80,16 +80,23 @@ def _check_others(fields: Fields, given: Given, steps: int, weight: Tensor) -> N
         constants = faces | {"n_constants": fields.n_constants}
         check_input(given.constants, constants | grid, weight, "the constants")
     if fields.coupled:
-        if not isinstance(given.couplings, list | tuple | Tensor):
-            raise TypeError(
-                f"expected couplings in a tensor or a list of such, one for each of {steps} steps, "
-                f"got {type(given.couplings).__name__!r}"
-            )
-        if len(given.couplings) != steps:
-            raise ValueError(f"expected couplings for {steps} steps, got {len(given.couplings)}")
-        for coupling in given.couplings:
-            channels = {"coupled": fields.coupled}
-            check_input(coupling, batch | channels | faces | grid, weight, "the couplings")
+        layout = batch | {"coupled": fields.coupled} | faces | grid
+        _check_couplings(given.couplings, steps, layout, weight)
+
+
+def _check_couplings(couplings: Any, steps: int, layout: Layout, weight: Tensor) -> None:
+    if isinstance(couplings, Tensor):
+        check_input(couplings, {"steps": steps, **layout}, weight, "the couplings")
+        return
+    if not isinstance(couplings, list | tuple):
+        raise TypeError(
+            f"expected couplings in a tensor or a list of such, one for each of {steps} steps, got "
+            f"{type(couplings).__name__!r}"
+        )
+    if len(couplings) != steps:
+        raise ValueError(f"expected couplings for {steps} steps, got {len(couplings)}")
+    for coupling in couplings:
+        check_input(coupling, layout, weight, "the couplings")
 
 
 def _check_times(name: str, x: Tensor, steps: int, at_each_step: int) -> None:

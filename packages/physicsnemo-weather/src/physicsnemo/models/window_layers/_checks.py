@@ -3,6 +3,7 @@
 
 import operator
 from collections.abc import Iterable
+from typing import Any
 
 from physicsnemo.nn.checks import is_integer
 
@@ -25,7 +26,7 @@ def check_sizes(name: str, sizes: Iterable[int], axes: str) -> tuple[int, ...]:
         If there are more or fewer sizes, or one is not a positive whole number.
     """
     many = isinstance(sizes, Iterable) and not isinstance(sizes, str)
-    given = tuple(sizes) if many else (sizes,)
+    given: tuple[Any, ...] = tuple(sizes) if many else (sizes,)
     whole = all(is_integer(size) and size > 0 for size in given)
     if len(given) != len(axes.split(", ")) or not whole:
         raise ValueError(

@@ -82,7 +82,7 @@ class WindowBlock(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         was_meta = self.attn_mask is not None and self.attn_mask.is_meta
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self._mask and self.attn_mask is not None and was_meta:  # files do not bring it back
             with torch.device("cpu"):
                 mask = self._mask()

@@ -98,7 +98,7 @@ class _Regridder(nn.Module):
         return self.table.like(x)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.cells = self._cells.to(self.cells.device)  # also from the meta device
         return self
 
