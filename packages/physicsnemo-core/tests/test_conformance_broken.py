@@ -333,3 +333,25 @@ def test_samples_of_what_is_no_batch_are_whole_inputs():
     check_flag(good, "func_torch")
     with pytest.raises(RuntimeError, match="item"):
         check_flag(bad, "func_torch")
+
+
+class KeepsWhatItDraws(Good):
+    """Declares that it draws nothing but weights, and makes something of them."""
+
+    _draws_only_weights = True
+
+    def __init__(self, size: int = 3) -> None:
+        super().__init__(size)
+        one = 1 + 0 * self.linear.weight.sum().item()  # unless there is NaN
+        self.register_buffer("ones", torch.full((size,), one), persistent=False)
+
+
+class DrawsOnlyWeights(Good):
+    _draws_only_weights = True
+
+
+def test_undrawn_weights_are_proven():
+    assert "undrawn" not in failures(case_of(DrawsOnlyWeights))
+    found = failures(case_of(KeepsWhatItDraws))
+    assert list(found) == ["undrawn"]
+    assert "after loading, ._buffers" in found["undrawn"]

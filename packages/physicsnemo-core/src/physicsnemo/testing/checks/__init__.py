@@ -10,6 +10,7 @@ from physicsnemo.testing.checks.compilers import check_compile, check_export
 from physicsnemo.testing.checks.copies import check_deepcopy, check_instances, check_pickle
 from physicsnemo.testing.checks.devices import check_device, check_float64, check_meta_device
 from physicsnemo.testing.checks.learning import check_gradients
+from physicsnemo.testing.checks.loading import check_undrawn, declares
 from physicsnemo.testing.checks.purity import check_batch, check_eval, check_inputs
 from physicsnemo.testing.checks.running import check_capture, check_construction
 from physicsnemo.testing.checks.saving import check_arguments, check_checkpoint, check_reload
@@ -24,6 +25,7 @@ CHECKS = (
     Check("inputs", check_inputs),
     Check("checkpoint", check_checkpoint),
     Check("reload", check_reload),
+    Check("undrawn", check_undrawn, applies=declares),
     Check("deepcopy", check_deepcopy),
     Check("pickle", check_pickle),
     Check("instances", check_instances),
