@@ -252,6 +252,8 @@ def test_levels_that_are_no_tensors():
     nodes, edges, mesh, ms_edges, ms_ids = example(1)
     with pytest.raises(TypeError, match=r"ms_edges\[1\] to be a tensor, got NoneType"):
         model(nodes, edges, mesh, [ms_edges[0], None], ms_ids)
+    with pytest.raises(TypeError, match="ms_edges to be a list of one for each level, got NoneT"):
+        model(nodes, edges, mesh, None, ms_ids)
     with pytest.raises(TypeError, match=r"ms_ids\[0\] to be a tensor, got list"):
         model(nodes, edges, mesh, ms_edges, [ms_ids[0].tolist()])
 

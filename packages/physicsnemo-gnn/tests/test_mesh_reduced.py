@@ -80,6 +80,16 @@ def test_graphs_of_a_batch_that_are_not_of_one_size():
         build().encode(nodes, edges, graph, POS, PIVOTAL)
 
 
+@pytest.mark.parametrize("bad", [None, [1.0], torch.tensor(1.0).double(), POS.to_sparse()])
+@pytest.mark.parametrize("place", [0, 3, 4])
+def test_inputs_that_are_no_table(bad, place):
+    arguments = [*features(), MESH, POS, PIVOTAL]
+    arguments[place] = bad
+    name = ("x", "", "", "position_mesh", "position_pivotal")[place]
+    with pytest.raises((TypeError, ValueError), match=f"expected {name} "):
+        build().encode(*arguments)
+
+
 def test_forward_encodes_and_decodes():
     model, (nodes, edges) = build(), features()
     reduced = model.encode(nodes, edges, MESH, POS, PIVOTAL)

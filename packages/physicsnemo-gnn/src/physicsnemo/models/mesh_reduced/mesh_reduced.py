@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers import Graph, GraphLike, as_graph
-from physicsnemo.models.gnn_layers._checks import can_read, check_dense
+from physicsnemo.models.gnn_layers._checks import can_read
 from physicsnemo.models.mesh_reduced.interpolation import (
     knn_interpolate,
     nearest_points,
@@ -15,7 +15,7 @@ from physicsnemo.models.mesh_reduced.interpolation import (
 from physicsnemo.models.meshgraphnet import MeshGraphNet
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.nn.checks import check_at_least
+from physicsnemo.nn.checks import check_at_least, check_input
 from physicsnemo.nn.numerics import PAPER, has_oddity, implied
 
 __all__ = ["Mesh_Reduced", "MetaData"]
@@ -197,8 +197,7 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         ValueError
             If shapes do not fit each other or the model, or something is on another device.
         """
-        for name, tensor in (("x", x), ("position_mesh", position_mesh)):
-            check_dense(tensor, name)
+        self._check(x=x, position_mesh=position_mesh, position_pivotal=position_pivotal)
         graph = as_graph(graph, x.shape[0], x.device)
         _check_samples(graph, position_mesh.shape[0])
         encoded = self.PivotalNorm(self.encoder_processor(x, edge_features, graph))
@@ -232,15 +231,18 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         ValueError
             As :meth:`encode`.
         """
-        named = {"x": x, "position_mesh": position_mesh, "position_pivotal": position_pivotal}
-        for name, tensor in named.items():
-            check_dense(tensor, name)
+        self._check(x=x, position_mesh=position_mesh, position_pivotal=position_pivotal)
         samples = x.shape[0] // max(1, position_pivotal.shape[0])
         graph = as_graph(graph, samples * position_mesh.shape[0], x.device)
         _check_samples(graph, position_mesh.shape[0])
         spread = self._interpolate(x, graph.num_graphs, position_pivotal, position_mesh)
         output: Tensor = self.decoder_processor(spread, edge_features, graph)
         return output
+
+    def _check(self, **tensors: Tensor) -> None:
+        for name, tensor in tensors.items():
+            layout = {"points": None, "features" if name == "x" else "dimensions": None}
+            check_input(tensor, layout, self.PivotalNorm.weight, name, "floating")
 
     def _interpolate(self, x: Tensor, samples: int, pos_x: Tensor, pos_y: Tensor) -> Tensor:
         """Interpolate the features of all samples between the same two sets of points."""

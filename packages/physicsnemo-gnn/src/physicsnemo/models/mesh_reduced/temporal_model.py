@@ -12,7 +12,7 @@ from physicsnemo.models.gnn_layers.mesh_graph_mlp import MeshGraphMLP
 from physicsnemo.models.mesh_reduced._decoder import CausalDecoder
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.nn.checks import check_at_least, check_input
+from physicsnemo.nn.checks import check_at_least, check_between, check_input
 
 __all__ = ["MetaData", "Sequence_Model"]
 
@@ -101,6 +101,9 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
         activation: str = "gelu",
     ) -> None:
         super().__init__(meta=MetaData())
+        check_at_least(1, input_dim=input_dim, input_context_dim=input_context_dim)
+        check_at_least(1, dim_feedforward_scale=dim_feedforward_scale)
+        check_between(0, 1, dropout_rate=dropout_rate)
         self.input_dim = input_dim
         self.input_context_dim = input_context_dim
         self.decoder = CausalDecoder(

@@ -19,6 +19,11 @@ def read_levels(
     ms_edges: Sequence[Tensor | Graph], ms_ids: Sequence[Tensor], num_levels: int, pos: Tensor
 ) -> tuple[list[Graph], list[Tensor]]:
     """Return graphs and nodes where the positions are, or raise an error if they do not fit."""
+    for name, levels in (("ms_edges", ms_edges), ("ms_ids", ms_ids)):
+        if not hasattr(levels, "__len__") or (isinstance(levels, Tensor) and not levels.ndim):
+            raise TypeError(
+                f"expected {name} to be a list of one for each level, got {type(levels).__name__}"
+            )
     if len(ms_edges) != num_levels + 1 or len(ms_ids) != num_levels:
         raise ValueError(
             f"expected {num_levels + 1} ms_edges and {num_levels} ms_ids for "

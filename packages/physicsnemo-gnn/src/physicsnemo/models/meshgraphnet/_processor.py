@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu
 
 from physicsnemo.models.gnn_layers import Graph, GraphLike, MeshEdgeBlock, MeshNodeBlock, as_graph
-from physicsnemo.nn.checks import check_at_least
+from physicsnemo.nn.checks import check_at_least, is_integer
 from physicsnemo.nn.recomputation import recomputed
 
 __all__ = ["MeshGraphNetProcessor"]
@@ -54,6 +54,7 @@ class MeshGraphNetProcessor(nn.Module):
     ) -> None:
         super().__init__()
         check_at_least(0, processor_size=processor_size)
+        check_at_least(0, num_layers_node=num_layers_node, num_layers_edge=num_layers_edge)
         self.processor_layers = nn.ModuleList()
         for _ in range(processor_size):
             edge_block = MeshEdgeBlock(
@@ -85,7 +86,11 @@ class MeshGraphNetProcessor(nn.Module):
     def set_checkpoint_segments(self, checkpoint_segments: int) -> None:
         """Divide the blocks into segments whose insides are computed again; 0 for none."""
         count = len(self.processor_layers)
-        if checkpoint_segments < 0 or (checkpoint_segments and count % checkpoint_segments):
+        if (
+            not is_integer(checkpoint_segments)
+            or checkpoint_segments < 0
+            or (checkpoint_segments and count % checkpoint_segments)
+        ):
             raise ValueError(
                 f"expected a number of checkpoint segments that divides the {count} blocks, or 0 "
                 f"for none, got {checkpoint_segments}"

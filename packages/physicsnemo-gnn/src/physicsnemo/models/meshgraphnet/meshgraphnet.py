@@ -12,7 +12,7 @@ from physicsnemo.models.meshgraphnet._processor import MeshGraphNetProcessor
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_at_least, check_input
 
 __all__ = ["MeshGraphNet", "MeshGraphNetProcessor", "MetaData"]
 
@@ -116,6 +116,8 @@ class MeshGraphNet(Module):
         norm_type: str = "LayerNorm",
     ) -> None:
         super().__init__(meta=MetaData())
+        check_at_least(1, input_dim_nodes=input_dim_nodes, input_dim_edges=input_dim_edges)
+        check_at_least(1, output_dim=output_dim, hidden_dim_processor=hidden_dim_processor)
         self._node_layout, self._edge_layout = (
             {"hidden_dim_processor": hidden_dim_processor} if layers is None else {name: size}
             for name, size, layers in (

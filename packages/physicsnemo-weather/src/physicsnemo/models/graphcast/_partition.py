@@ -4,6 +4,8 @@
 import math
 import warnings
 
+from physicsnemo.nn.checks import is_integer
+
 Bounds = list[list[float | None]]
 
 
@@ -48,6 +50,8 @@ def check_partition(
     partition_size: int, expect_partitioned_input: bool, global_features_on_rank_0: bool
 ) -> None:
     """Say that several processes do not share the graphs; raise an error for a contradiction."""
+    if not is_integer(partition_size):
+        raise TypeError(f"expected partition_size to be a whole number, got {partition_size!r}")
     if partition_size > 1:
         warnings.warn(
             f"partition_size={partition_size} is taken for 1, the graphs are not divided among "

@@ -39,7 +39,7 @@ from physicsnemo.models.history import Argument
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_at_least, check_input
 from physicsnemo.nn.numerics import PAPER, check_numerics, implied
 from physicsnemo.nn.recomputation import recomputed
 
@@ -223,6 +223,8 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
             warnings.warn(message, stacklevel=2)
         check_dims(input_dim_mesh_nodes, input_dim_edges, processor_layers, hidden_layers)
         check_processor(processor_type, khop_neighbors, mesh_level)
+        check_at_least(1, hidden_dim=hidden_dim, input_dim_grid_nodes=input_dim_grid_nodes)
+        check_at_least(1, output_dim_grid_nodes=output_dim_grid_nodes)
         # Before anything is made whose size they are.
         self.input_res = check_sizes(mesh_level, input_res)
         check_numerics(numerics)

@@ -26,7 +26,7 @@ from physicsnemo.models.graphcast._features import (
 )
 from physicsnemo.models.graphcast._store import Arrays, cache_folder, stored
 from physicsnemo.models.graphcast.icosahedral_mesh import mesh_edges, mesh_hierarchy
-from physicsnemo.nn.checks import check_at_least, is_integer
+from physicsnemo.nn.checks import check_at_least
 from physicsnemo.nn.numerics import PAPER, check_numerics
 
 __all__ = ["GraphCastGraphs", "build_graphs"]
@@ -126,7 +126,7 @@ def check_sizes(mesh_level: int, input_res: Sequence[int]) -> tuple[int, int]:
             f"has {10 * 4 ** min(mesh_level, 99) + 2:.0e} vertices; to have it nevertheless, raise "
             f"{__name__}.MOST_LEVELS"
         )
-    if is_integer(input_res):
+    if not hasattr(input_res, "__len__"):
         raise TypeError(f"expected input_res of two numbers, got {input_res!r}")
     if isinstance(input_res, str) or len(input_res) != 2:
         raise ValueError(f"expected input_res of two numbers, got {input_res!r}")
