@@ -11,7 +11,7 @@ from typing import IO, Any
 ZIP_SIGNATURE = b"PK\x03\x04"
 _BLOCK = 512
 _MAX_MEMBERS = 100
-_MAX_EXTENSION = 2**16  # bytes of a tar header that is longer than a block
+_MAX_EXTENSION = 2**14  # bytes of a tar header that is longer than a block
 _MAX_DIRECTORY = 2**24  # bytes of a zip's directory; that of 100,000 tensors takes half of it
 _CHUNK = 2**20
 
@@ -95,8 +95,8 @@ def _check_header(header: bytes) -> None:
 
 
 def _tar_number(field: bytes) -> int:
-    if field[0] == 0x80:
-        return int.from_bytes(field[1:], "big")
+    if field[0] == 0x80 and not any(field[1:5]):  # numbers of 63 bits
+        return int.from_bytes(field[5:], "big") & (2**63 - 1)
     text = field.partition(b"\0")[0].strip()
     if not re.fullmatch(rb"[0-7]*", text):
         raise ValueError("a header holds something else where a number from 0 is expected")
@@ -121,7 +121,7 @@ def _extension(kind: bytes, content: bytes) -> dict[str, str]:
         length = re.match(rb"(\d{1,6}) ", content)
         size = int(length[1]) if length else 0
         key, separator, value = content[length.end() if length else 0 : size].partition(b"=")
-        if not separator or not value.endswith(b"\n"):
+        if not separator or not value.endswith(b"\n") or size > len(content):
             raise ValueError("a header's records are damaged")
         values[key.decode()] = value[:-1].decode("utf-8", "surrogateescape")
         content = content[size:]
