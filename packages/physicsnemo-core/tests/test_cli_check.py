@@ -24,8 +24,19 @@ class Waves(Module):
 
 class Other(Waves):
     pass
+
+class Rows(Module):
+    def __init__(self, size):
+        super().__init__()
+        self.table = torch.nn.Embedding(size, size)
+
+    def forward(self, *, x, places):
+        if places.dtype != torch.int64:
+            raise TypeError("places")
+        return x.sin() * self.table(places)
 """
 REGISTERED = "[physicsnemo.models]\nWaves = {0}:Waves\nOther = {0}:Other\nBroken = {0}:absent\n"
+REGISTERED += "Rows = {0}:Rows\n"
 CASES = """
 import torch
 from physicsnemo.testing import Case
@@ -79,6 +90,14 @@ def test_all_checks_of_a_model_reached_by_its_distribution(physicsnemo, lab):
     result = physicsnemo("check", f"{lab}:Waves", *PLAIN[2:], "--input", "4,3")
     assert result.exit_code == 0
     assert outcomes(result.stdout)["compile"] == outcomes(result.stdout)["export"] == "passed"
+
+
+def test_inputs_by_name_and_of_whole_numbers(physicsnemo):
+    options = ("--input", "places=4:3", "--input", "x=4,3", "--quick", "--json")
+    result = physicsnemo("check", "Rows", "--args", '{"size": 3}', *options)
+    found = json.loads(result.stdout)["Rows-command-line"]
+    assert {it["outcome"] for it in found} == {"passed"}, found
+    assert {"construction", "checkpoint", "batch"} <= {it["check"] for it in found}
 
 
 def test_failure(physicsnemo):
@@ -152,7 +171,9 @@ def test_model_that_is_not_there(physicsnemo, name, text):
         ([], "give either --input (and --args), or --cases"),
         (["--input", "3", "--cases", __file__], "give either --input (and --args), or --cases"),
         (["--args", "{}", "--cases", __file__], "--args goes with --input"),
-        (["--input", "3,x"], "expected sizes, as in 8,3, got '3,x'"),
+        (["--input", "3,x"], "expected sizes, as in 8,3 or x=8,3 or 8:10, got '3,x'"),
+        (["--input", "3:0"], "expected sizes, as in 8,3 or x=8,3 or 8:10, got '3:0'"),
+        (["--input", "x=3", "--input", "3"], "name all inputs, as in x=8,3, or none"),
         (["--input", "3", "--args", "{size"], "'{size' is not valid JSON"),
         (["--input", "3", "--args", "[3]"], "expected an object"),
     ],
@@ -174,5 +195,11 @@ def test_missing_extra(physicsnemo, monkeypatch):
     monkeypatch.setattr(importlib_metadata, "version", version)
     result = physicsnemo(*PLAIN)
     assert (result.exit_code, result.stdout) == (1, "")
-    text = "the checks need onnx, pytest: run pip install 'physicsnemo-core[testing]'"
+    install = "run pip install 'physicsnemo-core[testing]'"
+    text = f"the checks need onnx, pytest: {install}, or choose --quick"
     assert result.stderr == f"Error: {text}\n"
+    result = physicsnemo(*PLAIN, "--quick")
+    assert result.exit_code == 0
+    text = f"what needs onnx, pytest is not tried; for all checks, {install}"
+    assert result.stderr == f"Warning: {text}\n"
+    assert outcomes(result.stdout)["gradients"] == "passed"

@@ -179,6 +179,16 @@ def test_long_and_deep_arguments_are_shortened(physicsnemo, tmp_path):
     assert len(result.stdout) < 10_000
 
 
+def test_json_of_numbers_that_it_does_not_have(capsys):
+    def refuse(name):
+        raise AssertionError(name)
+
+    content = {"scale": float("nan"), "range": [float("-inf"), (float("inf"), 1.5)]}
+    print_json(content)
+    found = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert found == {"scale": "NaN", "range": ["-Infinity", ["Infinity", 1.5]]}
+
+
 def test_json_that_python_cannot_print():
     deep = []
     for _ in range(10**5):

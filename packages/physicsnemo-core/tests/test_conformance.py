@@ -94,6 +94,27 @@ def excepting(model=KeepsFunction, **exceptions) -> Case:
     return Case("plain", model, {"size": 3}, noise(4, 3), dead=dead, exceptions=exceptions)
 
 
+class Named(Module):
+    """A model that takes its inputs by name alone, which torch.jit and torch.fx do not."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(
+            meta=ModelMetaData(
+                amp_cpu=True, bf16=True, onnx_cpu=True, func_torch=True, auto_grad=True
+            )
+        )
+        self.linear = nn.Linear(size, size)
+
+    def forward(self, *, x, shift):
+        return torch.tanh(self.linear(x)) + shift
+
+
+def by_name():
+    x, shift = noise(4, 3)()[0], noise(4, 1)()[0]
+    return {"shift": shift, "x": x}
+
+
+test_named = conformance_test([Case("small", Named, {"size": 3}, by_name)], devices=["cpu"])
 test_excepted = conformance_test([excepting(pickle="a function is kept")], thorough=[])
 
 

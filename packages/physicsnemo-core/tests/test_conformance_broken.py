@@ -217,6 +217,54 @@ class ChangesEdges(AddsNeighbour):
         return super().forward(x, edges + (x.sum() > 0).long().item())
 
 
+class _ReadsTwice(torch.autograd.Function):
+    @staticmethod
+    def forward(x):
+        return x.exp()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * (ctx.saved_tensors[0] + ctx.saved_tensors[0]) / 2
+
+
+class ReadsSavedTensorsTwice(Good):
+    def forward(self, x):
+        return _ReadsTwice.apply(super().forward(x))
+
+
+class _LosesTangents(_ReadsTwice):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (output,) = ctx.saved_tensors
+        return gradient * output
+
+    @staticmethod
+    def jvp(ctx, tangent):
+        return torch.zeros_like(tangent)
+
+
+class DetachesInForwardMode(Good):
+    def forward(self, x):
+        return _LosesTangents.apply(super().forward(x))
+
+
+class DetachesPartUnclaimed(Good):
+    def forward(self, x):
+        y = super().forward(x)
+        return y * y.detach()
+
+
+class ReadsValues(Good):
+    def forward(self, x):
+        return super().forward(x) + (0.0 if x.isfinite().all().item() else 1.0)
+
+
 class ExportsAnother(Good):
     claims = ("onnx_runtime",)
 
@@ -244,6 +292,7 @@ def test_good_model_passes_everything():
 
 # What else goes wrong when the input is another one after each call.
 AFTER_CALL = ["reload", "deepcopy", "pickle", "instances", "eval", "float64", "capture"]
+AFTER_CALL += ["recomputation", "double_backward", "vmap"]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +306,7 @@ AFTER_CALL = ["reload", "deepcopy", "pickle", "instances", "eval", "float64", "c
         (
             DrawsAtConstruction,
             ["reload"],
-            "the output after from_checkpoint, eval mode: relative error",
+            "the output after [a-z_]+, eval mode: relative error",
         ),
         (SharesWithCopies, ["deepcopy"], "after use of its copy, the output: relative error"),
         (HoldsLambda, ["pickle"], "Can't pickle"),
@@ -271,11 +320,27 @@ AFTER_CALL = ["reload", "deepcopy", "pickle", "instances", "eval", "float64", "c
         (SeedsPython, ["global_state"], "seeds the generator of random"),
         (ChangesBackend, ["global_state"], "the model changes torch.backends.cudnn.benchmark"),
         (FiltersWarnings, ["global_state"], "the model changes warnings.filters"),
-        (DropsInEvaluation, ["eval", "capture"], "the output of a second call: relative error"),
+        (
+            DropsInEvaluation,
+            ["eval", "capture", "double_backward", "transforms", "vmap"],
+            "the output of a second call: relative error",
+        ),
         (UnusedParameter, ["gradients"], r"no gradient reaches \['unused'\].*dead={name: reason}"),
         (MixesBatch, ["batch"], "with other samples in the batch, the output: relative error"),
         (SumsBatch, ["batch"], r"a batch of 8 gives an output of shape \(3,\).*batched=False"),
-        (SinglePrecision, ["float64"], "an output is torch.float32, though"),
+        (
+            SinglePrecision,
+            ["float64", "double_backward", "transforms"],
+            "an output is torch.float32, though",
+        ),
+        (
+            ReadsSavedTensorsTwice,
+            ["recomputation", "transforms", "vmap"],
+            "a tensor that was already unpacked once",
+        ),
+        (DetachesPartUnclaimed, ["double_backward"], "the second derivative: relative error"),
+        (DetachesInForwardMode, ["transforms"], "the Jacobian by jacfwd: relative error"),
+        (ReadsValues, ["vmap", "meta_device"], "We don't support vmap over calling .item"),
         (TensorAttribute, ["meta_device"], "expected device meta"),
         (StaysWhereItIs, ["meta_device"], "weight is on cpu after .to.meta"),
         (DependsOnGradientMode, ["capture"], "the output: relative error"),
@@ -296,7 +361,8 @@ def test_broken_model_fails(model, checks, message, monkeypatch):
 )
 def test_compilers_refuse(model, message):
     found = failures(case_of(model), expensive=True)
-    assert sorted(found) == ["compile", "export"] + (["meta_device"] if "Data" in message else [])
+    needs_values = ["meta_device", "vmap"] if "Data" in message else []
+    assert sorted(found) == ["compile", "export", *needs_values]
     assert message in found["compile"]
 
 

@@ -65,7 +65,13 @@ ZERO = {f"{block}.affine.weight": "the embedding is zero" for block in BLOCKS}
 CASES = [
     Case("ddpmpp", "SongUNet", SMALL, noisy(3)),
     Case("ncsnpp", "SongUNet", SMALL | NCSNPP | LABELS, noisy(3, 3, 2)),
-    Case("pyramids", "SongUNet", SMALL | PYRAMIDS | {"checkpoint_level": 1}, noisy(3)),
+    Case(
+        "pyramids",
+        "SongUNet",
+        SMALL | PYRAMIDS | {"checkpoint_level": 1},
+        noisy(3),
+        exceptions={"transforms": "torch.func does not go with torch.utils.checkpoint"},
+    ),
     Case("zero", "SongUNet", SMALL | {"embedding_type": "zero", "act": "gelu"}, noisy(3), ZERO),
     Case("sinusoidal", "SongUNetPosEmbd", SMALL | {"in_channels": 7}, noisy(3)),
     Case(

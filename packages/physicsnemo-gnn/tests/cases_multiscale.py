@@ -63,6 +63,10 @@ def between_points(samples: int, points: int):
     return inputs
 
 
+CONSTANT_POSITIONS = {
+    "double_backward": "positions choose the nearest points, and no gradient reaches them",
+    "vmap": "positions choose the nearest points, which is a graph for each sample",
+}
 SEQUENCE = {"input_dim": 6, "input_context_dim": 3, "num_layers_decoder": 2, "num_heads": 2}
 
 CASES = [
@@ -100,6 +104,7 @@ CASES = [
         NETWORK | {"output_decode_dim": 2},
         between_points(1, points=5),
         batched=False,
+        exceptions=CONSTANT_POSITIONS,
     ),
     Case(
         "batch",
@@ -107,6 +112,7 @@ CASES = [
         NETWORK | {"output_decode_dim": 2, "output_encode_dim": 4, "k": 8, "aggregation": "sum"},
         between_points(3, points=5),
         batched=False,
+        exceptions=CONSTANT_POSITIONS,
     ),
     Case("context", "Sequence_Model", SEQUENCE, lambda: draw((4, 5, 6), (4, 1, 3))),
     Case(

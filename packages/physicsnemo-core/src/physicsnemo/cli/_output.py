@@ -2,6 +2,7 @@
 """How commands print: tables for people, JSON for programs, nothing that controls a terminal."""
 
 import json
+import math
 import reprlib
 import sys
 from collections.abc import Iterable
@@ -43,11 +44,21 @@ def complain(text: str) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Print what JSON can hold."""
+    """Print what JSON can hold, and numbers that it cannot, such as NaN, as their names."""
     try:
-        click.echo(json.dumps(content, indent=2))
+        click.echo(json.dumps(_named(content), indent=2, allow_nan=False))
     except RecursionError:
         raise click.ClickException("what the file holds is nested too deeply to print") from None
+
+
+def _named(content: Any) -> Any:
+    """Return the content with texts in place of what is no number in JSON, as in ``"Infinity"``."""
+    if isinstance(content, dict):
+        return {key: _named(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_named(value) for value in content]
+    infinite = isinstance(content, float) and not math.isfinite(content)
+    return json.dumps(content) if infinite else content
 
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:

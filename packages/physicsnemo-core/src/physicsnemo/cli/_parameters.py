@@ -2,7 +2,8 @@
 """What commands take besides text: files, shapes and JSON, each read by a callback of click."""
 
 import json
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import click
 
@@ -18,17 +19,31 @@ def _known_file(ctx: click.Context, parameter: click.Parameter, value: str) -> s
     return value
 
 
-def read_shapes(
+class RandomInput(NamedTuple):
+    """An input of random numbers: normal ones, or whole ones from 0 to below a bound."""
+
+    name: str | None
+    shape: tuple[int, ...]
+    below: int | None
+
+
+def read_inputs(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> list[tuple[int, ...]]:
-    """Return the sizes in texts like ``8,3``."""
-    shapes = []
-    for value in values:
-        sizes = value.split(",")
-        if not all(size.isdecimal() for size in sizes):
-            raise click.BadParameter(f"expected sizes, as in 8,3, got {value!r}")
-        shapes.append(tuple(map(int, sizes)))
-    return shapes
+) -> list[RandomInput]:
+    """Return what texts like ``8,3`` or ``labels=8:10`` describe: name, sizes and bound."""
+    inputs = [_read_input(value) for value in values]
+    if len({it.name is None for it in inputs}) > 1:
+        raise click.BadParameter("name all inputs, as in x=8,3, or none")
+    return inputs
+
+
+def _read_input(text: str) -> RandomInput:
+    found = re.fullmatch(r"(?:(\w+)=)?(\d+(?:,\d+)*)(?::([1-9]\d*))?", text, re.ASCII)
+    if found is None or (found[1] and not found[1].isidentifier()):
+        raise click.BadParameter(f"expected sizes, as in 8,3 or x=8,3 or 8:10, got {text!r}")
+    return RandomInput(
+        found[1], tuple(map(int, found[2].split(","))), int(found[3]) if found[3] else None
+    )
 
 
 def read_object(

@@ -10,12 +10,13 @@ import click
 import importlib_metadata
 from packaging.requirements import Requirement
 
-from physicsnemo.cli._output import json_option, print_json, print_table
-from physicsnemo.cli._parameters import read_object, read_shapes
+from physicsnemo.cli._output import complain, json_option, print_json, print_table
+from physicsnemo.cli._parameters import RandomInput, read_inputs, read_object
 from physicsnemo.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from physicsnemo.testing import Case, Result
+    from physicsnemo.testing.case import Inputs
 
 
 @click.command("check")
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--input",
-    "shapes",
-    metavar="SHAPE",
+    "inputs",
+    metavar="[NAME=]SHAPE[:BELOW]",
     multiple=True,
-    callback=read_shapes,
-    help="An input of this shape, such as 8,3, with random numbers; give one for each.",
+    callback=read_inputs,
+    help="An input of this shape, such as 8,3, with random numbers, or of 8,3:10 with whole ones "
+    "from 0 to 9. Give one for each, and a NAME, as in x=8,3, to all or none.",
 )
 @click.option(
     "--cases",
@@ -38,12 +40,14 @@ if TYPE_CHECKING:
     help="A Python file to run, with a list CASES; those of this model are tried.",
 )
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--quick", is_flag=True, help="Leave out compilers, which take seconds each.")
+@click.option(
+    "--quick", is_flag=True, help="Leave out compilers and ONNX, which take seconds each."
+)
 @json_option
 def check_model(
     name: str,
     arguments: dict[str, Any] | None,
-    shapes: list[tuple[int, ...]],
+    inputs: list[RandomInput],
     path: Path | None,
     device: str,
     quick: bool,
@@ -56,16 +60,17 @@ def check_model(
     --args, or by --cases where inputs are more than random numbers, where the first axis does not
     count independent samples, or where checks are excepted for a reason.
     """
-    if bool(path) == bool(shapes):
+    if bool(path) == bool(inputs):
         raise click.UsageError("give either --input (and --args), or --cases")
     if path and arguments is not None:
         raise click.UsageError("--args goes with --input; the cases have arguments of their own")
-    _require_extra("testing")
+    if missing := _missing("testing"):
+        _say_what_is_missing(missing, quick)
     if (error := ModelRegistry().describe(name).error) is not None:
         raise click.ClickException(error)
     from physicsnemo.testing import run_checks
 
-    cases = _cases_in(path, name) if path else [_case(name, arguments or {}, shapes)]
+    cases = _cases_in(path, name) if path else [_case(name, arguments or {}, inputs)]
     results = {str(case): run_checks(case, device, expensive=not quick) for case in cases}
     if as_json:
         print_json({case: list(map(_content, of_case)) for case, of_case in results.items()})
@@ -77,14 +82,19 @@ def check_model(
     sys.exit(1 if "failed" in outcomes else 0)
 
 
-def _require_extra(extra: str) -> None:
-    """Complain where something is missing that an extra of this package brings."""
+def _missing(extra: str) -> list[str]:
+    """Return what an extra of this package brings and is not installed."""
     needed = map(Requirement, importlib_metadata.requires("physicsnemo-core") or [])
     brought = [it.name for it in needed if it.marker and it.marker.evaluate({"extra": extra})]
-    if missing := [name for name in brought if not _is_installed(name)]:
-        raise click.ClickException(
-            f"the checks need {', '.join(missing)}: run pip install 'physicsnemo-core[{extra}]'"
-        )
+    return [name for name in brought if not _is_installed(name)]
+
+
+def _say_what_is_missing(missing: list[str], quick: bool) -> None:
+    """Complain where the checks can do without it, and stop where they cannot."""
+    names, install = ", ".join(missing), "run pip install 'physicsnemo-core[testing]'"
+    if not quick:
+        raise click.ClickException(f"the checks need {names}: {install}, or choose --quick")
+    complain(f"what needs {names} is not tried; for all checks, {install}")
 
 
 def _is_installed(distribution: str) -> bool:
@@ -95,16 +105,23 @@ def _is_installed(distribution: str) -> bool:
     return True
 
 
-def _case(name: str, arguments: dict[str, Any], shapes: list[tuple[int, ...]]) -> "Case":
+def _case(name: str, arguments: dict[str, Any], inputs: list[RandomInput]) -> "Case":
     import torch
 
     from physicsnemo.testing import Case
 
-    def inputs() -> tuple[torch.Tensor, ...]:
+    def drawn() -> "Inputs":
         generator = torch.Generator().manual_seed(0)
-        return tuple(torch.randn(shape, generator=generator) for shape in shapes)
+        values = [
+            torch.randn(it.shape, generator=generator)
+            if it.below is None
+            else torch.randint(it.below, it.shape, generator=generator)
+            for it in inputs
+        ]
+        names = [it.name for it in inputs if it.name is not None]
+        return dict(zip(names, values, strict=True)) if names else tuple(values)
 
-    return Case("command-line", name, arguments, inputs)
+    return Case("command-line", name, arguments, drawn)
 
 
 def _cases_in(path: Path, name: str) -> "list[Case]":

@@ -17,7 +17,8 @@ class ModelMetaData:
     name
         Name of the model; the file name that :meth:`physicsnemo.Module.save` falls back to.
     jit
-        ``torch.jit`` can compile it.
+        ``torch.jit.trace`` can record it as a program, which can be stored and computes the same.
+        It does not say that ``torch.jit.script`` can compile its source.
     cuda_graphs
         Its forward and backward pass can be captured in a CUDA graph.
     amp

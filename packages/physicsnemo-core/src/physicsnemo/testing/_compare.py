@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How checks run a model and compare what it returns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from physicsnemo.models.module import Module
-from physicsnemo.testing.case import Case
+from physicsnemo.testing.case import Case, Inputs
 
 # What sums in another order may change in float32.
 SAME = 1e-5
@@ -17,7 +17,7 @@ SAME = 1e-5
 LOW_PRECISION = 0.05
 
 
-def prepare(case: Case, device: torch.device) -> tuple[Module, tuple[Any, ...]]:
+def prepare(case: Case, device: torch.device) -> tuple[Module, Inputs]:
     """Return the model in evaluation mode and its inputs, both on the device."""
     return case.build().eval().to(device), move(case.inputs(), device)
 
@@ -51,11 +51,44 @@ def disturb(model: Module) -> None:
             parameter.add_(0.02 * noise.to(parameter.device))
 
 
-def run(model: Module, inputs: tuple[Any, ...], seed: int = 0) -> Any:
+def split(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the inputs that have no names, and those that do."""
+    return ((), inputs) if isinstance(inputs, dict) else (inputs, {})
+
+
+def call(function: Callable[..., Any], inputs: Inputs) -> Any:
+    """Call a model, or what was made of it, with its inputs."""
+    positional, named = split(inputs)
+    return function(*positional, **named)
+
+
+def function_of_floats(
+    function: Callable[..., Any], inputs: Inputs
+) -> tuple[Callable[..., list[Tensor]], list[Tensor]]:
+    """Return a model's differentiable outputs as a function of its inputs of floating point.
+
+    Returns
+    -------
+    The function, which takes these inputs one by one, and their values.
+    """
+    leaves, structure = pytree.tree_flatten(inputs)
+    places = [index for index, leaf in enumerate(leaves) if _is_float(leaf)]
+
+    def differentiable(*values: Tensor) -> list[Tensor]:
+        arguments = list(leaves)
+        for place, value in zip(places, values, strict=True):
+            arguments[place] = value
+        outputs = tensors(call(function, pytree.tree_unflatten(arguments, structure)))
+        return [output for output in outputs if _is_float(output)]
+
+    return differentiable, [leaves[place] for place in places]
+
+
+def run(model: Module, inputs: Inputs, seed: int = 0) -> Any:
     """Call the model after seeding PyTorch, without gradients."""
     torch.manual_seed(seed)
     with torch.no_grad():
-        return model(*inputs)
+        return call(model, inputs)
 
 
 def gradients(model: Module, outputs: Any) -> dict[str, Tensor]:
@@ -99,6 +132,10 @@ def assert_same_state(got: Mapping[str, Tensor], expected: Mapping[str, Tensor])
         if got[name].dtype != tensor.dtype:
             raise AssertionError(f"{name} has become {got[name].dtype}, expected {tensor.dtype}")
         assert_equal(got[name], tensor, 0.0, name)
+
+
+def _is_float(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
 def _assert_close(ours: Tensor, theirs: Tensor, tolerance: float, what: str) -> None:

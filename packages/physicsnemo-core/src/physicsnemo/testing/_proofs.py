@@ -16,13 +16,16 @@ from physicsnemo.testing._compare import (
     LOW_PRECISION,
     SAME,
     assert_equal,
+    call,
+    function_of_floats,
     gradients,
     move,
     prepare,
+    split,
     tensors,
     vary,
 )
-from physicsnemo.testing.case import Case
+from physicsnemo.testing.case import Case, Inputs
 from physicsnemo.utils.capture import StaticCaptureTraining
 
 # What a difference quotient, and a few steps of training, add to rounding.
@@ -42,29 +45,32 @@ class Proof(NamedTuple):
 
 
 def _prove_jit(case: Case, device: torch.device) -> None:
-    """``torch.jit`` traces and stores the model, and the program computes the same."""
+    """``torch.jit.trace`` records the model, and the stored program computes the same."""
     model, inputs = prepare(case, device)
-    traced = torch.jit.trace(model, inputs, check_trace=False)
+    positional, named = split(inputs)
+    traced = torch.jit.trace(
+        model, positional or None, check_trace=False, example_kwarg_inputs=named or None
+    )
     stored = io.BytesIO()
     torch.jit.save(traced, stored)
     stored.seek(0)
     others = vary(inputs)
-    assert_equal(torch.jit.load(stored)(*others), model(*others), SAME)
+    assert_equal(call(torch.jit.load(stored), others), call(model, others), SAME)
 
 
 def _prove_torch_fx(case: Case, device: torch.device) -> None:
     """``torch.fx`` traces the model by its symbols, and the program computes the same."""
     model, inputs = prepare(case, device)
-    assert_equal(torch.fx.symbolic_trace(model)(*inputs), model(*inputs), SAME)
+    assert_equal(call(torch.fx.symbolic_trace(model), inputs), call(model, inputs), SAME)
 
 
 def _prove_autocast(case: Case, device: torch.device) -> None:
     """Under autocast the outputs agree within its precision, and all gradients are finite."""
     for dtype in (torch.bfloat16, torch.float16) if device.type == "cuda" else (torch.bfloat16,):
         model, inputs = prepare(case, device)
-        expected = model(*inputs)
+        expected = call(model, inputs)
         with torch.autocast(device.type, dtype=dtype):
-            outputs = model(*inputs)
+            outputs = call(model, inputs)
         assert_equal(outputs, expected, LOW_PRECISION)
         for name, gradient in gradients(model, outputs).items():
             if not gradient.isfinite().all():
@@ -74,8 +80,9 @@ def _prove_autocast(case: Case, device: torch.device) -> None:
 def _prove_bf16(case: Case, device: torch.device) -> None:
     """In bfloat16 the outputs agree within its precision."""
     model, inputs = prepare(case, device)
-    expected = model(*inputs)
-    assert_equal(model.bfloat16()(*move(inputs, torch.bfloat16)), expected, LOW_PRECISION)
+    expected = call(model, inputs)
+    outputs = call(model.bfloat16(), move(inputs, torch.bfloat16))
+    assert_equal(outputs, expected, LOW_PRECISION)
 
 
 def _prove_onnx_export(case: Case, device: torch.device) -> None:
@@ -97,17 +104,20 @@ def _prove_onnx_runtime(case: Case, device: torch.device) -> None:
     names = [node.name for node in session.get_inputs()]
     arrays = [tensor.numpy() for tensor in tensors(inputs)]
     outputs = session.run(None, dict(zip(names, arrays, strict=True)))
-    assert_equal([torch.from_numpy(array) for array in outputs], model(*inputs), SAME)
+    assert_equal([torch.from_numpy(array) for array in outputs], call(model, inputs), SAME)
 
 
-def _export(model: Module, inputs: tuple[Any, ...]) -> Any:
+def _export(model: Module, inputs: Inputs) -> Any:
     import onnx
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         # What is asked is whether the model can be exported. To simplify what comes out takes time
         # that grows with the square of the model's depth.
-        torch.onnx.export(model, inputs, path, dynamo=True, verbose=False, optimize=False)
+        positional, named = split(inputs)
+        torch.onnx.export(
+            model, positional, path, kwargs=named, dynamo=True, verbose=False, optimize=False
+        )
         return onnx.load(path)
 
 
@@ -120,8 +130,8 @@ def _prove_func_torch(case: Case, device: torch.device) -> None:
     samples, axes = zip(*[_samples(leaf, case.batched) for leaf in leaves], strict=True)
 
     def loss(weights: dict[str, Tensor], *sample: Any) -> Tensor:
-        arguments = pytree.tree_unflatten(list(sample), structure)
-        output: Tensor = torch.func.functional_call(model, weights, arguments)
+        arguments = split(pytree.tree_unflatten(list(sample), structure))
+        output: Tensor = torch.func.functional_call(model, weights, *arguments)
         return output.square().mean()
 
     gradient = torch.func.grad(loss)
@@ -143,13 +153,12 @@ def _samples(leaf: Any, batched: bool) -> tuple[Any, int | None]:
 def _prove_auto_grad(case: Case, device: torch.device) -> None:
     """Second derivatives along a direction are differences of first ones."""
     model, inputs = prepare(case, device)
-    model, (x, *rest) = model.double(), move(inputs, torch.float64)
+    function, (x, *rest) = function_of_floats(model.double(), move(inputs, torch.float64))
     direction = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype)
 
     def slope(point: Tensor) -> Tensor:
-        (gradient,) = torch.autograd.grad(
-            model(point, *rest).square().sum(), point, create_graph=True
-        )
+        total = torch.stack([output.square().sum() for output in function(point, *rest)]).sum()
+        (gradient,) = torch.autograd.grad(total, point, create_graph=True)
         along: Tensor = (gradient * direction).sum()
         return along
 
@@ -172,11 +181,11 @@ def _prove_cuda_graphs(case: Case, device: torch.device) -> None:
         @StaticCaptureTraining(
             model=model, optim=optimizer, use_graphs=use_graphs, use_amp=False, cuda_graph_warmup=3
         )
-        def step(*inputs: Any, model: Module = model) -> Tensor:
-            outputs = tensors(model(*inputs))
+        def step(*positional: Any, model: Module = model, **named: Any) -> Tensor:
+            outputs = tensors(model(*positional, **named))
             return torch.stack([output.square().mean() for output in outputs]).sum()
 
-        losses[use_graphs] = torch.stack([step(*inputs) for _ in range(8)])
+        losses[use_graphs] = torch.stack([call(step, inputs) for _ in range(8)])
     if step.replays() != 5:
         raise AssertionError(
             f"{step.replays()} of the last 5 steps replayed a CUDA graph; the logger 'capture' "

@@ -11,6 +11,8 @@ import torch
 from physicsnemo.models.module import Module
 from physicsnemo.registry import ModelRegistry
 
+Inputs = tuple[Any, ...] | dict[str, Any]
+
 
 @dataclass(frozen=True)
 class Case:
@@ -25,8 +27,8 @@ class Case:
     arguments
         Constructor arguments, by name.
     inputs
-        Returns the arguments of ``forward``: fresh tensors on the CPU, small, and with the same
-        numbers at each call.
+        Returns the arguments of ``forward``, in a tuple, or by name in a dictionary: fresh tensors
+        on the CPU, small, and with the same numbers at each call.
     dead
         Trainable parameters that no gradient reaches, by name, each with the reason; by default
         none.
@@ -51,7 +53,7 @@ class Case:
     id: str
     model: str | type[Module]
     arguments: dict[str, Any]
-    inputs: Callable[[], tuple[Any, ...]]
+    inputs: Callable[[], Inputs]
     dead: Mapping[str, str] = field(default_factory=dict)
     batched: bool = True
     exceptions: Mapping[str, str] = field(default_factory=dict)

@@ -15,6 +15,12 @@ from physicsnemo.testing.checks.purity import check_batch, check_eval, check_inp
 from physicsnemo.testing.checks.running import check_capture, check_construction
 from physicsnemo.testing.checks.saving import check_arguments, check_checkpoint, check_reload
 from physicsnemo.testing.checks.surroundings import check_global_state
+from physicsnemo.testing.checks.transforms import (
+    check_double_backward,
+    check_recomputation,
+    check_transforms,
+    check_vmap,
+)
 
 __all__ = ["CHECKS", "CONSTRUCTION", "Check"]
 
@@ -32,6 +38,10 @@ CHECKS = (
     Check("global_state", check_global_state),
     Check("eval", check_eval),
     Check("gradients", check_gradients),
+    Check("recomputation", check_recomputation),
+    Check("double_backward", check_double_backward),
+    Check("transforms", check_transforms),
+    Check("vmap", check_vmap),
     Check("batch", check_batch, applies=lambda case, device: case.batched),
     Check("float64", check_float64),
     Check("meta_device", check_meta_device, applies=lambda case, device: device.type == "cpu"),

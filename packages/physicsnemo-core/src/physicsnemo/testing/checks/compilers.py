@@ -3,7 +3,7 @@
 
 import torch
 
-from physicsnemo.testing._compare import SAME, assert_equal, gradients, prepare, vary
+from physicsnemo.testing._compare import SAME, assert_equal, call, gradients, prepare, split, vary
 from physicsnemo.testing.case import Case
 
 
@@ -29,11 +29,11 @@ def check_compile(
         If there is a graph break.
     """
     model, inputs = prepare(case, torch.device(device))
-    expected = model(*inputs)
+    expected = call(model, inputs)
     expected_gradients = gradients(model, expected)
     torch.compiler.reset()
     try:
-        outputs = torch.compile(model, fullgraph=True, backend=backend)(*inputs)
+        outputs = call(torch.compile(model, fullgraph=True, backend=backend), inputs)
         assert_equal(outputs, expected, SAME)
         assert_equal(gradients(model, outputs), expected_gradients, SAME, "the gradient")
     finally:
@@ -44,8 +44,8 @@ def check_export(case: Case, device: torch.device) -> None:
     """``torch.export`` takes the model, strictly and not, and the program computes the same."""
     model, inputs = prepare(case, device)
     others = vary(inputs)
-    expected = model(*others)
+    expected = call(model, others)
     for strict in (False, True):
-        program = torch.export.export(model, inputs, strict=strict)
+        program = torch.export.export(model, *split(inputs), strict=strict)
         what = f"the output of the program exported with strict={strict}"
-        assert_equal(program.module()(*others), expected, SAME, what)
+        assert_equal(call(program.module(), others), expected, SAME, what)

@@ -3,7 +3,7 @@
 
 import torch
 
-from physicsnemo.testing._compare import disturb, gradients, move
+from physicsnemo.testing._compare import call, disturb, gradients, move
 from physicsnemo.testing.case import Case
 
 # How often a path may be closed by chance, as dropout and stochastic depth do.
@@ -19,7 +19,7 @@ def check_gradients(case: Case, device: torch.device) -> None:
         raise AssertionError(f"listed as dead, but no trainable parameters: {sorted(unknown)}")
     reached: set[str] = set()
     for _ in range(_TRIES):
-        found = gradients(model, model(*move(case.inputs(), device)))
+        found = gradients(model, call(model, move(case.inputs(), device)))
         reached |= {name for name, gradient in found.items() if gradient.any()}
     if alive := case.dead.keys() & reached:
         raise AssertionError(f"listed as dead, but a gradient reaches: {sorted(alive)}")

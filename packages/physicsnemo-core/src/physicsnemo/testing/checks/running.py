@@ -11,6 +11,7 @@ from physicsnemo.testing._compare import (
     LOW_PRECISION,
     SAME,
     assert_equal,
+    call,
     prepare,
     run,
     tensors,
@@ -43,7 +44,9 @@ def check_capture(case: Case, device: torch.device) -> None:
         logger=logging.Logger("conformance", logging.CRITICAL),  # what it leaves out is no news
         cuda_graph_warmup=2,
         amp_type=torch.bfloat16,
-    )(lambda *inputs: model(*inputs))
+    )(lambda *positional, **named: model(*positional, **named))
     for _ in range(4):  # rehearsals, then replays where there are CUDA graphs
         inputs = vary(inputs)
-        assert_equal(evaluate(*inputs), model(*inputs), LOW_PRECISION if may_round else SAME)
+        assert_equal(
+            call(evaluate, inputs), call(model, inputs), LOW_PRECISION if may_round else SAME
+        )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from physicsnemo.testing._compare import move
+from physicsnemo.testing._compare import call, move
 from physicsnemo.testing.case import Case
 
 
@@ -112,7 +112,7 @@ def _draw_after_use(case: Case, device: torch.device, seed: int) -> dict[str, fl
     before = {name: setting.read() for name, setting in _SETTINGS.items()}
     # Not by Case.build, which puts the generator back; in double, whatever the default is.
     model = case.model_class(**copy.deepcopy(case.arguments)).to(device).double()
-    model(*move(move(case.inputs(), device), torch.float64))
+    call(model, move(move(case.inputs(), device), torch.float64))
     if changed := [name for name, setting in _SETTINGS.items() if setting.read() != before[name]]:
         raise AssertionError(f"the model changes {', '.join(changed)}; leave that to the user")
     return {name: generator.draw() for name, generator in _GENERATORS.items()}

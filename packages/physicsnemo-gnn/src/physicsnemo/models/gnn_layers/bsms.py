@@ -217,7 +217,10 @@ class GraphMessagePassing(nn.Module):
 
 def _fiber(pos: Tensor, graph: Graph) -> Tensor:
     vector = gather(pos, graph.source) - gather(pos, graph.target)
-    return torch.cat((vector, torch.linalg.vector_norm(vector, dim=-1, keepdim=True)), dim=-1)
+    # Of an edge from a node to itself, whose length has no second derivative, another is taken.
+    apart = (vector != 0).any(-1, keepdim=True)
+    length = torch.linalg.vector_norm(torch.where(apart, vector, 1.0), dim=-1, keepdim=True)
+    return torch.cat((vector, torch.where(apart, length, 0.0)), dim=-1)
 
 
 def _convolve(x: Tensor, weight: Tensor, start: Incidence, end: Incidence) -> Tensor:

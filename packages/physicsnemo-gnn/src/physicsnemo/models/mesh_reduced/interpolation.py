@@ -117,7 +117,7 @@ def nearest_points(
     """Find the points that are nearest to each new point; those of other samples weigh nothing."""
     _check_positions(pos_x, pos_y)
     dtype = torch.promote_types(torch.promote_types(pos_x.dtype, pos_y.dtype), torch.float32)
-    pos_x, pos_y = pos_x.to(dtype), pos_y.to(dtype)
+    pos_x, pos_y = pos_x.detach().to(dtype), pos_y.detach().to(dtype)  # from forward mode, too
     size = max(1, _AT_ONCE // max(1, pos_x.shape[0]))
     blocks = []
     for start in range(0, max(1, pos_y.shape[0]), size):

@@ -100,7 +100,7 @@ class Attention(nn.Module):
         # Channels hold query, key and value of the first head's first channel, and so on.
         # The first line of each is (batch, heads, pixels, channels of a head, 3).
         mixed = self.qkv(self.norm(x)).permute(0, 2, 3, 1)
-        batch, width, height_and_width = x.shape[0], x.shape[1], x.shape[2:]
+        batch, width = x.shape[:2]
         heads, pixels = self.num_heads, x.shape[2] * x.shape[3]
         if self.heads_split_pixels:
             mixed = mixed.reshape(batch, heads, pixels, width // heads, 3)
@@ -108,12 +108,8 @@ class Attention(nn.Module):
             mixed = mixed.reshape(batch, pixels, heads, width // heads, 3).transpose(1, 2)
         query, key, value = mixed.movedim(-1, 0).contiguous().unbind(0)
         mixed = _attend(query, key, value)
-        if self.heads_split_pixels:
-            mixed = mixed.transpose(-1, -2).reshape(x.shape)
-        else:
-            mixed = mixed.transpose(1, 2).reshape(batch, *height_and_width, width)
-            mixed = mixed.permute(0, 3, 1, 2)
-        projected: Tensor = self.proj(mixed)
+        # Contiguous, since group_norm has forward mode and vmap for no other layout.
+        projected: Tensor = self.proj(mixed.transpose(-1, -2).reshape(x.shape).contiguous())
         return projected + x
 
 
