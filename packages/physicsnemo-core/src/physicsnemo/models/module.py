@@ -64,6 +64,9 @@ class Module(torch.nn.Module):
     __supported_model_checkpoint_version__: ClassVar[dict[str, str]] = {}
     # Arguments that from_checkpoint(override_args=...) may replace.
     _overridable_args: ClassVar[set[str]] = set()
+    # Whether the constructor draws random numbers for nothing but weights that a file replaces, so
+    # that loading may leave them undrawn; counts for the class alone that says so.
+    _draws_only_weights: ClassVar[bool] = False
     # How files differ from release to release of the reference implementation; see
     # physicsnemo.models.history. What leaving an argument out means, by the first release where it
     # does; arguments that come and go; where files record the class, by the first release; keys

@@ -101,6 +101,8 @@ class Pix2Pix(Module):
     torch.Size([4, 2, 32, 64])
     """
 
+    _draws_only_weights = True
+
     def __init__(
         self,
         in_channels: int,

@@ -82,6 +82,8 @@ class SRResNet(Module):
     torch.Size([1, 3, 8, 10, 12])
     """
 
+    _draws_only_weights = True
+
     def __init__(
         self,
         in_channels: int,

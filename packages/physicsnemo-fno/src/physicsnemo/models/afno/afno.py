@@ -97,6 +97,7 @@ class AFNO(Module):
     torch.Size([4, 3, 32, 64])
     """
 
+    _draws_only_weights = True
     _implied_args = implied("modes_of_one_axis")
 
     def __init__(

@@ -111,6 +111,7 @@ class ModAFNO(Module):
     torch.Size([3, 2, 32, 64])
     """
 
+    _draws_only_weights = True
     _implied_args = implied("modes_of_one_axis")
     _release_marks: ClassVar[dict[str, str]] = {"2.0": r"scale_shift\.net\.layers\."}
 

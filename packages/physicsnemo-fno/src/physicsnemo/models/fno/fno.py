@@ -114,6 +114,7 @@ class FNO(Module):
     torch.Size([32, 3, 32, 32])
     """
 
+    _draws_only_weights = True
     _implied_args = implied("summed_corners")
 
     def __init__(

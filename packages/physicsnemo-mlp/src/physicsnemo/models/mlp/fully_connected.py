@@ -83,6 +83,8 @@ class FullyConnected(Module):
     torch.Size([128, 64])
     """
 
+    _draws_only_weights = True
+
     def __init__(
         self,
         in_features: int = 512,
