@@ -70,15 +70,20 @@ def _check_state(fields: Fields, given: Given, steps: int, weight: Tensor) -> No
 
 
 def _check_others(fields: Fields, given: Given, steps: int, weight: Tensor) -> None:
-    batch, faces = {"batch": given.state.shape[0]}, {"faces": FACES}
-    grid = dict.fromkeys(("height", "width"), given.state.shape[-1])
+    # Whatever was given in their place.
+    forcing: Any = given.forcing
+    constants: Any = given.constants
+    batch: dict[str, int | None] = {"batch": given.state.shape[0]}
+    faces: dict[str, int | None] = {"faces": FACES}
+    grid: dict[str, int | None] = dict.fromkeys(("height", "width"), given.state.shape[-1])
     if fields.decoder_input_channels:
-        channels = {"times": None, "decoder_input_channels": fields.decoder_input_channels}
-        check_input(given.forcing, batch | faces | channels | grid, weight, "the decoder inputs")
-        _check_times("decoder inputs", given.forcing, steps, fields.input_time_dim)
+        channels: dict[str, int | None] = {"times": None}
+        channels |= {"decoder_input_channels": fields.decoder_input_channels}
+        check_input(forcing, batch | faces | channels | grid, weight, "the decoder inputs")
+        _check_times("decoder inputs", forcing, steps, fields.input_time_dim)
     if fields.n_constants:
-        constants = faces | {"n_constants": fields.n_constants}
-        check_input(given.constants, constants | grid, weight, "the constants")
+        layout = faces | {"n_constants": fields.n_constants} | grid
+        check_input(constants, layout, weight, "the constants")
     if fields.coupled:
         layout = batch | {"coupled": fields.coupled} | faces | grid
         _check_couplings(given.couplings, steps, layout, weight)
