@@ -57,6 +57,13 @@ def check_at_least(least: int, **values: int) -> None:
             raise ValueError(f"expected {name} of at least {least}, got {value}")
 
 
+def check_real(**values: float) -> None:
+    """Raise a TypeError if an option, given under its name, is no real number."""
+    for name, value in values.items():
+        if not isinstance(value, Real):
+            raise TypeError(f"expected {name} to be a number, got {value!r}")
+
+
 def check_between(least: float, most: float, **values: float) -> None:
     """Raise an error if an option, given under its name, is no number in a range, ends included.
 
@@ -67,8 +74,8 @@ def check_between(least: float, most: float, **values: float) -> None:
     ValueError
         If one is outside of the range, or NaN.
     """
+    check_real(**values)
     for name, value in values.items():
-        _check_real(name, value)
         if not least <= value <= most:
             raise ValueError(f"expected {name} from {least} to {most}, got {value}")
 
@@ -83,8 +90,8 @@ def check_above(limit: float, **values: float) -> None:
     ValueError
         If one is not above the limit, infinite or NaN.
     """
+    check_real(**values)
     for name, value in values.items():
-        _check_real(name, value)
         if not limit < value < float("inf"):
             raise ValueError(f"expected {name} to be a finite number above {limit}, got {value}")
 
@@ -186,11 +193,6 @@ def _check_grid(x: Tensor, least: int, reason: str) -> None:
             f"expected a grid of at least {least} points along each axis, got an input of shape "
             f"{tuple(x.shape)}; {reason}"
         )
-
-
-def _check_real(name: str, value: Any) -> None:
-    if not isinstance(value, Real):
-        raise TypeError(f"expected {name} to be a number, got {value!r}")
 
 
 def _check_numbers(x: Tensor, weight: Tensor, expected: str, numbers: Numbers) -> None:

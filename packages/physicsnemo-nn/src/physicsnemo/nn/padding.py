@@ -3,6 +3,7 @@
 
 from torch import nn
 
+from physicsnemo.nn.checks import check_at_least
 from physicsnemo.nn.dimensions import by_dimension, convolution
 
 _PADDINGS: dict[str, list[type[nn.Module]]] = {
@@ -54,6 +55,7 @@ def padded_convolution(
     [ReflectionPad1d((2, 2)), Conv1d(3, 8, kernel_size=(5,), stride=(1,))]
     """
     check_padding_type(padding_type)
+    check_at_least(0, kernel_size=kernel_size)
     if kernel_size % 2 == 0:
         raise ValueError(f"expected an odd kernel_size, which keeps the grid, got {kernel_size}")
     layer, width = convolution(dimension), kernel_size // 2

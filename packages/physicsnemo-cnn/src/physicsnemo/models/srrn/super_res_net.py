@@ -9,7 +9,7 @@ from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.models.srrn._blocks import ConvBlock, ResidualBlock, SubPixelBlock
 from physicsnemo.nn import get_activation
-from physicsnemo.nn.checks import check_at_least, check_input, field_layout
+from physicsnemo.nn.checks import check_at_least, check_input, field_layout, is_integer
 
 __all__ = ["MetaData", "SRResNet"]
 
@@ -100,8 +100,8 @@ class SRResNet(Module):
             1, in_channels=in_channels, out_channels=out_channels, conv_layer_size=conv_layer_size
         )
         check_at_least(0, n_resid_blocks=n_resid_blocks)
-        if scaling_factor not in _DOUBLINGS:
-            raise ValueError(f"expected scaling_factor 2, 4 or 8, got {scaling_factor}")
+        if not is_integer(scaling_factor) or scaling_factor not in _DOUBLINGS:
+            raise ValueError(f"expected scaling_factor 2, 4 or 8, got {scaling_factor!r}")
         activation = (
             get_activation(activation_fn) if isinstance(activation_fn, str) else activation_fn
         )

@@ -11,7 +11,12 @@ from physicsnemo.testing.checks.copies import check_deepcopy, check_instances, c
 from physicsnemo.testing.checks.devices import check_device, check_float64, check_meta_device
 from physicsnemo.testing.checks.learning import check_gradients
 from physicsnemo.testing.checks.loading import check_undrawn, declares
-from physicsnemo.testing.checks.purity import check_batch, check_eval, check_inputs
+from physicsnemo.testing.checks.purity import (
+    check_batch,
+    check_empty_batch,
+    check_eval,
+    check_inputs,
+)
 from physicsnemo.testing.checks.running import check_capture, check_construction
 from physicsnemo.testing.checks.saving import check_arguments, check_checkpoint, check_reload
 from physicsnemo.testing.checks.surroundings import check_global_state
@@ -43,6 +48,7 @@ CHECKS = (
     Check("transforms", check_transforms),
     Check("vmap", check_vmap),
     Check("batch", check_batch, applies=lambda case, device: case.batched),
+    Check("empty_batch", check_empty_batch, applies=lambda case, device: case.batched),
     Check("float64", check_float64),
     Check("meta_device", check_meta_device, applies=lambda case, device: device.type == "cpu"),
     Check("device", check_device, applies=lambda case, device: device.type != "cpu"),

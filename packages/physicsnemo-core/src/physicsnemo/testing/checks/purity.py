@@ -59,6 +59,16 @@ def check_batch(case: Case, device: torch.device) -> None:
     assert_equal(got, expected, exactness(device), "with other samples in the batch, the output")
 
 
+def check_empty_batch(case: Case, device: torch.device) -> None:
+    """Return an empty batch for an empty batch."""
+    model, inputs = prepare(case, device)
+    empty = pytree.tree_map_only(Tensor, lambda x: x[:0], inputs)
+    shapes = [[tuple(output.shape) for output in tensors(run(model, x))] for x in (inputs, empty)]
+    expected = [(0, *shape[1:]) for shape in shapes[0]]
+    if shapes[1] != expected:
+        raise AssertionError(f"an empty batch gives outputs of shapes {shapes[1]}, not {expected}")
+
+
 def _other(tensor: Tensor) -> Tensor:
     """Return another sample in place of each; whole numbers keep their range by changing places."""
     floats = tensor.is_floating_point() or tensor.is_complex()

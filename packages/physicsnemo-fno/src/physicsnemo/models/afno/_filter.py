@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from physicsnemo.models.afno._modes import Grid, Modes, lowest_modes, reference_modes
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_at_least, check_input, check_real, is_integer
 from physicsnemo.nn.fourier import to_field, to_modes, widened
 from physicsnemo.nn.numerics import PAPER, check_numerics
 
@@ -57,12 +57,17 @@ class SpectralFilter(nn.Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__()
-        if num_blocks < 1 or hidden_size % num_blocks:
+        check_at_least(1, hidden_size_factor=hidden_size_factor)
+        if not is_integer(num_blocks) or num_blocks < 1 or hidden_size % num_blocks:
             raise ValueError(
                 f"expected num_blocks to divide the channels, got {hidden_size} channels and "
                 f"num_blocks={num_blocks}"
             )
-        if sparsity_threshold < 0:
+        check_real(
+            sparsity_threshold=sparsity_threshold,
+            hard_thresholding_fraction=hard_thresholding_fraction,
+        )
+        if not sparsity_threshold >= 0:
             raise ValueError(f"expected sparsity_threshold >= 0, got {sparsity_threshold}")
         if not 0 < hard_thresholding_fraction <= 1:
             raise ValueError(

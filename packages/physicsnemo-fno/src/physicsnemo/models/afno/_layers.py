@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from physicsnemo.models.afno._modes import Grid
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_at_least, check_input, is_integer
 
 
 class PatchEmbed(nn.Module):
@@ -44,6 +44,7 @@ class PatchEmbed(nn.Module):
         embed_dim: int = 256,
     ) -> None:
         super().__init__()
+        check_at_least(1, in_channels=in_channels, embed_dim=embed_dim)
         self.grid = _grid_of_patches(inp_shape, patch_size)
         self.inp_shape = tuple(inp_shape)
         self.patch_size = (patch_size[0], patch_size[1])
@@ -146,6 +147,11 @@ def _grid_of_patches(inp_shape: Sequence[int], patch_size: Sequence[int]) -> Gri
         raise ValueError(
             f"expected inp_shape and patch_size to have two entries, height and width, "
             f"got inp_shape={list(inp_shape)} and patch_size={list(patch_size)}"
+        )
+    if not all(map(is_integer, (*inp_shape, *patch_size))):
+        raise TypeError(
+            f"expected inp_shape and patch_size to hold whole numbers, got "
+            f"inp_shape={list(inp_shape)} and patch_size={list(patch_size)}"
         )
     if min(*inp_shape, *patch_size) < 1 or any(
         n % p for n, p in zip(inp_shape, patch_size, strict=True)

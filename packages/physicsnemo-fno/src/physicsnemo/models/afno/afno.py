@@ -11,6 +11,7 @@ from physicsnemo.models.afno._filter import AFNO2DLayer
 from physicsnemo.models.afno._layers import AFNOMlp, PatchEmbed, initialize, join_patches
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
+from physicsnemo.nn.checks import check_above, check_at_least, check_between
 from physicsnemo.nn.numerics import PAPER, implied
 
 __all__ = ["AFNO", "AFNO2DLayer", "AFNOMlp", "Block", "MetaData", "PatchEmbed"]
@@ -116,8 +117,9 @@ class AFNO(Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__(meta=MetaData())
-        if depth < 1:
-            raise ValueError(f"expected depth of at least 1, got {depth}")
+        check_at_least(1, depth=depth, out_channels=out_channels)
+        check_above(0, mlp_ratio=mlp_ratio)
+        check_between(0, 1, drop_rate=drop_rate)
         self.patch_embed = PatchEmbed(inp_shape, in_channels, patch_size, embed_dim)
         rows, columns = self.patch_embed.grid
         start = torch.empty(1, rows * columns, embed_dim)

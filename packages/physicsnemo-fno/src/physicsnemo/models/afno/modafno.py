@@ -19,7 +19,13 @@ from physicsnemo.models.afno._modulation import (
 from physicsnemo.models.afno.modembed import ModEmbedNet
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.nn.checks import Layout, check_input
+from physicsnemo.nn.checks import (
+    Layout,
+    check_above,
+    check_at_least,
+    check_between,
+    check_input,
+)
 from physicsnemo.nn.numerics import PAPER, implied
 
 __all__ = ["Block", "MetaData", "ModAFNO", "ModAFNO2DLayer", "ModAFNOMlp", "ScaleShiftMlp"]
@@ -136,8 +142,9 @@ class ModAFNO(Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__(meta=MetaData())
-        if depth < 1:
-            raise ValueError(f"expected depth of at least 1, got {depth}")
+        check_at_least(1, depth=depth, out_channels=out_channels, mod_dim=mod_dim)
+        check_above(0, mlp_ratio=mlp_ratio)
+        check_between(0, 1, drop_rate=drop_rate)
         check_scale_shift_mode(scale_shift_mode)
         self.patch_embed = PatchEmbed(inp_shape, in_channels, patch_size, embed_dim)
         rows, columns = self.patch_embed.grid

@@ -21,7 +21,7 @@ from physicsnemo.nn import (
     ConvNdFCLayer,
     get_activation,
 )
-from physicsnemo.nn.checks import check_input, field_layout
+from physicsnemo.nn.checks import check_at_least, check_input, field_layout
 from physicsnemo.nn.convolution import pointwise_convolution, pointwise_linear
 from physicsnemo.nn.numerics import PAPER
 
@@ -89,6 +89,8 @@ class FNOEncoder(nn.Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__()
+        check_at_least(1, in_channels=in_channels)
+        check_at_least(0, num_fno_layers=num_fno_layers, fno_layer_size=fno_layer_size)
         if fno_layer_size < 2:
             raise ValueError(f"expected at least 2 latent channels, got {fno_layer_size}")
         self.in_channels = in_channels

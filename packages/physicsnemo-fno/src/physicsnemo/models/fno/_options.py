@@ -1,38 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options of the encoder that may be given once for all grid axes, or axis by axis."""
 
+import operator
 import warnings
+from collections.abc import Iterable
+from typing import Any
+
+from physicsnemo.nn.checks import is_integer
 
 PADDING_TYPES = ("constant", "reflect", "replicate", "circular")
 
 
-def modes_of_each_axis(num_fno_modes: int | list[int], dimension: int) -> list[int]:
+def modes_of_each_axis(num_fno_modes: Any, dimension: int) -> list[int]:
     """Return the number of modes of each axis.
 
     Raises
     ------
+    TypeError
+        If it is neither a whole number nor a list of such.
     ValueError
         If there is a list of another length than the dimension.
     """
-    if isinstance(num_fno_modes, int):
-        return [num_fno_modes] * dimension
+    if is_integer(num_fno_modes):
+        return [operator.index(num_fno_modes)] * dimension
+    if not _are_integers(num_fno_modes):
+        raise TypeError(f"expected num_fno_modes to be whole numbers, got {num_fno_modes!r}")
     if len(num_fno_modes) != dimension:
         raise ValueError(
             f"expected num_fno_modes to be one number, or a list of {dimension} for "
             f"dimension={dimension}, got {num_fno_modes}"
         )
-    return list(num_fno_modes)
+    return [operator.index(modes) for modes in num_fno_modes]
 
 
-def padding_of_each_axis(padding: int | list[int], dimension: int) -> list[int]:
+def padding_of_each_axis(padding: Any, dimension: int) -> list[int]:
     """Return the padding of each axis: 0 where a list is too short, the surplus dropped.
 
     Raises
     ------
+    TypeError
+        If it is neither a whole number nor a list of such.
     ValueError
         If a number is negative.
     """
-    widths = [padding] * dimension if isinstance(padding, int) else list(padding)
+    if not is_integer(padding) and not _are_integers(padding):
+        raise TypeError(f"expected padding to be whole numbers, got {padding!r}")
+    given = [padding] * dimension if is_integer(padding) else padding
+    widths = [operator.index(width) for width in given]
     if min(widths, default=0) < 0:
         raise ValueError(f"expected padding of at least 0 points, got {padding}")
     if len(widths) > dimension:
@@ -63,3 +77,7 @@ def check_padding_type(padding_type: str, widths: list[int]) -> None:
             f"padding_type={padding_type!r} is not available for dimension={len(widths)}: PyTorch "
             f"has it for up to three grid axes; use 'constant', or padding=0"
         )
+
+
+def _are_integers(values: Any) -> bool:
+    return isinstance(values, Iterable) and all(map(is_integer, values))

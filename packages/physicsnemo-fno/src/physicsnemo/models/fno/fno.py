@@ -16,6 +16,7 @@ from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.mlp import FullyConnected
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
+from physicsnemo.nn.checks import is_integer
 from physicsnemo.nn.numerics import PAPER, implied
 
 __all__ = ["FNO", "FNO1DEncoder", "FNO2DEncoder", "FNO3DEncoder", "FNO4DEncoder", "MetaData"]
@@ -135,8 +136,8 @@ class FNO(Module):
         numerics: str = PAPER,
     ) -> None:
         super().__init__(meta=MetaData())
-        if dimension not in _ENCODERS:
-            raise NotImplementedError(f"expected dimension 1, 2, 3 or 4, got {dimension}")
+        if not is_integer(dimension) or dimension not in _ENCODERS:
+            raise NotImplementedError(f"expected dimension 1, 2, 3 or 4, got {dimension!r}")
         self.activation_fn = get_activation(activation_fn)
         self.decoder_net = FullyConnected(
             in_features=latent_channels,

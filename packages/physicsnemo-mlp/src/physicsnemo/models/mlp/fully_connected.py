@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import FCLayer
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_at_least, check_input
 
 __all__ = ["FullyConnected", "MetaData"]
 
@@ -64,9 +64,11 @@ class FullyConnected(Module):
     ------
     KeyError
         If there is no activation of that name.
+    TypeError
+        If a size or number is no whole number.
     ValueError
-        If ``num_layers`` is negative, ``activation_fn`` is an empty list, or both ``weight_norm``
-        and ``weight_fact`` are asked for.
+        If ``num_layers`` is negative, a size is not positive, ``activation_fn`` is an empty list,
+        or both ``weight_norm`` and ``weight_fact`` are asked for.
 
     References
     ----------
@@ -98,8 +100,8 @@ class FullyConnected(Module):
         weight_fact: bool = False,
     ) -> None:
         super().__init__(meta=MetaData())
-        if num_layers < 0:
-            raise ValueError(f"expected num_layers of at least 0, got {num_layers}")
+        check_at_least(0, num_layers=num_layers)
+        check_at_least(1, in_features=in_features, layer_size=layer_size, out_features=out_features)
         entry = {"in_features": in_features} if num_layers else {"layer_size": layer_size}
         self._layout = {"...": None} | entry
         self.skip_connections = skip_connections

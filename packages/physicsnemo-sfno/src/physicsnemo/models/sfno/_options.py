@@ -7,6 +7,7 @@ from physicsnemo.models.sfno._filter import OPERATOR_TYPES
 from physicsnemo.models.sfno._grid import SphericalGrid
 from physicsnemo.models.sfno._norm import NORMALIZATIONS
 from physicsnemo.models.sfno._position import POSITION_EMBEDDINGS
+from physicsnemo.nn.checks import check_at_least, check_real, is_integer
 
 _CHOICES = {
     "filter_type": ("linear",),
@@ -39,8 +40,8 @@ def check_counts(**values: int) -> None:
         If one is not.
     """
     for name, value in values.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"expected {name} to be a whole number of at least 1, got {value}")
+        if not is_integer(value) or value < 1:
+            raise ValueError(f"expected {name} to be a whole number of at least 1, got {value!r}")
 
 
 def check_rates(**values: float) -> None:
@@ -51,6 +52,7 @@ def check_rates(**values: float) -> None:
     ValueError
         If one is not.
     """
+    check_real(**values)
     for name, value in values.items():
         if not 0 <= value < 1:
             raise ValueError(f"expected {name} to be at least 0 and below 1, got {value}")
@@ -64,6 +66,9 @@ def hidden_channels(embed_dim: int, mlp_ratio: float) -> int:
     ValueError
         If there would be none.
     """
+    check_real(mlp_ratio=mlp_ratio)
+    if mlp_ratio != mlp_ratio:
+        raise ValueError("expected mlp_ratio to be a number, got NaN")
     hidden = int(mlp_ratio * embed_dim)
     if hidden < 1:
         raise ValueError(
@@ -86,6 +91,7 @@ def grid_of(name: str, shape: Sequence[int], grid_type: str) -> SphericalGrid:
             f"expected {name} to be the numbers of latitudes and of longitudes, got {list(shape)}"
         )
     nlat, nlon = shape
+    check_at_least(0, **{f"{name}[0]": nlat, f"{name}[1]": nlon})
     return SphericalGrid(nlat, nlon, grid_type)
 
 
