@@ -213,9 +213,9 @@ def edge_perceptron(
     do_concat_trick: bool, *shape: Any, recompute_activation: bool = False
 ) -> MeshGraphEdgeMLPConcat | MeshGraphEdgeMLPSum:
     """Return a perceptron of edges, its weights named in one of the two ways."""
-    kind: Callable[..., MeshGraphEdgeMLPConcat | MeshGraphEdgeMLPSum]
-    kind = MeshGraphEdgeMLPSum if do_concat_trick else MeshGraphEdgeMLPConcat
-    return kind(*shape, recompute_activation=recompute_activation)
+    kinds: dict[bool, Callable[..., MeshGraphEdgeMLPConcat | MeshGraphEdgeMLPSum]]
+    kinds = {False: MeshGraphEdgeMLPConcat, True: MeshGraphEdgeMLPSum}
+    return kinds[bool(do_concat_trick)](*shape, recompute_activation=recompute_activation)
 
 
 def sum_of_ends(
