@@ -65,7 +65,7 @@ def _protocol(url: str) -> str | None:
 
 def _works_on_another(client: type[fsspec.AbstractFileSystem]) -> bool:
     return any(
-        "target_protocol" in inspect.signature(base.__init__).parameters
+        "target_protocol" in inspect.signature(vars(base)["__init__"]).parameters
         for base in client.__mro__
         if "__init__" in vars(base)
     )

@@ -27,7 +27,7 @@ def undone_on_failure(
         Optimizers, schedules, scalers: what has ``state_dict`` and ``load_state_dict``. Their
         tensors are not copied, since loading puts others in their place.
     """
-    snapshots = [*map(_Weights, models), *map(_State, holders)]
+    snapshots: list[_Weights | _State] = [*map(_Weights, models), *map(_State, holders)]
     try:
         yield
     except BaseException:
@@ -40,7 +40,7 @@ class _Weights:
     """The tensors of a model, by value and by identity, and its extra state."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._tables = [
+        self._tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
             (table, dict(table))
             for module in model.modules()
             for table in (module._parameters, module._buffers)

@@ -205,8 +205,7 @@ def load_checkpoint(
         return 0
     state, weights = content
     surprising = [part for part, model in parts.items() if has_surprises(model)]
-    models, scalers = map(parts.__getitem__, surprising), with_captures(holders).values()
-    with undone_on_failure(models, scalers):
+    with undone_on_failure(map(parts.__getitem__, surprising), with_captures(holders).values()):
         restore(state, holders, steps.source(step, TRAINING))
         for part in dict.fromkeys([*surprising, *parts]):  # of the others, nothing can fail
             put_weights(parts[part], weights[part], strict, steps.source(step, part))

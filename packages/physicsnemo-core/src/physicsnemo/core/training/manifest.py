@@ -24,7 +24,7 @@ class Seal:
     @classmethod
     def of(cls, file: BinaryIO) -> Self:
         """Read an open file, which is at its start before and afterwards."""
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         size = file.tell()
         file.seek(0)
         return cls(size, digest)

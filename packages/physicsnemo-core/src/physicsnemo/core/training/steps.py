@@ -96,8 +96,9 @@ class Steps:
                 for part in dict.fromkeys([*needed, *extra])
             }
             stamps = {part: Stamp.of(file) for part, file in files.items()}
-            for part, file in files.items() if manifest else ():
-                self._check_seal(file, step, part, manifest)
+            if manifest is not None:
+                for part, file in files.items():
+                    self._check_seal(file, step, part, manifest)
             yield files
             for part, file in files.items():
                 if Stamp.of(file) != stamps[part]:
