@@ -15,6 +15,7 @@ import nox
 
 PACKAGES = [path.parent.name for path in sorted(Path().glob("packages/*/pyproject.toml"))]
 TEST_GROUPS = ["test", *(f"packages/{name}/pyproject.toml:test" for name in PACKAGES)]
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests"]
 
@@ -38,6 +39,15 @@ def tests(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Run the tests that take minutes each, which the session tests leaves out."""
     run_tests(session, "-m", "slow")
+
+
+@nox.session(name="torch-versions")
+def torch_versions(session: nox.Session) -> None:
+    """Run the tests on the oldest and on the newest PyTorch that the packages admit."""
+    for torch in ("torch==2.11.*", "torch>=2.11"):
+        install(session, packages=PACKAGES, groups=TEST_GROUPS)
+        session.install("--upgrade", torch)  # without the constraints, which hold another release
+        session.run("pytest", *PARALLEL, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session
@@ -139,9 +149,8 @@ def release(session: nox.Session) -> None:
 def run_tests(session: nox.Session, *options: str) -> None:
     """Install everything, and run tests in as many processes as there are cores."""
     install(session, packages=PACKAGES, groups=TEST_GROUPS)
-    parallel = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal")
     # With one thread a process: else the threads of all processes wait for each other.
-    session.run("pytest", *options, *parallel, *session.posargs, env={"OMP_NUM_THREADS": "1"})
+    session.run("pytest", *options, *PARALLEL, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 
 def install_data(session: nox.Session) -> None:
