@@ -17,6 +17,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,16 +26,18 @@ from typing import Any
 import torch
 
 from physicsnemo import Module
+from physicsnemo.core.container import open_records
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.inspection import inspect_open, inspect_tensors
 
 SECONDS = 10.0  # for one file; the slowest build thousands of modules before they are refused
 GIGABYTES = 4  # of address space, beyond what the process has at the start
+CHARACTERS = 50_000  # of an error text, each escaped
 STAGES = {  # what from_checkpoint was doing when it refused a file
     "open_checkpoint": "container",
     "__enter__": "container",
     "Blueprint": "arguments",
     "__init__": "arguments",
-    "state_dict": "weights",
     "load_model": "model",
 }
 NUMBERS = [0, 1, -1, 7, 2**31 - 1, 2**31, 2**62, 2**63, 2**64, 10**12, 0.5, -0.0, 1e308]
@@ -47,6 +50,8 @@ NAMES = [
     "torch.nn.Linear",
     "modulus.models.fno",
     "\ud800",
+    "\x1b[2J",
+    "x." * 5_000,
 ]
 
 Parts = dict[str, bytes]
@@ -107,9 +112,14 @@ def fuzz(count: int, seed: int, folder: Path) -> Report:
 def _load(path: Path, name: str, report: Report) -> None:
     start = time.perf_counter()
     try:
+        with suppress(CheckpointError), open_records(path) as checkpoint:
+            inspect_open(checkpoint)
+            inspect_tensors(checkpoint)
         Module.from_checkpoint(path)
     except CheckpointError as error:
         report.ends[_stage(error)] += 1
+        if len(str(error)) > CHARACTERS or not str(error).isprintable():
+            report.failures.append(f"{name} has the error text {str(error)!r}")
     except BaseException:  # whatever else comes out of a file is the bug that is looked for
         report.failures.append(f"{name}:\n{traceback.format_exc()}")
     else:
@@ -122,6 +132,8 @@ def _load(path: Path, name: str, report: Report) -> None:
 
 def _stage(error: CheckpointError) -> str:
     names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    if "_weights" in names:
+        return "weights"
     return STAGES[names[names.index("from_checkpoint") + 1]]
 
 
@@ -172,7 +184,7 @@ def mutate_headers(chance: random.Random, parts: Parts) -> bytes:
         start = chance.choice(archive.getmembers()).offset
     name, mode, size, kind = slice(0, 100), slice(100, 108), slice(124, 136), slice(156, 157)
     header = bytearray(content[start : start + 512])
-    match chance.randrange(5):
+    match chance.randrange(6):
         case 0:
             names = [
                 b"../model.pt",
@@ -187,6 +199,8 @@ def mutate_headers(chance: random.Random, parts: Parts) -> bytes:
             header[size] = b"%011o\0" % chance.choice([0, 1, 511, 2**20, 2**32, 8**11 - 1])
         case 2:
             header[size] = bytes([128]) + chance.randbytes(11)
+        case 5:  # below zero, to be read for ever
+            header[size] = (-chance.choice([512, 1024, 2048])).to_bytes(12, "big", signed=True)
         case 3:
             header[kind] = bytes([chance.choice(b"0123456789gxLKSV\0")])
         case _:
@@ -216,6 +230,26 @@ def mutate_pickle(chance: random.Random, parts: Parts) -> bytes:
     return _with_record(chance, parts, "/data.pkl", lambda record: _scramble(chance, record))
 
 
+def mutate_into_traps(chance: random.Random, parts: Parts) -> bytes:
+    """Put a pickle into the weights that asks for time or memory without end, or for code."""
+    size = chance.choice([10, 1000, 10**5])
+    trap = chance.choice(
+        [
+            b"cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x70\x01\x85R",
+            b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x08\x00\x00\x00punycode\x86R",
+            b"cposix\nsystem\nX\x04\x00\x00\x00true\x85R",
+            b"}" + b")" + b"\x85" * size + b"Ns",
+            b"]" * size,
+            b"(" * size,
+            b"}X\x01\x00\x00\x00a]" + b"]a" * size + b"s",
+            b"}X\x01\x00\x00\x00a]q\x00" + b"]h\x00ah\x00aq\x00" * 64 + b"s",
+            b"}X\x01\x00\x00\x00a]q\x00h\x00as",
+            b"c" + b"x" * size + b"\nx\n",
+        ]
+    )
+    return _with_record(chance, parts, "/data.pkl", lambda record: b"\x80\x02" + trap + b".")
+
+
 def mutate_storage(chance: random.Random, parts: Parts) -> bytes:
     """Change the length of a storage, or numbers in the pickle that describe it."""
     if chance.random() < 0.5:
@@ -238,6 +272,7 @@ MUTATORS: dict[str, Callable[[random.Random, Parts], bytes]] = {
     "headers": mutate_headers,
     "JSON": mutate_json,
     "the pickle": mutate_pickle,
+    "traps": mutate_into_traps,
     "storages": mutate_storage,
     "records": mutate_records,
 }
