@@ -10,6 +10,9 @@ from tools.cases import all_cases
 READY = {
     *("AFNO", "FNO", "FullyConnected", "ModAFNO", "One2ManyRNN", "Pix2Pix", "SFNO", "SRResNet"),
     *("DLWP", "Fengwu", "HEALPixRecUNet", "HEALPixUNet", "Pangu", "Seq2SeqRNN", "SwinRNN"),
+    *("DhariwalUNet", "EDMPrecond", "EDMPrecondSR", "EDMPrecondSuperResolution"),
+    *("SongUNet", "SongUNetPosEmbd", "SongUNetPosLtEmbd", "StormCastUNet", "UNet", "VEPrecond"),
+    *("VEPrecond_dfsr", "VEPrecond_dfsr_cond", "VPPrecond", "iDDPMPrecond", "tEDMPrecondSuperRes"),
 }
 CASES = [case for case in all_cases() if case.model in READY]
 

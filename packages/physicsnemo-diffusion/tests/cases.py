@@ -2,6 +2,7 @@
 """Examples of the networks, for tests and benchmarks: small images that are not square."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -58,6 +59,13 @@ def at_lead_times():
     return *noisy(3)(), torch.tensor([3, 1])
 
 
+# What networks take besides, by patterns of names.
+CONVERTED = {
+    "x:float64": "weights are cast to the type of the images",
+    "noise_labels:[if]*": "noise is told by real numbers of any type",
+}
+LABELED = CONVERTED | {"[ca]*_labels:[bif]*": "labels are real numbers of any type, or truths"}
+
 BLOCKS = ["enc.8x8_block0", "enc.4x4_down", "enc.4x4_block0", "dec.4x4_in0", "dec.4x4_in1"]
 BLOCKS += ["dec.4x4_block0", "dec.4x4_block1", "dec.8x8_up", "dec.8x8_block0", "dec.8x8_block1"]
 ZERO = {f"{block}.affine.weight": "the embedding is zero" for block in BLOCKS}
@@ -85,5 +93,8 @@ CASES = [
     ),
     Case("lead_times", "SongUNetPosLtEmbd", SMALL | LEAD_TIMES | {"in_channels": 9}, at_lead_times),
     Case("heads", "DhariwalUNet", HEADS | LABELS, noisy(3, 3, 2)),
+]
+CASES = [
+    replace(case, accepts=LABELED if "label_dim" in case.arguments else CONVERTED) for case in CASES
 ]
 CASES += runpy.run_path(str(Path(__file__).with_name("cases_preconditioning.py")))["CASES"]

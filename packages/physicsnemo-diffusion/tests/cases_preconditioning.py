@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Examples of the wrappers around networks: all of them, on small images that are not square."""
 
+import inspect
+from dataclasses import replace
+
 import torch
 
 from physicsnemo.testing import Case
@@ -27,6 +30,23 @@ def noisy(*channels: int, labels: int = 0, batch: int = 2):
 def images(*channels: int):
     """Return a function that makes the same images each time."""
     return lambda: noisy(*channels)()[:-1]
+
+
+# What wrappers take besides, by argument and patterns of names: they convert it.
+TAKEN = {
+    "x": ("x:[if]*", "fields of whole numbers, and of any type"),
+    "img_lr": ("img_lr:[bif]*", "conditions of any numbers, and masks"),
+    "sigma": ("sigma:[ifsm]*", "noise levels of any type, and in any shape"),
+}
+
+
+def tried(case: Case) -> Case:
+    """Return a case with what its model takes besides."""
+    names = inspect.signature(case.model_class.forward).parameters
+    accepts = dict(taken for name, taken in TAKEN.items() if name in names)
+    if "label_dim" in case.arguments:
+        accepts["class_labels:[bifm]*"] = "labels of any type, one for all, and truths"
+    return replace(case, accepts=accepts)
 
 
 CASES = [
@@ -64,3 +84,4 @@ CASES = [
         exceptions={"double_backward": "the residual's gradient, by the method, is a constant"},
     ),
 ]
+CASES = [*map(tried, CASES)]

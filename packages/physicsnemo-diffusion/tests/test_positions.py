@@ -258,6 +258,23 @@ def test_indices_and_a_function():
         positions()(X, NOISE, None, INDEX, cut())
 
 
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (INDEX.tolist(), TypeError, "global_index to be a tensor, got a list"),
+        (INDEX > 0, TypeError, "global_index of real numbers, got torch.bool"),
+        (INDEX + 0j, TypeError, "global_index of real numbers, got torch.complex64"),
+        (INDEX.to("meta"), ValueError, "global_index is on meta"),
+        (INDEX[0], ValueError, r"shape \(patches, 2, height, width\), .*got \(2, 4, 6\)"),
+        (INDEX + 1, ValueError, "rows in global_index from 0 to 7, .*8 by 12, got 8"),
+        (INDEX - 1, ValueError, "rows in global_index from 0 to 7, .* got -1"),
+    ],
+)
+def test_bad_indices(index, error, message):
+    with pytest.raises(error, match=message):
+        positions()(torch.randn(3, 3, 4, 6), NOISE[:1], None, index)
+
+
 @pytest.mark.parametrize("batch", [2, 4])
 def test_a_batch_that_does_not_match_its_index(batch):
     x = torch.randn(batch, 3, 4, 6)

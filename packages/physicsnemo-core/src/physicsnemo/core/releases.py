@@ -78,7 +78,7 @@ def in_keys_of(model: torch.nn.Module, state: Mapping[str, torch.Tensor], releas
             if not covers(change, release):
                 if not isinstance(getattr(module, change.name), torch.nn.Parameter):
                     result.pop(key, None)
-            elif key not in result:
+            elif key not in result and getattr(module, change.name) is not None:
                 result[key] = torch.as_tensor(getattr(module, change.name)).detach().clone()
         elif covers(change, release):
             for ours, theirs in _spellings(module, prefix, change):

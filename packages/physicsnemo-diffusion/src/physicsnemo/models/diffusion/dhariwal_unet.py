@@ -2,7 +2,7 @@
 """The U-Net of Dhariwal and Nichol."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -121,6 +121,9 @@ class DhariwalUNet(Module):
     """
 
     _implied_args = IMPLIED
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.models.diffusion_unets.dhariwal_unet.DhariwalUNet"
+    }
     __jit_unused_properties__: ClassVar[list[str]] = [*Module.__jit_unused_properties__, *FLAGS]
 
     amp_mode = AMP_MODE

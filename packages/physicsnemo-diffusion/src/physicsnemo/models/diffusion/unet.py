@@ -2,6 +2,7 @@
 """Networks of diffusion models as they are, for regression and forecasts."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -99,6 +100,9 @@ class UNet(Module):
         )
     }
     _implied_args = IMPLIED
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.models.diffusion_unets.unet.CorrDiffRegressionUNet"
+    }
     _overridable_args = OVERRIDABLE
     round_sigma = staticmethod(any_sigma)
     use_fp16 = half_precision
@@ -226,6 +230,9 @@ class StormCastUNet(Module):
     """
 
     _implied_args = IMPLIED
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.models.diffusion_unets.unet.StormCastUNet"
+    }
     _overridable_args = OVERRIDABLE
     round_sigma = staticmethod(any_sigma)
 

@@ -7,13 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
-from torch.nn import functional
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from physicsnemo.models.diffusion._inputs import transformed
 from physicsnemo.models.diffusion.layers.convolution import Conv2d
 from physicsnemo.models.diffusion.layers.normalization import GroupNorm
+from physicsnemo.nn.attention import dot_product_attention
 from physicsnemo.nn.checks import is_integer
 from physicsnemo.nn.numerics import PAPER, has_oddity
 
@@ -107,18 +104,10 @@ class Attention(nn.Module):
         else:
             mixed = mixed.reshape(batch, pixels, heads, width // heads, 3).transpose(1, 2)
         query, key, value = mixed.movedim(-1, 0).contiguous().unbind(0)
-        mixed = _attend(query, key, value)
+        mixed = dot_product_attention(query, key, value)
         # Contiguous, since group_norm has forward mode and vmap for no other layout.
         projected: Tensor = self.proj(mixed.transpose(-1, -2).reshape(x.shape).contiguous())
         return projected + x
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    # Fused kernels have no derivatives but those of the backward pass, which they do not tell.
-    if transformed() or forward_ad._current_level >= 0:
-        with sdpa_kernel(SDPBackend.MATH):
-            return functional.scaled_dot_product_attention(query, key, value)
-    return functional.scaled_dot_product_attention(query, key, value)
 
 
 class AttentionOp:

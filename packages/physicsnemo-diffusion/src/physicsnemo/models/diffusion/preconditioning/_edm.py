@@ -2,7 +2,7 @@
 """The preconditioner of EDM."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -79,6 +79,9 @@ class EDMPrecond(Module):
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.diffusion.preconditioners.legacy.EDMPrecond"
+    }
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
     _release_marks: ClassVar[dict[str, str]] = {"2.0": "^sigma_data$"}

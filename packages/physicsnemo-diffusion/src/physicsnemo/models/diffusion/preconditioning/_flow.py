@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks that reconstruct flows from coarse data, in the interface of a preconditioner."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,9 @@ class VEPrecond_dfsr(Module):  # noqa: N801  # as users know it
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.diffusion.preconditioners.legacy.VEPrecond_dfsr"
+    }
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
     round_sigma = staticmethod(any_sigma)
@@ -163,6 +167,9 @@ class VEPrecond_dfsr_cond(Module):  # noqa: N801
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.diffusion.preconditioners.legacy.VEPrecond_dfsr_cond"
+    }
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
     round_sigma = staticmethod(any_sigma)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The preconditioner of improved denoising diffusion."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
@@ -74,6 +74,9 @@ class iDDPMPrecond(Module):  # noqa: N801  # as files name it
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.diffusion.preconditioners.legacy.iDDPMPrecond"
+    }
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
     _release_marks: ClassVar[dict[str, str]] = {"2.0": "^C_1$"}

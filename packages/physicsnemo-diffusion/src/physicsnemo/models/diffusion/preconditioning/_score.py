@@ -2,6 +2,7 @@
 """The preconditioners of score-based diffusion: preserving variance, and exploding."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -89,6 +90,9 @@ class VPPrecond(Module):
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.diffusion.preconditioners.legacy.VPPrecond"
+    }
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
     _release_marks: ClassVar[dict[str, str]] = {"2.0": "^beta_d$"}
@@ -225,6 +229,9 @@ class VEPrecond(Module):
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.diffusion.preconditioners.legacy.VEPrecond"
+    }
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
     round_sigma = staticmethod(any_sigma)

@@ -3,7 +3,8 @@
 
 import math
 import warnings
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -78,6 +79,9 @@ class EDMPrecondSuperResolution(Module):
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.diffusion.preconditioners.legacy.EDMPrecondSuperResolution"
+    }
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
     round_sigma = staticmethod(any_sigma)
@@ -196,6 +200,9 @@ class EDMPrecondSR(EDMPrecondSuperResolution):
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.diffusion.preconditioners.legacy.EDMPrecondSR"
+    }
 
     def __init__(
         self,
@@ -268,6 +275,9 @@ class tEDMPrecondSuperRes(EDMPrecondSuperResolution):  # noqa: N801  # as files 
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "1.0": "physicsnemo.experimental.models.diffusion.preconditioning.tEDMPrecondSuperRes"
+    }
 
     def __init__(
         self,

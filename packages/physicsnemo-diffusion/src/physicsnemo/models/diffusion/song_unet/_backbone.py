@@ -2,7 +2,7 @@
 """The U-Net of Song et al."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -159,6 +159,9 @@ class SongUNet(Module):
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.models.diffusion_unets.song_unet.SongUNet"
+    }
     _implied_args = IMPLIED
     _overridable_args: ClassVar[set[str]] = {"use_apex_gn", "act"}
     _argument_history: ClassVar[tuple[Argument, ...]] = (
@@ -359,9 +362,9 @@ class SongUNet(Module):
         class_labels: Tensor | None,
         augment_labels: Tensor | None,
     ) -> Tensor:
+        check_noise_labels(noise_labels, x)
         if self.embedding_type == "zero":
             return x.new_zeros(1, self.emb_channels)
-        check_noise_labels(noise_labels, x)
         cosines, sines = self.map_noise(noise_labels).chunk(2, dim=1)
         emb = torch.cat((sines, cosines), dim=1)
         if self.map_label is not None:

@@ -121,16 +121,51 @@ def as_lead_times(labels: Tensor | None, fields: Tensor, images: int | None = No
     return labels.long() if images is None else labels.long().expand(images)
 
 
+def check_index(index: Tensor, x: Tensor, size: tuple[int, int]) -> None:
+    """Raise an error unless something holds row and column of pixels of a grid.
+
+    Values are looked at as by :func:`as_lead_times`.
+
+    Raises
+    ------
+    TypeError
+        If it is no dense tensor of real numbers.
+    ValueError
+        If it is on another device than the images, its shape is not (patches, 2, height, width),
+        or it leaves the grid.
+    """
+    check_real("global_index", index, x)
+    shape = tuple(index.shape)
+    if not tracing() and (len(shape) != 4 or shape[1] != 2):
+        raise ValueError(
+            f"expected global_index of shape (patches, 2, height, width), rows and then columns, "
+            f"got {shape}"
+        )
+    for axis, (name, number) in enumerate(zip(("rows", "columns"), size, strict=True)):
+        outside = _outside(index[:, axis], number)
+        if outside is not None:
+            raise ValueError(
+                f"expected {name} in global_index from 0 to {number - 1}, as the grid is "
+                f"{size[0]} by {size[1]}, got {outside}"
+            )
+
+
 def _check_steps(labels: Tensor, steps: int) -> None:
-    plain = labels.device.type == "cpu" and type(labels) is Tensor
-    if torch.compiler.is_compiling() or tracing() or transformed() or not plain:
-        return
-    wrong = ~((labels >= 0) & (labels < steps))
-    if wrong.any():
+    outside = _outside(labels, steps)
+    if outside is not None:
         raise ValueError(
             f"expected lead_time_label to be indices from 0 to {steps - 1}, as there are "
-            f"lead_time_steps={steps}, got {labels[wrong][0].item()}"
+            f"lead_time_steps={steps}, got {outside}"
         )
+
+
+def _outside(indices: Tensor, number: int) -> float | None:
+    """Return an index that is not below a number, if there is one and looking is free."""
+    plain = indices.device.type == "cpu" and type(indices) is Tensor
+    if torch.compiler.is_compiling() or tracing() or transformed() or not plain:
+        return None
+    wrong = ~((indices >= 0) & (indices < number))
+    return indices[wrong][0].item() if wrong.any() else None
 
 
 def check_fields(fields: Tensor, x: Tensor, in_channels: int) -> None:

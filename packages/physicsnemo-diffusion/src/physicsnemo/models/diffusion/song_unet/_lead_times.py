@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The variant of the U-Net that knows the lead time, with its own order of arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -47,6 +48,9 @@ class SongUNetPosLtEmbd(SongUNetPosEmbd):
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.models.diffusion_unets.song_unet.SongUNetPosLtEmbd"
+    }
 
     def __init__(
         self,

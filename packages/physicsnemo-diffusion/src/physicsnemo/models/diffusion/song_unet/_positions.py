@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The variant of the U-Net of Song et al. that knows where, and perhaps when, a pixel is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Self, cast
 
 import torch
@@ -13,12 +13,14 @@ from physicsnemo.models.diffusion.song_unet._fields import (
     Selector,
     as_lead_times,
     check_fields,
+    check_index,
     cut_by_function,
     cut_by_index,
     number_of_images,
 )
 from physicsnemo.models.diffusion.song_unet._grids import position_grid
 from physicsnemo.models.history import Constant, Renamed
+from physicsnemo.nn.checks import check_input
 from physicsnemo.nn.numerics import PAPER, has_oddity
 
 
@@ -108,6 +110,9 @@ class SongUNetPosEmbd(SongUNet):
     """
 
     __module__ = PUBLIC
+    _recorded_as: ClassVar[Mapping[str, str]] = {
+        "2.0": "physicsnemo.models.diffusion_unets.song_unet.SongUNetPosEmbd"
+    }
     _state_history: ClassVar[tuple[Renamed | Constant, ...]] = (Constant("pos_embd", until="1.3"),)
 
     pos_embd: Tensor | None
@@ -276,6 +281,8 @@ class SongUNetPosEmbd(SongUNet):
         ValueError
             If shapes do not fit each other.
         """
+        if global_index is not None:
+            check_index(global_index, x, self.img_shape)
         images = number_of_images(x, global_index)
         fields = []  # of shape (patches, images, channels, height, width)
         if self.pos_embd is not None:
@@ -334,6 +341,8 @@ class SongUNetPosEmbd(SongUNet):
         embedding_selector: Selector | None,
         lead_time_label: Tensor | None,
     ) -> Tensor:
+        layout = {"batch": None, "channels": None, "height": None, "width": None}
+        check_input(x, layout, next(self.parameters()), name="x", numbers="floating")
         if global_index is not None and embedding_selector is not None:
             raise ValueError(
                 "expected global_index or embedding_selector, got both; they say the same"
