@@ -84,9 +84,9 @@ def leave_out_implied(
                 name,
                 arguments[name],
             )
-        for known in type(model)._argument_history:
-            if known.since is not None and arguments.get(known.name) == known.default:
-                del arguments[known.name]  # as older releases do not know it
+        for argument in type(model)._argument_history:
+            if argument.since is not None and arguments.get(argument.name) == argument.default:
+                del arguments[argument.name]  # as older releases do not know it
     return release
 
 

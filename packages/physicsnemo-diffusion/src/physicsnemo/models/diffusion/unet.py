@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from physicsnemo.models.diffusion._inputs import height_and_width
+from physicsnemo.models.diffusion._inputs import Resolution, height_and_width
 from physicsnemo.models.diffusion._network import (
     AMP_MODE,
     OVERRIDABLE,
     PROFILE_MODE,
-    Resolution,
     any_sigma,
     build_network,
     half_precision,

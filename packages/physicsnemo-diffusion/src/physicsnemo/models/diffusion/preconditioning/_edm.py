@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from physicsnemo.models.diffusion._inputs import Resolution
 from physicsnemo.models.diffusion._network import (
     OVERRIDABLE,
-    Resolution,
     any_sigma,
     build_network,
     join,
@@ -180,8 +180,8 @@ class EDMPrecond(Module):
 
 
 def _checked(sigma_data: float | Sequence[float], channels: int) -> float | list[float]:
-    if not hasattr(sigma_data, "__len__"):
-        return float(sigma_data)  # type: ignore[arg-type]
+    if not isinstance(sigma_data, Sequence):
+        return float(sigma_data)
     if len(sigma_data) != channels:
         raise ValueError(
             f"expected sigma_data to be one number, or one for each of {channels} channels, got "

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from physicsnemo.models.diffusion._inputs import Resolution
 from physicsnemo.models.diffusion._network import (
     OVERRIDABLE,
-    Resolution,
     any_sigma,
     build_network,
 )

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from physicsnemo.models.diffusion._constants import converted, rounded
-from physicsnemo.models.diffusion._network import OVERRIDABLE, Resolution, build_network
+from physicsnemo.models.diffusion._inputs import Resolution
+from physicsnemo.models.diffusion._network import OVERRIDABLE, build_network
 from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.diffusion.preconditioning._denoise import (
     PUBLIC,

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from physicsnemo.models.diffusion._inputs import Resolution
 from physicsnemo.models.diffusion._network import (
     OVERRIDABLE,
-    Resolution,
     any_sigma,
     build_network,
 )

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from physicsnemo.models.diffusion._inputs import Resolution
 from physicsnemo.models.diffusion._network import (
     AMP_MODE,
     OVERRIDABLE,
     PROFILE_MODE,
-    Resolution,
     any_sigma,
     build_network,
     half_precision,
