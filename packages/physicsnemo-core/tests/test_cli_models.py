@@ -2,6 +2,7 @@
 """``physicsnemo models``."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -68,3 +69,19 @@ def test_nothing_is_installed(registry, physicsnemo):
     registry.__clear_registry__()
     assert physicsnemo("models").stdout.startswith("No models are installed.")
     assert json.loads(physicsnemo("models", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(
+    "command", ["models", "models --json", "--help", "info --help", "new-plugin quick-lab"]
+)
+def test_what_needs_no_tensors_imports_no_pytorch(command, tmp_path):
+    script = (
+        "import sys\n"
+        "from physicsnemo.cli import main\n"
+        "main(standalone_mode=False)\n"
+        "print('without', {'torch', 'numpy', 'fsspec'} & sys.modules.keys(), file=sys.stderr)\n"
+    )
+    run = [sys.executable, "-c", script, *command.split()]
+    done = subprocess.run(run, cwd=tmp_path, text=True, capture_output=True, check=True)
+    assert done.stdout
+    assert done.stderr.endswith("without set()\n")

@@ -2,6 +2,7 @@
 """Which class a checkpoint resolves to."""
 
 import sys
+import time
 from types import ModuleType
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 
 from physicsnemo import Module
 from physicsnemo.core.aliases import current_name
-from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginError
+from physicsnemo.core.origins import Origin
 from physicsnemo.core.resolution import resolve
 
 PLUGIN = """
@@ -230,3 +232,70 @@ def test_module_that_is_missing_from_a_known_family_names_its_package(registry):
     registry.__clear_registry__()
     with pytest.raises(CheckpointError, match="run 'pip install physicsnemo-fno'"):
         resolve(record("FNO", "modulus.models.fno.gone", missing=1), Module)
+
+
+HOSTILE = "\x1b[2J\r\u202e" * 20_000  # 140 kB
+
+
+@pytest.mark.parametrize("long", ["name", "module", "both"])
+def test_texts_about_classes_are_short_and_show_no_control_characters(long):
+    name = "Net" if long == "module" else HOSTILE
+    module = "lab" if long == "name" else HOSTILE
+    with pytest.raises(CheckpointError, match=r"neither imported nor registered: import") as raised:
+        Module.instantiate(record(name, module))
+    text = str(raised.value)
+    assert text.isprintable()
+    assert len(text) < 2_000
+    assert text.startswith("the checkpoint holds a '")
+    assert "trusted=[...]" in text
+
+
+def test_names_that_read_like_advice_are_quoted():
+    advice = "Net, which is missing: run 'pip install evil'"
+    with pytest.raises(CheckpointError) as raised:
+        resolve(record(advice, "lab"), Module, origin=Origin(defined_as="lab:Net"))
+    text = str(raised.value)
+    assert text.startswith(f"the checkpoint holds a {'lab.' + advice!r}, which is neither")
+    assert f"under the name {advice!r}" in text
+    assert text.count("pip install") == 2  # both in quotes
+    assert "import lab first, or pass its class as from_checkpoint(..., trusted=[...])" in text
+
+
+@pytest.mark.parametrize("name", ["a; rm -rf ~", "--index-url=http://evil", "x" * 200, "\x1b[2J"])
+def test_only_names_of_distributions_are_told(name):
+    assert Origin.read({"distribution": name, "defined_as": "lab:Net"}).problem() is None
+    stranger = Origin.read({"distribution": "weather-lab-2", "distribution_version": "1.0"})
+    assert stranger.problem() == (
+        "saved by weather-lab-2 1.0, which is not installed: install it if you trust it"
+    )
+
+
+def test_long_metadata_counts_as_absent():
+    metadata = {"distribution": "lab", "registered_name": HOSTILE, "defined_as": HOSTILE}
+    assert Origin.read(metadata) == Origin("lab")
+    assert Origin.read(metadata).defined_as is None
+
+
+def test_texts_of_plugins_and_of_the_registry_are_short_and_show_no_control_characters(
+    install, registry
+):
+    code = "from physicsnemo import hookimpl\n\n@hookimpl\ndef resolve_class(module, name):\n"
+    install(
+        "odd-answers",
+        "[physicsnemo.plugins]\nodd = odd_answers\n",
+        odd_answers=f"{code}    raise ValueError(module + name)\n",
+    )
+    with pytest.raises(PluginError, match="resolve_class failed: ValueError") as plugin:
+        Module.instantiate(record(HOSTILE, "lab"))
+    with pytest.raises(ModelNotFoundError, match="No model is registered") as unknown:
+        registry.factory(HOSTILE)
+    for raised in (plugin, unknown):
+        assert str(raised.value).isprintable()
+        assert len(str(raised.value)) < 5_000
+
+
+def test_a_path_of_many_names_is_looked_up_as_fast_as_it_is_read():
+    path = "x." * 10**6
+    start = time.perf_counter()
+    assert current_name(path, "Net") == (path, "Net")
+    assert time.perf_counter() - start < 1

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from physicsnemo.core.entries import Entry, discover
-from physicsnemo.core.errors import ModelNotFoundError
+from physicsnemo.core.errors import ModelNotFoundError, shown_name
 
 if TYPE_CHECKING:
     from physicsnemo.models.module import Module
@@ -208,7 +208,7 @@ def _find_entry(name: str) -> Entry:
 
 
 def _not_found_text(name: str) -> str:
-    text = f"No model is registered under the name {name}"
+    text = f"No model is registered under the name {shown_name(name)}"
     if name in shipped_models():
         distribution = shipped_models()[name]["distribution"]
         return f"{text}: it is part of {distribution}, run 'pip install {distribution}'"

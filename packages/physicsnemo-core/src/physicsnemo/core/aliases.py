@@ -42,8 +42,8 @@ def without_former_package(module: str) -> str:
 
 
 def _parents(module: str) -> list[str]:
-    """Return a module and the packages around it, the deepest first."""
-    parts = module.split(".")
+    """Return a module and the packages around it, the deepest that the table may know first."""
+    parts = module.split(".", _table().depth)[: _table().depth]
     return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
 
 
@@ -51,6 +51,11 @@ def _parents(module: str) -> list[str]:
 class _Table:
     packages: dict[str, str]
     classes: dict[str, dict[str, str]]
+
+    @property
+    def depth(self) -> int:
+        """How many names the deepest module in it has."""
+        return max(name.count(".") for name in (*self.packages, *self.classes)) + 1
 
 
 @cache

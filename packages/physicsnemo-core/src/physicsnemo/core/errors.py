@@ -1,5 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The exceptions and warnings that physicsnemo-core adds to Python's own."""
+"""The exceptions and warnings that physicsnemo-core adds to Python's own.
+
+What a file makes others say cannot move a terminal's cursor or fill a log: in texts of errors about
+files, characters that are not printed are escaped, and the middle of what is long is left out.
+"""
+
+import re
+
+_MAX_TEXT = 4_000
+_PATH = re.compile(r"[\w.:<>-]+")
+
+
+def shown_name(name: str) -> str:
+    """Return a name from a file as an error may show it, quoted where it might pass for advice.
+
+    Examples
+    --------
+    >>> shown_name("lab.make.<locals>.Net")
+    'lab.make.<locals>.Net'
+    >>> print(shown_name("Net, so run pip install something"))
+    'Net, so run pip install something'
+    """
+    return shown(name if _PATH.fullmatch(name) else repr(name))
+
+
+def shown(text: str, longest: int = 200) -> str:
+    r"""Return a text from a file as an error may show it.
+
+    Parameters
+    ----------
+    text
+        Any text.
+    longest
+        How many characters of it are shown.
+
+    Examples
+    --------
+    >>> shown("\x1b[2J" + "x" * 1000, 20)
+    '\\x1b[2Jxxx [... of 1004 characters ...] xxxxxxxxxx'
+    """
+    half = longest // 2
+    if len(text) <= longest and len(escaped := _escaped(text)) <= longest:
+        return escaped
+    head, tail = _escaped(text[:half])[:half], _escaped(text[-half:])[-half:]
+    return f"{head} [... of {len(text)} characters ...] {tail}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class CaptureError(RuntimeError):
@@ -7,14 +55,10 @@ class CaptureError(RuntimeError):
 
 
 class CheckpointError(OSError):
-    """A checkpoint cannot be read or written; the text says which part and why.
-
-    What a file makes others say cannot move a terminal's cursor or fill a log: characters that are
-    not printed are escaped, and the middle of long texts is left out.
-    """
+    """A checkpoint cannot be read or written; the text says which part and why."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(_printable(text))
+        super().__init__(shown(text, _MAX_TEXT))
 
 
 class ModelNotFoundError(KeyError):
@@ -22,7 +66,7 @@ class ModelNotFoundError(KeyError):
 
     def __str__(self) -> str:
         """Return the plain text, where ``KeyError`` would show it quoted."""
-        return str(self.args[0])
+        return shown(str(self.args[0]), _MAX_TEXT)
 
 
 class NamespaceWarning(UserWarning):
@@ -36,17 +80,9 @@ class RegistryWarning(UserWarning):
 class PluginError(RuntimeError):
     """A hook of a plugin failed or does not fit its specification; the text names the plugin."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(shown(text, _MAX_TEXT))
+
 
 class PluginWarning(UserWarning):
     """An installed plugin cannot be loaded and is left out."""
-
-
-_MAX_TEXT = 4_000
-
-
-def _printable(text: str) -> str:
-    if len(text) > _MAX_TEXT:
-        left_out = len(text) - _MAX_TEXT
-        half = _MAX_TEXT // 2
-        text = f"{text[:half]} [... {left_out} more characters ...] {text[-half:]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

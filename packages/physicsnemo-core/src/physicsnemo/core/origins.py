@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # of a distribution
 _VERSION = re.compile(r"[A-Za-z0-9.+!_-]{1,100}")
+_CLASS = re.compile(r"[^\x00-\x1f]{1,1000}")  # or the name that it is registered under
 
 
 @dataclass(frozen=True)
@@ -61,13 +62,13 @@ class Origin:
         distribution, version, registered_name, defined_as = (
             metadata.get(metadata_key(key, name)) for name in _KEYS
         )
-        defined_as = defined_as if isinstance(defined_as, str) else None
+        defined_as = defined_as if _is(_CLASS, defined_as) else None
         if not _is(_NAME, distribution):
             return cls(defined_as=defined_as)
         return cls(
             distribution,
             version if _is(_VERSION, version) else None,
-            registered_name if isinstance(registered_name, str) else None,
+            registered_name if _is(_CLASS, registered_name) else None,
             defined_as,
         )
 

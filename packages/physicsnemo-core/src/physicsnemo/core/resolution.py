@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from physicsnemo.core.aliases import current_name, without_former_package
 from physicsnemo.core.arguments import Record, bind
-from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginError
+from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginError, shown_name
 from physicsnemo.core.hooks import ask
 from physicsnemo.core.likeness import newest_of_each
 from physicsnemo.core.origins import Origin, definition, torch_class_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CONVERTED_MODULE = "physicsnemo.models.module"
 CONVERTED_SUFFIX = "PhysicsNeMoModel"
+_LONGEST = 200  # characters of a class's path that a text repeats as something to import
 
 Trusted = Iterable["ModuleType | type[Module]"]
 
@@ -281,7 +282,7 @@ def _from_plugins(module: str, name: str) -> "list[type[Module]]":
         if not (isinstance(answer, type) and issubclass(answer, Module)):
             raise PluginError(
                 f"{plugin}: resolve_class must return a subclass of physicsnemo.Module for "
-                f"{module}.{name}, got {answer!r}"
+                f"{shown_name(f'{module}.{name}')}, got {answer!r}"
             )
         return [answer]
     return []
@@ -301,8 +302,8 @@ def _made_of(model_class: "type[Module]") -> str:
 def _describe_record(module: str, name: str, origin: Origin) -> str:
     made_of = ""
     if origin.defined_as is not None and current_name(module, name)[0] == CONVERTED_MODULE:
-        made_of = f" (made of {origin.defined_as.replace(':', '.')})"
-    return f"{module}.{name}{made_of}"
+        made_of = f" (made of {shown_name(origin.defined_as.replace(':', '.'))})"
+    return f"{shown_name(f'{module}.{name}')}{made_of}"
 
 
 def _explain(wanted: _Wanted) -> str:
@@ -317,13 +318,17 @@ def _explain(wanted: _Wanted) -> str:
     try:
         candidate = ModelRegistry().factory(current)
     except ModelNotFoundError as error:
-        return (
-            f"which is neither imported nor registered: import {module} first, or pass its class "
-            f"as from_checkpoint(..., trusted=[{name}]). {error}{suffix}"
-        )
+        return f"which is neither imported nor registered: {_way(module, name)}. {error}{suffix}"
     misfit = _misfit(candidate, wanted.arguments) or "which is in another package"
     return (
         f"and the registered model of that name, {_describe(candidate)}, is another one "
-        f"({misfit}): import {module} first, or pass the class as "
-        f"from_checkpoint(..., trusted=[...]){suffix}"
+        f"({misfit}): {_way(module, name)}{suffix}"
     )
+
+
+def _way(module: str, name: str) -> str:
+    """Say how the reader, who knows the class, makes it known; a file's text is no code to run."""
+    if len(module) + len(name) > _LONGEST or not all(map(str.isidentifier, module.split("."))):
+        return "import its module first, or pass its class as from_checkpoint(..., trusted=[...])"
+    known_as = name if name.isidentifier() else "..."
+    return f"import {module} first, or pass its class as from_checkpoint(..., trusted=[{known_as}])"
