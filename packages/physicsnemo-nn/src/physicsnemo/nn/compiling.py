@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What PyTorch's compiler is told about functions, without importing it.
+"""What PyTorch's compiler is told about functions, and asked, without importing it.
 
 That import takes seconds and a writable folder for temporary files, which a process that compiles
 nothing need not have.
@@ -8,7 +8,9 @@ nothing need not have.
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["called_when_traced"]
+import torch
+
+__all__ = ["called_when_traced", "exporting"]
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -26,3 +28,9 @@ def called_when_traced(function: Function) -> Function:
     """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
+
+
+@called_when_traced  # PyTorch 2.11 takes its own function for true in any trace
+def exporting() -> bool:
+    """Return whether :func:`torch.export.export` is at work, rather than :func:`torch.compile`."""
+    return torch.compiler.is_exporting()

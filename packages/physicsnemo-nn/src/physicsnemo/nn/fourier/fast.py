@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physicsnemo.nn.compiling import exporting
+
 
 def real_modes(values: Tensor, scale: float) -> Tensor:
     """Map real values (..., n, channels) to modes (..., 2, n // 2 + 1, channels)."""
@@ -39,7 +41,7 @@ def complex_values(modes: Tensor, scale: float) -> Tensor:
 
 def _is_compiled() -> bool:
     # Exported programs run where these operators are not known.
-    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+    return torch.compiler.is_compiling() and not exporting()
 
 
 def _scaled(transform: Callable[..., Tensor], scale: float, x: Tensor, *size: int) -> Tensor:

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from physicsnemo.models.window_layers.windows import Windows
 from physicsnemo.nn.attention import dot_product_attention
-from physicsnemo.nn.compiling import called_when_traced
+from physicsnemo.nn.compiling import exporting
 
 # What one launch of a CUDA kernel takes.
 _MOST_HEADS = 65535
@@ -69,15 +69,10 @@ def _mix(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     # Ready-made kernels write the gradient of the bias for each sample, and sum it afterwards. One
     # that the compiler makes does not, and is several times as fast; it wants some channels.
-    compiled = torch.compiler.is_compiling() and not _exporting()
+    compiled = torch.compiler.is_compiling() and not exporting()
     if compiled and q.is_cuda and q.shape[-1] >= _LEAST_CHANNELS:
         return flex_with_bias(q, k, v, bias)
     return dot_product_attention(q, k, v, bias)
-
-
-@called_when_traced  # PyTorch 2.11 takes it for true in any trace
-def _exporting() -> bool:
-    return torch.compiler.is_exporting()
 
 
 def flex_with_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
