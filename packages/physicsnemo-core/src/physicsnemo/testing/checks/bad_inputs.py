@@ -80,7 +80,7 @@ def check_bad_inputs(case: Case, device: str | torch.device = "cpu") -> None:
 _REFUSED, _COMPUTED = "is refused", "is computed with"
 
 
-def _outcomes(model: Module, inputs: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
+def _outcomes(model: Module, inputs: Any) -> Iterator[tuple[str, str]]:
     """Yield the name of each bad input, and what the model makes of it."""
     leaves, structure = pytree.tree_flatten(inputs)
     for index, (path, leaf) in enumerate(_paths(model, inputs)):
@@ -102,14 +102,15 @@ def _outcomes(model: Module, inputs: tuple[Any, ...]) -> Iterator[tuple[str, str
             yield f"{path}:surplus_{axis}", result
 
 
-def _paths(model: Module, inputs: tuple[Any, ...]) -> list[tuple[str, Any]]:
+def _paths(model: Module, inputs: Any) -> list[tuple[str, Any]]:
     """Return the leaves of what a model is called with, as in ``x`` or ``inputs.0``."""
     names = [*inspect.signature(model.forward).parameters]
 
     def named(path: pytree.KeyPath) -> str:
         first, *rest = (getattr(key, "idx", getattr(key, "key", None)) for key in path)
         # Further positional arguments belong to the last name.
-        return ".".join(map(str, (names[min(first, len(names) - 1)], *rest)))
+        start = names[min(first, len(names) - 1)] if isinstance(first, int) else first
+        return ".".join(map(str, (start, *rest)))
 
     return [(named(path), leaf) for path, leaf in pytree.tree_flatten_with_path(inputs)[0]]
 
@@ -119,7 +120,7 @@ def _optional(model: Module, path: str, kind: str) -> bool:
     return kind == "none" and parameter is not None and parameter.default is None
 
 
-def _outcome(model: Module, inputs: tuple[Any, ...]) -> tuple[str, Any]:
+def _outcome(model: Module, inputs: Any) -> tuple[str, Any]:
     """Say what a model makes of inputs, and return what it computes from them, if anything."""
     try:
         result = run(model, inputs)

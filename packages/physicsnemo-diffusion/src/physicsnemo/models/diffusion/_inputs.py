@@ -2,7 +2,7 @@
 """What the networks are given: checks, and labels as vectors."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from operator import index
 from typing import Any
@@ -25,7 +25,7 @@ def height_and_width(img_resolution: Resolution) -> tuple[int, int]:
     """
     if is_integer(img_resolution):
         return index(img_resolution), index(img_resolution)  # type: ignore[arg-type]
-    sizes: list[Any] = [] if not hasattr(img_resolution, "__len__") else [*img_resolution]
+    sizes: list[Any] = [] if not isinstance(img_resolution, Iterable) else list(img_resolution)
     if len(sizes) != 2 or not all(map(is_integer, sizes)):
         raise ValueError(
             f"expected img_resolution to be one number, or height and width, got {img_resolution!r}"
