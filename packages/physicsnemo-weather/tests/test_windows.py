@@ -352,7 +352,7 @@ def test_attention_as_compiled_for_a_gpu_is_that_of_others():
 @pytest.mark.parametrize("strict", [False, True])
 def test_exported_attention_is_no_kernel_made_to_measure(strict, monkeypatch):
     seen = []
-    monkeypatch.setattr(attention, "_exporting", _seeing(attention._exporting, seen))
+    monkeypatch.setattr(attention, "exporting", _seeing(attention.exporting, seen))
     module, x = EarthAttention(8, Windows((4, 6), (2, 3)), 2), torch.randn(1, 4, 6, 8)
     torch.export.export(module, (x,), strict=strict)
     exported, seen[:] = set(seen), []
