@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The project that ``physicsnemo new-plugin`` makes: built, installed, tested and used for real."""
 
+import os
+import shlex
+import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from tools.environment import Environment, build_wheels
 from tools.workspace import ROOT, closure, packages
@@ -74,8 +80,9 @@ def test_its_tests_pass_at_once(
     [suite] = ElementTree.parse(report).getroot()
     assert [suite.get(outcome) for outcome in ("failures", "errors", "skipped")] == ["0"] * 3
     names = {case.get("name") for case in suite}
-    assert {"README.md", "weather_lab.model.WeatherLab"} <= names
+    assert {"README.md", "evolving.md", "weather_lab.model.WeatherLab"} <= names
     assert {"test_conformance[WeatherLab-one-auto_grad]", "test_it_is_found_by_name"} <= names
+    assert "test_weights_are_those_of_the_model" in names  # which the extra brings
 
 
 def test_its_model_is_listed_and_loads_in_another_process(
@@ -103,6 +110,39 @@ def test_its_style_is_that_of_this_repository(project: Path):
     check(project, "ruff", "format", "--isolated", "--check")
 
 
+def test_its_workflow_checks_the_model(
+    environment: Environment, project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(project)
+    *_, command = workflow(project, "ci", "tests")
+    program, *arguments = shlex.split(command)
+    assert program == "physicsnemo"
+    environment.run(environment.python.with_name(program), *arguments, "--quick")
+
+
+def test_its_workflow_lints(project: Path):
+    _, _, *linters, types = workflow(project, "ci", "lint")
+    assert types == "mypy src tests"  # as below
+    for command in linters:
+        check(project, *shlex.split(command))
+
+
+def test_its_workflow_publishes_what_it_builds(project: Path, tmp_path: Path):
+    made = shutil.copytree(project, tmp_path / "weather-lab")
+    check(made, "hatchling", "build")  # what `python -m build` calls, without an index
+    *_, tag_is_version = workflow(made, "publish", "build")
+    for tag, status in [("v0.1.0", 0), ("v0.2.0", 1)]:
+        environ = {**os.environ, "GITHUB_REF_NAME": tag}
+        done = subprocess.run(["bash", "-c", tag_is_version], cwd=made, env=environ)
+        assert done.returncode == status
+    [wheel], [sdist] = (made / "dist").glob("*.whl"), (made / "dist").glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as file:
+        assert "weather_lab-0.1.0.dist-info/licenses/LICENSE" in file.namelist()
+    with tarfile.open(sdist) as file:
+        packed = {name.partition("/")[2] for name in file.getnames()}
+    assert {"LICENSE", "CHANGELOG.md", "docs/evolving.md", "tests/cases.py"} <= packed
+
+
 def test_its_types_are_strict(environment: Environment, project: Path, tmp_path: Path):
     (tmp_path / "mypy.ini").write_text(MYPY)
     check(
@@ -114,6 +154,12 @@ def test_its_types_are_strict(environment: Environment, project: Path, tmp_path:
         "src",
         "tests",
     )
+
+
+def workflow(project: Path, name: str, job: str) -> list[str]:
+    """Return the commands of a job."""
+    content = yaml.safe_load((project / f".github/workflows/{name}.yml").read_text())
+    return [step["run"] for step in content["jobs"][job]["steps"] if "run" in step]
 
 
 def check(project: Path, *command: str) -> None:

@@ -202,3 +202,4 @@ def test_packages_work_from_a_zip(tmp_path):
         str(path.relative_to(tmp_path / "zip-lab")) for path in (tmp_path / "zip-lab").rglob("*")
     }
     assert {"pyproject.toml", ".gitignore", "src/zip_lab/model.py", "tests/cases.py"} <= made
+    assert {"LICENSE", ".github/workflows/ci.yml", ".github/workflows/publish.yml"} <= made

@@ -13,19 +13,29 @@ from pathlib import Path
 
 import importlib_metadata
 import pytest
+import yaml
 from click.testing import CliRunner, Result
+from packaging.requirements import Requirement
 
 from physicsnemo.cli.new_plugin import new_plugin
+from physicsnemo.core import installed
 
 FILES = {
+    ".github/workflows/ci.yml",
+    ".github/workflows/publish.yml",
     ".gitignore",
+    "CHANGELOG.md",
+    "LICENSE",
     "README.md",
+    "docs/evolving.md",
     "pyproject.toml",
     "src/weather_lab/__init__.py",
+    "src/weather_lab/export.py",
     "src/weather_lab/model.py",
     "src/weather_lab/py.typed",
     "tests/cases.py",
     "tests/test_conformance.py",
+    "tests/test_export.py",
     "tests/test_model.py",
 }
 
@@ -87,11 +97,88 @@ def test_names_follow_from_the_name(arguments, package, model, make, tmp_path):
     [("0.1.0", ">=0.1,<0.2"), ("2.9.3", ">=2.9,<2.10"), ("1.0rc1", ">=1.0,<1.1")],
 )
 def test_a_project_needs_the_minor_version_of_core(version, pin, make, tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib_metadata, "version", lambda name: version)
+    monkeypatch.setattr(installed, "installed_version", lambda name: version)
     make("weather-lab")
     project = read_pyproject(tmp_path / "weather-lab")["project"]
     assert project["dependencies"] == [f"physicsnemo-core{pin}", "torch"]
-    assert project["optional-dependencies"] == {"test": ["physicsnemo-core[testing]"]}
+    assert project["optional-dependencies"] == {
+        "export": ["safetensors>=0.4"],
+        "test": ["weather-lab[export]", "physicsnemo-core[testing]"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spdx", "title"),
+    [
+        ([], "Apache-2.0", "Apache License"),
+        (["--license", "MIT"], "MIT", "MIT License\n\nCopyright (c) the authors of weather-lab"),
+        (
+            ["--license", "BSD-3-Clause"],
+            "BSD-3-Clause",
+            "BSD 3-Clause License\n\nCopyright (c) the",
+        ),
+    ],
+)
+def test_a_project_has_a_licence(arguments, spdx, title, make, tmp_path):
+    assert make("weather-lab", *arguments).exit_code == 0
+    made = tmp_path / "weather-lab"
+    project = read_pyproject(made)["project"]
+    assert (project["license"], project["license-files"]) == (spdx, ["LICENSE"])
+    assert (made / "LICENSE").read_text().lstrip().startswith(title)
+    assert f"The licence is {spdx}." in (made / "README.md").read_text()
+
+
+def test_an_unknown_licence_makes_nothing(make, tmp_path):
+    result = make("weather-lab", "--license", "GPL")
+    assert result.exit_code == 2
+    assert "'GPL' is not one of 'Apache-2.0', 'BSD-3-Clause', 'MIT'" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def workflow(project: Path, name: str) -> dict:
+    return yaml.safe_load((project / ".github/workflows" / f"{name}.yml").read_text())
+
+
+def commands(job: dict) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("name", ["weather-lab", "Weather.Lab__2"])
+def test_continuous_integration_tries_each_python_and_the_ends_of_pytorch(name, make, tmp_path):
+    make(name)
+    content = workflow(tmp_path / name, "ci")
+    assert content[True].keys() == {"push", "pull_request", "schedule"}  # YAML's word for `on`
+    tests, lint = content["jobs"]["tests"], content["jobs"]["lint"]
+    python, torch = tests["strategy"]["matrix"].values()
+    assert python == ["3.11", "3.12", "3.13"]
+    oldest = [Requirement(text) for text in importlib_metadata.requires("physicsnemo-core")]
+    (oldest,) = [need.specifier for need in oldest if need.name == "torch"]
+    assert torch == [f"torch=={str(oldest).removeprefix('>=')}.*", "torch"]
+    model = "WeatherLab" if name == "weather-lab" else "WeatherLab2"
+    assert commands(tests) == [
+        'python -m pip install "${{ matrix.torch }}" '
+        "--index-url https://download.pytorch.org/whl/cpu",
+        'python -m pip install ".[test]"',
+        "python -m pytest",
+        f"physicsnemo check {model} --cases tests/cases.py",
+    ]
+    assert commands(lint)[2:] == ["ruff check", "ruff format --check", "mypy src tests"]
+
+
+@pytest.mark.parametrize(
+    ("name", "archive"),
+    [("weather-lab", "weather_lab"), ("Weather.Lab__2", "weather_lab_2")],
+)
+def test_a_tag_is_published_without_a_password(name, archive, make, tmp_path):
+    make(name)
+    content = workflow(tmp_path / name, "publish")
+    assert content[True] == {"push": {"tags": ["v*"]}}
+    build, publish = content["jobs"]["build"], content["jobs"]["publish"]
+    assert "python -m build" in commands(build)
+    assert commands(build)[-1] == f'test -f "dist/{archive}-${{GITHUB_REF_NAME#v}}.tar.gz"'
+    assert (content["permissions"], publish["needs"]) == ({}, "build")
+    assert publish["permissions"] == {"id-token": "write"}
+    assert publish["steps"][-1] == {"uses": "pypa/gh-action-pypi-publish@release/v1"}
 
 
 @pytest.mark.parametrize(

@@ -299,3 +299,13 @@ def test_a_path_of_many_names_is_looked_up_as_fast_as_it_is_read():
     start = time.perf_counter()
     assert current_name(path, "Net") == (path, "Net")
     assert time.perf_counter() - start < 1
+
+
+def test_a_renamed_class_keeps_its_former_name_as_an_entry_point(install):
+    entries = "[physicsnemo.models]\nGale = storm_lab:Storm\nStorm = storm_lab:Storm\n"
+    install("storm-lab", entries, storm_lab=PLUGIN.replace("Net", "Storm"))
+    former = Origin("storm-lab", "0.9", "Gale", "storm_lab.models:Gale")
+    found = resolve(record("Gale", "storm_lab.models", width=1), Module, origin=former)
+    assert (found.__module__, found.__name__) == ("storm_lab", "Storm")
+    assert resolve(record("Gale", "storm_lab.models", width=1), Module) is found
+    assert Origin.of(found).registered_name == "Storm"

@@ -178,8 +178,12 @@ def installed_entries() -> list[Entry]:
 
 
 def entry_of(model_class: type) -> Entry | None:
-    """Return the entry point that registers a class, None if there is none."""
-    return next((entry for entry in installed_entries() if entry.registers(model_class)), None)
+    """Return the entry point that registers a class, None if there is none.
+
+    Of several, that with the class's name: the others are names that it had.
+    """
+    entries = [entry for entry in installed_entries() if entry.registers(model_class)]
+    return min(entries, key=lambda entry: entry.name != model_class.__name__, default=None)
 
 
 def _describe_class(name: str, model_class: "type[Module]") -> ModelDescription:

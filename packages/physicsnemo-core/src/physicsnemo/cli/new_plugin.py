@@ -32,6 +32,7 @@ _TAKEN = {
     "Path",
     "Tensor",
 }
+_LICENSES = ("Apache-2.0", "BSD-3-Clause", "MIT")
 _NEXT_STEPS = """\
 {project} is a package that registers the model {model}. Next:
 
@@ -51,16 +52,25 @@ Then follow its README.md.
     help="Name of the model's class; by default made of NAME, as WeatherLab is of weather-lab.",
 )
 @click.option(
+    "--license",
+    "spdx",
+    type=click.Choice(_LICENSES),
+    default=_LICENSES[0],
+    show_default=True,
+    help="Licence of the package, by its SPDX name; the project says how to take another one.",
+)
+@click.option(
     "--directory",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path(),
     help="Where to make the project's folder; by default here.",
 )
-def new_plugin(name: str, model: str | None, directory: Path) -> None:
+def new_plugin(name: str, model: str | None, spdx: str, directory: Path) -> None:
     """Start a package of your own that brings a model.
 
-    Makes the folder NAME with a small model that works, its tests, and all that pip needs to
-    install it. NAME is what pip will call the package, such as weather-lab.
+    Makes the folder NAME with a small model that works, its tests, all that pip needs to install
+    it, and workflows that test and publish it. NAME is what pip will call the package, such as
+    weather-lab.
     """
     package = _package(name)
     model = _model(model or _in_capitals(name))
@@ -69,7 +79,13 @@ def new_plugin(name: str, model: str | None, directory: Path) -> None:
         raise click.ClickException(
             f"{project} exists, and is left as it is; remove it, or choose another name"
         )
-    values = {"name": name, "package": package, "model": model, "core_range": _core_range()}
+    values = {
+        "name": name,
+        "package": package,
+        "model": model,
+        "license": spdx,
+        "core_range": _core_range(),
+    }
     try:
         _create(project, values)
     except OSError as error:
@@ -144,6 +160,7 @@ def _rendered(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
     # One file for each of the project's; their names are templates, too.
     texts = dict(_texts(files("physicsnemo.cli").joinpath("template")))
+    texts["LICENSE.jinja"] = _license(values["license"])
     templates = jinja2.Environment(
         loader=jinja2.DictLoader(texts),
         undefined=jinja2.StrictUndefined,
@@ -152,6 +169,10 @@ def _rendered(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name in templates.list_templates():
         path = templates.from_string(name.removesuffix(".jinja")).render(values)
         yield path, templates.get_template(name).render(values)
+
+
+def _license(spdx: str) -> str:
+    return files("physicsnemo.cli").joinpath("licenses", f"{spdx}.txt").read_text(encoding="utf-8")
 
 
 def _texts(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, str]]:
