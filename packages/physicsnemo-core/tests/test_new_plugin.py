@@ -128,6 +128,14 @@ def test_a_project_has_a_licence(arguments, spdx, title, make, tmp_path):
     assert f"The licence is {spdx}." in (made / "README.md").read_text()
 
 
+def test_what_the_readme_names_is_there(make, tmp_path):
+    make("Weather.Lab__2")
+    made = tmp_path / "Weather.Lab__2"
+    names = re.findall(r"`([\w./]+\.(?:md|py|toml|yml)|LICENSE)`", (made / "README.md").read_text())
+    assert {"LICENSE", "docs/evolving.md", ".github/workflows/publish.yml"} <= set(names)
+    assert [name for name in names if not (made / name).is_file()] == []
+
+
 def test_an_unknown_licence_makes_nothing(make, tmp_path):
     result = make("weather-lab", "--license", "GPL")
     assert result.exit_code == 2

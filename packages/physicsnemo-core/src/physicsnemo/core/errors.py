@@ -81,7 +81,7 @@ class PluginError(RuntimeError):
     """A hook of a plugin failed or does not fit its specification; the text names the plugin."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(shown(text, _MAX_TEXT))
+        super().__init__(shown(" ".join(text.split()), _MAX_TEXT))
 
 
 class PluginWarning(UserWarning):
