@@ -19,11 +19,15 @@ WARMUP = 3
 pytestmark = pytest.mark.usefixtures("replays")
 
 
-def make():
-    def build():
-        return torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8))
+class Normalized(torch.nn.Sequential):
+    """A layer and a normalization, which keeps what it has seen."""
 
-    return Module.from_torch(build, ModelMetaData(cuda_graphs=True))()
+    def __init__(self):
+        super().__init__(torch.nn.Linear(3, 8), torch.nn.BatchNorm1d(8))
+
+
+def make():
+    return Module.from_torch(Normalized, ModelMetaData(cuda_graphs=True))()
 
 
 def evaluation(function, model=None, warmup=WARMUP, **options):

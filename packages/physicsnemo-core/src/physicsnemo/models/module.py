@@ -288,7 +288,7 @@ class Module(torch.nn.Module):
         ...     def __init__(self, size):
         ...         super().__init__()
         >>> record = {"__name__": "Tiny", "__module__": Tiny.__module__, "__args__": {"size": 2}}
-        >>> type(Module.instantiate(record)) is Tiny
+        >>> type(Tiny.instantiate(record)) is Tiny
         True
         """
         return construct(resolve(arg_dict, cls), arg_dict["__args__"])
