@@ -10,6 +10,7 @@ import torch
 
 from physicsnemo import Module
 from physicsnemo.core.aliases import current_name
+from physicsnemo.core.container import write_checkpoint
 from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginError
 from physicsnemo.core.origins import Origin
 from physicsnemo.core.resolution import resolve
@@ -309,3 +310,38 @@ def test_a_renamed_class_keeps_its_former_name_as_an_entry_point(install):
     assert (found.__module__, found.__name__) == ("storm_lab", "Storm")
     assert resolve(record("Gale", "storm_lab.models", width=1), Module) is found
     assert Origin.of(found).registered_name == "Storm"
+
+
+STORM = """
+from physicsnemo import Module
+
+class Storm(Module):
+    __model_checkpoint_version__ = "0.2.0"
+    __supported_model_checkpoint_version__ = {"0.1.0": "Gale is called Storm, and width size"}
+
+    def __init__(self, size):
+        super().__init__()
+        self.size = size
+
+    @classmethod
+    def _backward_compat_arg_mapper(cls, version, args):
+        return {"size": args["width"]} if version == "0.1.0" else args
+"""
+
+
+def test_a_renamed_class_translates_the_arguments_of_its_former_version(install, tmp_path):
+    """In a fresh process, where nothing of the package has been imported."""
+    entries = "[physicsnemo.models]\nGale = storm_house:Storm\nStorm = storm_house:Storm\n"
+    install("storm-house", entries, storm_house=STORM)
+    metadata = {
+        "mdlus_file_version": "0.1.0",
+        "distribution": "storm-house",
+        "registered_name": "Gale",
+        "defined_as": "storm_house.models:Gale",
+    }
+    state = {"device_buffer": torch.empty(0)}
+    former = record("Gale", "storm_house.models", width=3)
+    write_checkpoint(tmp_path / "gale.mdlus", state, former, metadata)
+    with pytest.warns(UserWarning, match="Gale is called Storm"):
+        model = Module.from_checkpoint(tmp_path / "gale.mdlus")
+    assert (type(model).__name__, model.size) == ("Storm", 3)

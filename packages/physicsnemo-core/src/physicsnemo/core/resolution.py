@@ -205,7 +205,11 @@ def _of_origin(wanted: _Wanted) -> "list[type[Module]]":
     if wanted.is_converted:
         is_right = torch_class_of(found) is not None and _is_called(found, wanted.name)
     else:
-        is_right = _may_be(found, wanted.module, wanted)
+        # Arguments of a former version need not fit before the class has translated them.
+        translates = bool(found.__supported_model_checkpoint_version__)
+        is_right = _shares_package(found, wanted.module) and (
+            translates or _misfit(found, wanted.arguments) is None
+        )
     return [found] if is_right else []
 
 
@@ -261,10 +265,11 @@ def _may_be(candidate: "type[Module]", module: str, wanted: _Wanted) -> bool:
         or wanted.origin.defined_as not in (None, definition(candidate))
     ):
         return False
-    return (
-        candidate.__module__.partition(".")[0] == module.partition(".")[0]
-        and _misfit(candidate, wanted.arguments) is None
-    )
+    return _shares_package(candidate, module) and _misfit(candidate, wanted.arguments) is None
+
+
+def _shares_package(candidate: "type[Module]", module: str) -> bool:
+    return candidate.__module__.partition(".")[0] == module.partition(".")[0]
 
 
 def _misfit(candidate: "type[Module]", arguments: dict[str, Any]) -> str | None:
