@@ -2,6 +2,7 @@
 """Remote files: how much of them is read, and what happens where a server does not cooperate."""
 
 import builtins
+import importlib
 import shutil
 import sys
 import tarfile
@@ -201,14 +202,16 @@ def test_an_extra_installs_what_the_protocol_needs(protocol):
 def no_client(monkeypatch):
     """As if no client of any protocol were installed."""
 
-    def refuse(name, *args, **options):
-        if name.partition(".")[0] in ("s3fs", "gcsfs", "aiohttp"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return import_module(name, *args, **options)
+    def refusing(find):
+        def refuse(name, *args, **options):
+            if name.partition(".")[0] in ("s3fs", "gcsfs", "aiohttp"):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+            return find(name, *args, **options)
 
-    import_module = builtins.__import__
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    monkeypatch.setattr("importlib.import_module", refuse)
+        return refuse
+
+    monkeypatch.setattr(builtins, "__import__", refusing(builtins.__import__))
+    monkeypatch.setattr(importlib, "import_module", refusing(importlib.import_module))
     for module in ("s3fs", "gcsfs", "fsspec.implementations.http"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     for protocol in EXTRAS:
