@@ -44,9 +44,10 @@ def slow(session: nox.Session) -> None:
 @nox.session(name="torch-versions")
 def torch_versions(session: nox.Session) -> None:
     """Run the tests on the oldest and on the newest PyTorch that the packages admit."""
+    install(session, packages=PACKAGES, groups=TEST_GROUPS)
     for torch in ("torch==2.11.*", "torch>=2.11"):
-        install(session, packages=PACKAGES, groups=TEST_GROUPS)
-        session.install("--upgrade", torch)  # without the constraints, which hold another release
+        # Without the constraints: they hold other releases of PyTorch, and of what it needs.
+        session.install("--upgrade", torch)
         session.run("pytest", *PARALLEL, *session.posargs, env={"OMP_NUM_THREADS": "1"})
 
 

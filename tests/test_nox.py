@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from tools.workspace import ROOT
+from tools.workspace import ROOT, packages
 
 PROMISED = {
     "quickstart",
     "tests",
+    "torch-versions",
     "isolation",
     "lint",
     "types",
@@ -49,3 +50,9 @@ def test_continuous_integration_runs_the_command_of_the_readme():
     [command] = (line for line in (ROOT / ".ci" / "run").read_text().splitlines() if "nox" in line)
     assert command.startswith("python -m pip install nox && python -m nox -s tests")
     assert f"\n{command}\n" in (ROOT / "README.md").read_text()
+
+
+def test_the_oldest_pytorch_that_is_tested_is_the_one_declared():
+    [torch] = (it for it in packages()["physicsnemo-core"].dependencies if it.startswith("torch>="))
+    oldest = torch.replace(">=", "==") + ".*"
+    assert f'("{oldest}", "{torch}")' in (ROOT / "noxfile.py").read_text()
