@@ -60,8 +60,13 @@ def imported(path: Path) -> Iterator[str]:
         yield from (name for name in found if _top(name) not in sys.stdlib_module_names)
 
 
+# Of those whose modules have another name.
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+
+
 def _distribution(module: str) -> str:
-    return OWNERS.get(module) or canonicalize_name(_top(module))
+    top = _top(module)
+    return OWNERS.get(module) or canonicalize_name(DISTRIBUTIONS.get(top, top))
 
 
 def _top(module: str) -> str:

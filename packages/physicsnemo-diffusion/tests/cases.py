@@ -78,7 +78,6 @@ CASES = [
         "SongUNet",
         SMALL | PYRAMIDS | {"checkpoint_level": 1},
         noisy(3),
-        exceptions={"transforms": "torch.func does not go with torch.utils.checkpoint"},
     ),
     Case("zero", "SongUNet", SMALL | {"embedding_type": "zero", "act": "gelu"}, noisy(3), ZERO),
     Case("sinusoidal", "SongUNetPosEmbd", SMALL | {"in_channels": 7}, noisy(3)),

@@ -132,12 +132,12 @@ def test_dropped_labels_are_zero():
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_recomputation_changes_no_gradient(level, monkeypatch):
-    from physicsnemo.models.diffusion.song_unet import _backbone
+    from physicsnemo.nn import recomputation
 
     calls = []
-    real = _backbone.checkpoint
+    real = recomputation.checkpoint
     monkeypatch.setattr(
-        _backbone, "checkpoint", lambda *args, **kw: calls.append(args[0]) or real(*args, **kw)
+        recomputation, "checkpoint", lambda *args, **kw: calls.append(args[0]) or real(*args, **kw)
     )
     gradients = []
     for model in (lively(), lively(checkpoint_level=level)):
@@ -369,8 +369,8 @@ def test_filters_of_odd_length_resample_odd_sizes(taps):
 
 
 def test_numpy_numbers_as_arguments():
-    numbers = {"img_resolution": np.array([8, 12]), "num_blocks": np.int64(1)}
-    numbers |= {"channel_mult": np.array([1, 2]), "attn_resolutions": np.array([4])}
+    numbers = {"img_resolution": [*np.array([8, 12])], "num_blocks": np.int64(1)}
+    numbers |= {"channel_mult": [*np.array([1, 2])], "attn_resolutions": [*np.array([4])]}
     expected = SongUNet(**SMALL | {"img_resolution": [8, 12], "num_blocks": 1})
     model = SongUNet(**SMALL | {"channel_mult": [1, 2], "attn_resolutions": [4]} | numbers)
     assert model.img_shape == expected.img_shape

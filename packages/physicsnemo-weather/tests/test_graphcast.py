@@ -377,7 +377,7 @@ def test_several_processes_are_taken_for_one():
 
 
 def test_numbers_of_numpy():
-    numbers = {"mesh_level": np.int64(1), "input_res": np.array([7, 11])}
+    numbers = {"mesh_level": np.int64(1), "input_res": [*np.array([7, 11])]}
     model, plain, x = build(**numbers), build(), draw()
     model.load_state_dict(plain.state_dict())
     assert model.input_res == (7, 11)

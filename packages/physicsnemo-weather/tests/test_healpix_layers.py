@@ -274,8 +274,8 @@ def test_folding():
     [
         (lambda: HEALPixLayer(nn.Conv2d, in_channels=1, out_channels=1), KeyError, "kernel_size"),
         (lambda: BasicConvBlock(kernel_size=4), ValueError, "odd number, as in 3, got 4"),
-        (lambda: BasicConvBlock(n_layers=0), ValueError, "n_layers of at least 1, got 0"),
-        (lambda: Multi_SymmetricConvNeXtBlock(n_layers=0), ValueError, "n_layers of at least 1"),
+        (lambda: BasicConvBlock(n_layers=-1), ValueError, "n_layers of at least 0, got -1"),
+        (lambda: Multi_SymmetricConvNeXtBlock(n_layers=-1), ValueError, "n_layers of at least 0"),
         (lambda: Interpolate(2, in_channels=2, out_channels=3), ValueError, "in_channels=2"),
         (
             lambda: UNetDecoder(BASIC, UP, BASIC, BASIC),

@@ -249,7 +249,7 @@ def test_bad_inputs(x, error, message):
 
 def test_sizes_of_numpy():
     arguments = {
-        name: np.array(value) if isinstance(value, list) else np.int64(value)
+        name: [*np.array(value)] if isinstance(value, list) else np.int64(value)
         for name, value in SMALL.items()
     }
     model = Pangu(**arguments)

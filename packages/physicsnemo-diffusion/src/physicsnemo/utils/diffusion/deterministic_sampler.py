@@ -142,8 +142,8 @@ def deterministic_sampler(
     beta_d, beta_min
         The noise schedule whose levels at the times ``epsilon_s`` and 1 are the default range of
         ``"vp"``. The values by default are those of the paper and of
-        :class:`~physicsnemo.models.diffusion.VPPrecond`, and make the highest level 152.2; the
-        sampler of nvidia-physicsnemo has a ``beta_d`` of 19.1, which makes it 124.6.
+        :class:`~physicsnemo.models.diffusion.preconditioning.VPPrecond`, and make the highest level
+        152.2; the sampler of nvidia-physicsnemo has a ``beta_d`` of 19.1, which makes it 124.6.
     progress
         Whether to show a progress bar.
 

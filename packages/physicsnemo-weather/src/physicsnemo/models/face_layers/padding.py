@@ -69,7 +69,7 @@ class _Map(torch.autograd.Function):
             parts = x.index_select(1, terms.flatten()).unflatten(1, terms.shape)
             # The weights are of single precision at least, and so is the sum.
             total = (weights[..., None] * parts).sum(2)
-            rows.index_copy_(1, summed, total.to(x.dtype))
+            rows = rows.index_copy(1, summed, total.to(x.dtype))
         return rows
 
     @staticmethod

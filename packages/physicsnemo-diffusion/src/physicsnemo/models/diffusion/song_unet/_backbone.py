@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
-from torch.utils.checkpoint import checkpoint
 
 from physicsnemo.models.diffusion._flags import AMP_MODE, FLAGS, PROFILE_MODE
 from physicsnemo.models.diffusion._inputs import (
@@ -36,6 +35,7 @@ from physicsnemo.models.history import Argument
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.numerics import PAPER
+from physicsnemo.nn.recomputation import recomputed
 
 PUBLIC = "physicsnemo.models.diffusion.song_unet"
 """The module that users import the networks from, by which files name them."""
@@ -425,10 +425,8 @@ class SongUNet(Module):
     def _run(self, block: nn.Module, x: Tensor, emb: Tensor, factor: int = 1) -> Tensor:
         """Apply a block that works at ``factor`` times the resolution of its input."""
         pixels = factor**2 * x.shape[2] * x.shape[3]
-        if self._recompute_above is None or pixels <= self._recompute_above:
-            result: Tensor = block(x, emb)
-        else:
-            result = checkpoint(block, x, emb, use_reentrant=False)
+        again = self._recompute_above is not None and pixels > self._recompute_above
+        result: Tensor = recomputed(block, again, x, emb, random=True)
         return result
 
 

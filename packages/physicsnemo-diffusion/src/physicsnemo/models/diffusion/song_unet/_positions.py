@@ -20,7 +20,7 @@ from physicsnemo.models.diffusion.song_unet._fields import (
 )
 from physicsnemo.models.diffusion.song_unet._grids import position_grid
 from physicsnemo.models.history import Constant, Renamed
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import Layout, check_input
 from physicsnemo.nn.numerics import PAPER, has_oddity
 
 
@@ -341,7 +341,7 @@ class SongUNetPosEmbd(SongUNet):
         embedding_selector: Selector | None,
         lead_time_label: Tensor | None,
     ) -> Tensor:
-        layout = {"batch": None, "channels": None, "height": None, "width": None}
+        layout: Layout = {"batch": None, "channels": ..., "height": None, "width": None}
         check_input(x, layout, next(self.parameters()), name="x", numbers="floating")
         if global_index is not None and embedding_selector is not None:
             raise ValueError(
