@@ -74,7 +74,7 @@ assert torch.equal(model(torch.ones(1, 1, 9, 9)), torch.load("expected.pt"))
 """
 WITHOUT_PLUGIN = """
 import physicsnemo
-wanted = "saved by MyPackage 0.1.0, which is not installed: run 'pip install MyPackage'"
+wanted = "saved by MyPackage 0.1.0, which is not installed: install it if you trust it"
 assert physicsnemo.inspect_checkpoint("model.mdlus").problems == [wanted]
 try:
     physicsnemo.Module.from_checkpoint("model.mdlus")
