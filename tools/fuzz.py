@@ -5,6 +5,7 @@
 """
 
 import argparse
+import copy
 import io
 import json
 import random
@@ -310,7 +311,8 @@ def _change_somewhere(chance: random.Random, content: Any) -> None:
     if nests and chance.random() < 0.8:
         _change_somewhere(chance, chance.choice(nests))
         return
-    value = chance.choice([*NUMBERS, *OTHERS, *NAMES, *inner])
+    # A copy, for later changes are not to put a value into itself.
+    value = copy.deepcopy(chance.choice([*NUMBERS, *OTHERS, *NAMES, *inner]))
     places = list(content) if isinstance(content, dict) else list(range(len(content)))
     place = chance.choice(places) if places else None
     if chance.random() < 0.15 and place is not None:
