@@ -69,6 +69,11 @@ CONSTANT_POSITIONS = {
 }
 SEQUENCE = {"input_dim": 6, "input_context_dim": 3, "num_layers_decoder": 2, "num_heads": 2}
 
+# What a model can take besides, though it is not like the case's own inputs.
+BATCHED = "loaders add an axis of one"
+EDGES = {"ms_edges.*:fewer_axes": BATCHED, "ms_edges.*:no_points": "a level may have no edges"}
+PLACES = {"position_*:float64": "positions choose neighbours in a type of their own"}
+
 CASES = [
     Case(
         "two_levels",
@@ -76,6 +81,7 @@ CASES = [
         NETWORK | {"output_dim": 2, "bistride_pos_dim": 2},
         on_levels(2, triangles(5, 4, 2), sorted_before=True),
         batched=False,
+        accepts={"ms_ids.*:more_axes": BATCHED},
     ),
     Case(
         "twice",
@@ -90,6 +96,7 @@ CASES = [
         },
         on_levels(3, triangles(24, 2, 3), sorted_before=False),
         batched=False,
+        accepts=EDGES | {"ms_ids.*:fewer_axes": BATCHED},
     ),
     Case(
         "mesh_alone",
@@ -97,6 +104,7 @@ CASES = [
         NETWORK | {"output_dim": 2, "bistride_pos_dim": 1, "num_mesh_levels": 0},
         on_levels(0, triangles(2, 3, 1), sorted_before=False),
         batched=False,
+        accepts=EDGES,
     ),
     Case(
         "one_sample",
@@ -105,6 +113,7 @@ CASES = [
         between_points(1, points=5),
         batched=False,
         exceptions=CONSTANT_POSITIONS,
+        accepts=PLACES,
     ),
     Case(
         "batch",
@@ -113,6 +122,7 @@ CASES = [
         between_points(3, points=5),
         batched=False,
         exceptions=CONSTANT_POSITIONS,
+        accepts=PLACES,
     ),
     Case("context", "Sequence_Model", SEQUENCE, lambda: draw((4, 5, 6), (4, 1, 3))),
     Case(

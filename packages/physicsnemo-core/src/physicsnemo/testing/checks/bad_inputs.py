@@ -82,7 +82,7 @@ _REFUSED, _COMPUTED = "is refused", "is computed with"
 
 def _outcomes(model: Module, inputs: Any) -> Iterator[tuple[str, str]]:
     """Yield the name of each bad input, and what the model makes of it."""
-    leaves, structure = pytree.tree_flatten(inputs)
+    leaves, structure = pytree.tree_flatten(inputs, is_leaf=_is_argument)
     for index, (path, leaf) in enumerate(_paths(model, inputs)):
         if not isinstance(leaf, Tensor):
             continue
@@ -112,7 +112,13 @@ def _paths(model: Module, inputs: Any) -> list[tuple[str, Any]]:
         start = names[min(first, len(names) - 1)] if isinstance(first, int) else first
         return ".".join(map(str, (start, *rest)))
 
-    return [(named(path), leaf) for path, leaf in pytree.tree_flatten_with_path(inputs)[0]]
+    found, _ = pytree.tree_flatten_with_path(inputs, is_leaf=_is_argument)
+    return [(named(path), leaf) for path, leaf in found]
+
+
+def _is_argument(value: Any) -> bool:
+    """Tell what is taken whole: all but containers, as a graph has checks of its own."""
+    return not isinstance(value, tuple | list | dict)
 
 
 def _optional(model: Module, path: str, kind: str) -> bool:

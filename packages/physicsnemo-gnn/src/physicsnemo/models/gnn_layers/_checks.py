@@ -8,7 +8,7 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _enabled: ContextVar[bool] = ContextVar("graph_checks", default=True)
 
 
@@ -37,7 +37,7 @@ def unchecked() -> Iterator[None]:
 def check_tensors(edges: Tensor, count: int, data: dict[str, Tensor | None]) -> None:
     """Raise an error unless edges have a right shape and type, and data fit the nodes."""
     check_dense(edges, "edge_index")
-    if edges.dtype not in _INTEGERS:
+    if edges.dtype not in INTEGERS:
         raise TypeError(
             f"expected edge_index to hold integers, got {edges.dtype}; convert it, as in "
             f"edge_index.long()"
@@ -73,7 +73,7 @@ def check_batch(batch: Tensor | None, num_graphs: int) -> None:
     """Raise an error unless each node is of one of the graphs, and the nodes of each together."""
     if batch is None:
         return
-    if batch.ndim != 1 or batch.dtype not in _INTEGERS:
+    if batch.ndim != 1 or batch.dtype not in INTEGERS:
         raise ValueError(
             f"expected batch to hold integers of shape (nodes,), got {batch.dtype} of shape "
             f"{tuple(batch.shape)}"

@@ -3,11 +3,15 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from physicsnemo.models.gnn_layers._checks import can_read, check_dense, may_change_unseen
+from physicsnemo.models.gnn_layers._checks import (
+    INTEGERS,
+    can_read,
+    check_dense,
+    may_change_unseen,
+)
 from physicsnemo.models.gnn_layers.adapters import as_graph
 from physicsnemo.models.gnn_layers.graph import Graph
 
@@ -33,13 +37,25 @@ def read_levels(
     sizes = [pos.shape[0]]
     ids = []
     for level, nodes in enumerate(ms_ids):
-        ids.append(_read_ids(nodes, sizes[-1], f"ms_ids[{level}]").to(pos.device))
+        name = f"ms_ids[{level}]"
+        _check_there_is(nodes, name, pos)
+        ids.append(_read_ids(nodes, sizes[-1], name).to(pos.device))
         sizes.append(ids[-1].shape[0])
-    graphs = [
-        _read_edges(edges, size, f"ms_edges[{level}]").to(pos.device)
-        for level, (edges, size) in enumerate(zip(ms_edges, sizes, strict=True))
-    ]
+    graphs = []
+    for level, (edges, size) in enumerate(zip(ms_edges, sizes, strict=True)):
+        name = f"ms_edges[{level}]"
+        _check_there_is(edges, name, pos)
+        graphs.append(_read_edges(edges, size, name).to(pos.device))
     return graphs, ids
+
+
+def _check_there_is(given: object, name: str, pos: Tensor) -> None:
+    """Raise an error for a tensor without numbers, unless the positions have none either."""
+    if isinstance(given, Tensor) and given.is_meta and not pos.is_meta:
+        raise ValueError(
+            f"expected {name} on a device with numbers, as {pos.device}, got a tensor on the meta "
+            f"device"
+        )
 
 
 def _read_edges(edges: Tensor | Graph, num_nodes: int, name: str) -> Graph:
@@ -58,7 +74,7 @@ def _read_edges(edges: Tensor | Graph, num_nodes: int, name: str) -> Graph:
 def _read_ids(ids: Tensor, num_nodes: int, name: str) -> Tensor:
     check_dense(ids, name)
     rows = ids.squeeze(0) if ids.ndim == 2 else ids
-    if rows.ndim != 1 or rows.is_floating_point() or rows.dtype == torch.bool:
+    if rows.ndim != 1 or rows.dtype not in INTEGERS:
         raise ValueError(
             f"expected {name} to hold integers of shape (nodes,), got {rows.dtype} of shape "
             f"{tuple(rows.shape)}"
