@@ -9,11 +9,11 @@ import argparse
 import inspect
 import json
 import sys
-import tarfile
-import zipfile
 from collections import defaultdict
 from pathlib import Path
 
+from physicsnemo import inspect_checkpoint
+from physicsnemo.core.releases import order
 from physicsnemo.nn.numerics import RELEASES
 from physicsnemo.registry import ModelRegistry
 
@@ -58,20 +58,8 @@ def _by_spec(name: str) -> str:
 
 
 def _release(file: Path) -> str:
-    if zipfile.is_zipfile(file) and file.read_bytes()[:2] == b"PK":
-        with zipfile.ZipFile(file) as archive:
-            content = archive.read("metadata.json")
-    else:
-        with tarfile.open(file) as archive:
-            member = next(it for it in archive if it.name.endswith("metadata.json"))
-            opened = archive.extractfile(member)
-            content = opened.read() if opened else b"{}"
-    version = str(json.loads(content).get("physicsnemo_version") or RELEASES[0])
-    return max((r for r in RELEASES if _order(r) <= _order(version)), key=_order, default="1.2")
-
-
-def _order(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in release.split(".")[:2])
+    version = inspect_checkpoint(file).physicsnemo_version
+    return max((r for r in RELEASES if order(r) <= order(version)), key=order, default=RELEASES[0])
 
 
 def main() -> int:
