@@ -64,7 +64,7 @@ def lint(session: nox.Session) -> None:
     install(session, groups=["lint"])
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", "--check")
-    session.run("python", "-m", "tools.boundaries")
+    session.run("python", "-m", "tools.import_contracts")
 
 
 @nox.session
@@ -83,7 +83,7 @@ def build(session: nox.Session) -> None:
     shutil.rmtree("dist", ignore_errors=True)
     session.run("hatch", "build", "--all")
     session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
-    session.run("python", "-m", "tools.built")
+    session.run("python", "-m", "tools.check_dist")
 
 
 @nox.session(name="release-check")
@@ -131,7 +131,7 @@ def fuzz(session: nox.Session) -> None:
 def dev(session: nox.Session) -> None:
     """Make .venv, with everything editable, and .editor/, for editors to find all packages."""
     install(session, "packaging")
-    session.run("python", "-m", "tools.merged", ".editor")
+    session.run("python", "-m", "tools.link_tree", ".editor")
     session.run("python", "-m", "venv", ".venv")
     session.env["PIP_PYTHON"] = ".venv"  # from here on, pip installs there
     install(session, packages=PACKAGES, groups=["dev", *TEST_GROUPS])

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One tree of links in which all packages lie together, as pip would install them.
+"""A link tree: one folder of links in which all packages lie together, as pip would install them.
 
 Pyright does not follow the namespace of editable installs, and import-linter wants one folder:
-``python -m tools.merged .editor`` makes it, and links show every later edit.
+``python -m tools.link_tree .editor`` makes it, and links show every later edit.
 """
 
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 from tools.workspace import packages
 
 
-def merge(sources: list[Path], tree: Path) -> None:
+def link(sources: list[Path], tree: Path) -> None:
     """Link what several folders hold into one new folder.
 
     Parameters
@@ -28,11 +28,11 @@ def merge(sources: list[Path], tree: Path) -> None:
     entries = [entry for source in sources if source.is_dir() for entry in source.iterdir()]
     shared = {name for name, count in Counter(entry.name for entry in entries).items() if count > 1}
     for name in shared:
-        merge([entry for entry in entries if entry.name == name], tree / name)
+        link([entry for entry in entries if entry.name == name], tree / name)
     for entry in entries:
         if entry.name not in {*shared, "__pycache__"}:
             (tree / entry.name).symlink_to(entry.resolve())
 
 
 if __name__ == "__main__":
-    merge([package.folder / "src" for package in packages().values()], Path(sys.argv[1]))
+    link([package.folder / "src" for package in packages().values()], Path(sys.argv[1]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import boundaries
+from tools import import_contracts
 from tools.workspace import ROOT
 
 
@@ -21,7 +21,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_packages_keep_to_what_they_declare(repository: Path):
-    assert boundaries.main(repository) == 0
+    assert import_contracts.main(repository) == 0
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_an_undeclared_arrow_breaks_a_contract(
 ):
     path = repository / "packages" / package / "src" / "physicsnemo" / file
     path.write_text(f"{path.read_text()}\nimport {module}\n")
-    assert boundaries.main(repository) == 1
+    assert import_contracts.main(repository) == 1
     assert (
         f"{package} imports nothing of packages that it does not declare BROKEN"
         in capfd.readouterr().out

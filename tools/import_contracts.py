@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tools.merged import merge
+from tools.link_tree import link
 from tools.workspace import ROOT, Package, closure, packages
 
 HEAD = """
@@ -33,7 +33,7 @@ def main(root: Path = ROOT) -> int:
     """Check a repository, and return import-linter's exit status."""
     workspace = packages(root)
     with TemporaryDirectory() as folder:
-        merge([package.folder / "src" for package in workspace.values()], Path(folder) / "src")
+        link([package.folder / "src" for package in workspace.values()], Path(folder) / "src")
         config = Path(folder) / "importlinter.ini"
         config.write_text(contracts(workspace), encoding="utf-8")
         lint = ("-c", "from importlinter.cli import lint_imports_command as lint; lint()")
