@@ -65,6 +65,12 @@ def test_a_package_explains_itself(package: Package):
 
 
 @each_with_code
+def test_a_package_shows_an_example(package: Package):
+    """It runs with the package's tests."""
+    assert "\n>>> " in (package.folder / "README.md").read_text()
+
+
+@each_with_code
 def test_a_package_has_tests_and_a_case_of_each_model(package: Package):
     assert list((package.folder / "tests").glob("test_*.py"))
     if package.models:

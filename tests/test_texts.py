@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The texts for readers: their examples run, and their links lead somewhere."""
+"""The texts for readers: their examples run, and their links lead somewhere.
+
+The examples of ``packages/*/README.md`` run with the tests of their package.
+"""
 
 import doctest
 import re
@@ -15,7 +18,11 @@ TEXTS = sorted(
     for path in ROOT.glob(pattern)
     if path.relative_to(ROOT).parts[:2] not in {("docs", "_build"), ("docs", "gallery")}
 )
-WITH_EXAMPLES = [path for path in TEXTS if ">>> " in path.read_text(encoding="utf-8")]
+WITH_EXAMPLES = [
+    path
+    for path in TEXTS
+    if "packages" not in path.relative_to(ROOT).parts and ">>> " in path.read_text(encoding="utf-8")
+]
 LINK = re.compile(r"\]\((?!\w+:|#)([^)#]+)")
 
 

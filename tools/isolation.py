@@ -76,7 +76,7 @@ def check(
     probe(parts, environment)
 
     (environment.borrow if borrow else environment.install)(*package.tests_need)
-    environment.run(*PYTEST, package.folder / "tests")
+    environment.run(*PYTEST, package.folder / "README.md", package.folder / "tests")
 
     if package.models:
         environment.uninstall(package.name)

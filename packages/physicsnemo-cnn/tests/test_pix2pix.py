@@ -22,11 +22,6 @@ MODES = {"zero": "constant", "reflect": "reflect", "replicate": "replicate"}
 GRIDS = {1: (12,), 2: (7, 12), 3: (5, 8, 6)}
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def build(**arguments):
     return Pix2Pix(**SMALL | arguments)
 

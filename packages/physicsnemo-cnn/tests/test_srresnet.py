@@ -20,11 +20,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def build(**arguments):
     return SRResNet(**SMALL | arguments)
 

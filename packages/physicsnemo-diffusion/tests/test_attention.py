@@ -12,11 +12,6 @@ from physicsnemo.models.diffusion.layers import Attention
 SHAPE = (2, 12, 3, 5)  # 15 pixels of 12 channels, neither of which is a square
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def layer(heads, numerics="paper"):
     attention = Attention(SHAPE[1], heads, init_zero={}, numerics=numerics).double()
     for parameter in attention.parameters():

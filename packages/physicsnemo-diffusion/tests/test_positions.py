@@ -26,11 +26,6 @@ PIXELS = torch.stack((ROWS, COLUMNS))
 INDEX = torch.stack([PIXELS[:, y : y + 4, x : x + 6] for y, x in ((0, 0), (3, 5), (4, 1))])
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def positions(**options):
     return SongUNetPosEmbd(**SMALL | options).eval()
 

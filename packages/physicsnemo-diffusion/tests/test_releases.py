@@ -33,11 +33,6 @@ TIMES = {"lead_time_channels": 2, "lead_time_steps": 4}
 SONG = {"img_resolution": 8, "img_channels": 2, "model_type": "SongUNet", **SMALL}
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_files(folder):
     check_reference_case(folder)

@@ -10,11 +10,6 @@ from torch.nn import functional
 from physicsnemo.models.diffusion import Conv2d, Linear, weight_init
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize(
     ("mode", "variance"),
     [

@@ -29,11 +29,6 @@ PLAIN = {"modulate_filter": False, "modulate_mlp": False}
 REFERENCE = Path(__file__).parent / "reference"
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def randomized(model):
     """Give all weights values that no shrinkage or ReLU hides."""
     with torch.no_grad():

@@ -17,11 +17,6 @@ GRIDS = [(5, 7), (7, 5), (6, 8), (8, 8)]
 REFERENCE = "reference-1.2"
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def randomized(layer):
     """Give all weights values that no shrinkage or ReLU hides."""
     with torch.no_grad():

@@ -34,11 +34,6 @@ CORNERS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def randomized(dimension, **arguments) -> FNO:
     """Build a model none of whose weights has a special value."""
     model = FNO(dimension=dimension, **SMALL | arguments).double()

@@ -27,11 +27,6 @@ FIELD = torch.randn(3, 1, 6, 10, generator=torch.Generator().manual_seed(0))
 TIMES = torch.tensor([0.0, 0.3, 1.0])
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def test_sinusoidal_embedding():
     embedded = SinusoidalTimestepEmbedding(6)(TIMES[:, None])
     for t, row in zip(TIMES.tolist(), embedded, strict=True):

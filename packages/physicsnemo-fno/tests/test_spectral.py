@@ -44,11 +44,6 @@ GRIDS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def random_layer(in_channels, out_channels, modes):
     layer = SpectralConv(in_channels, out_channels, modes).double()
     for weight in layer.parameters():

@@ -22,11 +22,6 @@ SOURCES, TARGETS, EDGES = 6, 4, 20
 SIZES = {"hidden_dim": 8, "hidden_layers": 2, "activation_fn": "tanh"}
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.fixture
 def bipartite():
     ends = torch.randint(0, SOURCES, (EDGES,)), torch.randint(0, TARGETS, (EDGES,))

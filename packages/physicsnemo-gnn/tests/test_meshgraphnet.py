@@ -24,11 +24,6 @@ SMALL = {
 NODES, EDGES = 9, 25
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def build(**arguments):
     return MeshGraphNet(**SMALL | arguments).double()
 

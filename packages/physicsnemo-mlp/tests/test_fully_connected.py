@@ -10,11 +10,6 @@ SIZES = {"in_features": 5, "layer_size": 8, "out_features": 3}
 X = torch.randn(7, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def randomized(**arguments) -> FullyConnected:
     """Build a model none of whose weights has a special value."""
     model = FullyConnected(**SIZES | arguments).double()

@@ -12,11 +12,6 @@ X = torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(0))
 GLOROT_BOUND = math.sqrt(6 / (3 + 7))
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def test_linear_map_then_activation():
     layer = FCLayer(3, 7, "tanh")
     weight, bias = layer.linear.weight, layer.linear.bias

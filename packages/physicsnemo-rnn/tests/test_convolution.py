@@ -12,11 +12,6 @@ KERNELS = [(1, 1), (2, 1), (3, 1), (2, 2), (3, 2), (4, 2), (5, 3), (7, 3), (6, 3
 REFERENCES = ["reference-1.2", "reference-1.3"]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def field(*shape):
     return torch.randn(shape, dtype=torch.float64)
 

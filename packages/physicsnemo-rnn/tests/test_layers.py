@@ -10,11 +10,6 @@ from physicsnemo.models.rnn.layers import ConvGRULayer, ConvResidualBlock
 GRIDS = [(7,), (5, 6), (3, 4, 5)]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def field(*shape):
     return torch.randn(shape, dtype=torch.float64)
 

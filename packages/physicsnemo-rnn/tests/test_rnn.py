@@ -12,11 +12,6 @@ DEEP = SMALL | {"nr_residual_blocks": 2, "nr_downsamples": 3}
 each_model = pytest.mark.parametrize("model_class", [One2ManyRNN, Seq2SeqRNN])
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def field(*shape):
     return torch.randn(shape, dtype=torch.float64)
 

@@ -12,11 +12,6 @@ SMALL = {"input_channels": 2, "nr_latent_channels": 4, "nr_residual_blocks": 1, 
 each_model = pytest.mark.parametrize("model_class", [One2ManyRNN, Seq2SeqRNN])
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def field(*shape):
     return torch.randn(shape, dtype=torch.float64)
 

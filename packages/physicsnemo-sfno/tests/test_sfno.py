@@ -19,11 +19,6 @@ GRID_TYPES = ["equiangular", "legendre-gauss", "lobatto"]
 OPERATOR_TYPES = ["dhconv", "diagonal"]
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def build(**arguments):
     return SFNO(**SIZES | SQUARE | arguments).double().eval()
 

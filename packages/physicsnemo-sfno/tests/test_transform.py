@@ -28,11 +28,6 @@ HARMONICS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def modes(grid):
     return min(grid.degrees, grid.orders)
 

@@ -31,11 +31,6 @@ CASES = runpy.run_path(str(Path(__file__).with_name("cases_graphcast.py")))["CAS
 REFERENCE = Path(__file__).parent / "reference" / "GraphCastNet__level1"
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def build(**arguments):
     return GraphCastNet(**SMALL | arguments).double()
 

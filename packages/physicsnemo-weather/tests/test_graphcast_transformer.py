@@ -21,11 +21,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 @pytest.mark.parametrize("hops", [1, 2, 3, 9])
 @pytest.mark.parametrize("chunk", [64, 128, 1 << 13])
 def test_walks(hops, chunk, monkeypatch):

@@ -29,11 +29,6 @@ SMALL = {
 LINEAR = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def randomized(model):
     with torch.no_grad():
         for parameter in model.parameters():

@@ -27,11 +27,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def randomized(model):
     with torch.no_grad():
         for parameter in model.parameters():

@@ -37,11 +37,6 @@ from physicsnemo.nn.compiling import called_when_traced
 HAND = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("by_hand.py"))))
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    torch.manual_seed(0)
-
-
 def randomized(module):
     with torch.no_grad():
         for parameter in module.parameters():
