@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from physicsnemo import Module
-from physicsnemo.core.capture.surroundings import Surroundings
+from physicsnemo.core.capture.guards import Guards
 from physicsnemo.models.fno import FNO
 from physicsnemo.models.mlp import FullyConnected
 from physicsnemo.testing import Case
@@ -128,9 +128,9 @@ CAPTURED = [case for case in all_cases() if case.build().meta.cuda_graphs]
 def test_a_step_of_a_model_changes_nothing_that_is_watched(case: Case) -> None:
     """Else its steps would never be recorded."""
     model, inputs = prepare_case(case, torch.device("cpu"))
-    surroundings = Surroundings(model.train(), model)
+    guards = Guards(model.train(), model)
     observations = []
     for _ in range(3):
         sum(output.square().sum() for output in tensors(model(*inputs))).backward()
-        observations.append(surroundings.observe())
-    assert observations[1].same(observations[2]), observations[1].difference(observations[2])
+        observations.append(guards.state())
+    assert observations[1].matches(observations[2]), observations[1].difference(observations[2])

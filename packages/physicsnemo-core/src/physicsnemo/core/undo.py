@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.core.capture.structure import rebuild
+from physicsnemo.core.pytree import map_leaves
 
 
 @contextmanager
@@ -70,7 +70,7 @@ class _State:
 
     def __init__(self, holder: Any) -> None:
         self._holder, self._attributes = holder, dict(vars(holder))
-        self._state = rebuild(holder.state_dict(), _same)
+        self._state = map_leaves(holder.state_dict(), _same)
 
     def restore(self) -> None:
         with suppress(Exception):  # reaches what lies deeper, as the parts of a chain of schedules

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Protocol, cast
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from physicsnemo.core.capture.guards import Guards
 from physicsnemo.core.capture.optimizers import check_optimizer
 from physicsnemo.core.capture.precision import choose_precision
 from physicsnemo.core.capture.programs import Program, Step, check_step
 from physicsnemo.core.capture.recorder import Recorder
 from physicsnemo.core.capture.scalers import ScalerStore, State
-from physicsnemo.core.capture.surroundings import Surroundings
 from physicsnemo.core.own import device_of, metadata_of
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
@@ -113,7 +113,7 @@ class StaticCapture:
     def _recorder(self, program: Program, fn: Step) -> Recorder:
         return Recorder(
             program,
-            Surroundings(fn, self.model),
+            Guards(fn, self.model),
             device_of(self.model),
             self.cuda_graph_warmup,
             self.verify,

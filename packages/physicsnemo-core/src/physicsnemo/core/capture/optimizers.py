@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim import optimizer as shared
 
-from physicsnemo.core.capture.structure import Same
+from physicsnemo.core.capture.guards import IdentityKey
 
 _BOUND = ("lr", "capturable")
 """Entries of a parameter group that a recording replaces by its own."""
@@ -67,7 +67,7 @@ def settings(optimizer: Optimizer) -> Hashable:
         )
         for group in optimizer.param_groups
     )
-    return (Same(vars(optimizer).get("step")), *map(len, _hooks(optimizer)), *groups)
+    return (IdentityKey(vars(optimizer).get("step")), *map(len, _hooks(optimizer)), *groups)
 
 
 def parameters(optimizer: Optimizer) -> list[Tensor]:

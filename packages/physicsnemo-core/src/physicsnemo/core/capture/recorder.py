@@ -9,19 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physicsnemo.core.capture.dependency_scan import CODE_TYPES, CONSTANT_TYPES, is_foreign
+from physicsnemo.core.capture.guards import Guards, GuardState, describe
 from physicsnemo.core.capture.programs import Program
 from physicsnemo.core.capture.randomness import HostRandomness
 from physicsnemo.core.capture.recording import GraphMemory, Recording
-from physicsnemo.core.capture.search import CODE, is_foreign
-from physicsnemo.core.capture.structure import (
-    PLAIN,
-    describe,
-    flatten,
-    map_tensors,
-    name_leaves,
-)
-from physicsnemo.core.capture.surroundings import Observation, Surroundings
 from physicsnemo.core.capture.verification import Verification
+from physicsnemo.core.pytree import flatten, map_tensors, named_leaves
 
 _MAX_KINDS = 16
 _MANY_MISSES = 16
@@ -37,7 +31,7 @@ class _Kind:
     """Calls that one recording serves."""
 
     key: _Key
-    seen: Observation
+    seen: GuardState
     calls: int = 0
     addresses: Sequence[int] = ()
     may_share: bool = True
@@ -57,7 +51,7 @@ class Recorder:
     ----------
     program
         What a call does.
-    surroundings
+    guards
         What its function depends on besides its arguments.
     device
         The CUDA device of the model.
@@ -77,13 +71,13 @@ class Recorder:
     def __init__(
         self,
         program: Program,
-        surroundings: Surroundings,
+        guards: Guards,
         device: torch.device,
         warmup: int,
         verify: int,
         logger: logging.Logger,
     ) -> None:
-        self._program, self._surroundings, self._logger = program, surroundings, logger
+        self._program, self._guards, self._logger = program, guards, logger
         self._memory = GraphMemory.of(device)
         self._device, self._warmup = device, max(1, warmup)
         self._verify = verify
@@ -144,7 +138,7 @@ class Recorder:
             return None
         self._verify -= 1
         args, kwargs = map_tensors(arguments, torch.clone)
-        tensors = [*self._program.state(), *self._surroundings.tensors()]
+        tensors = [*self._program.state(), *self._guards.tensors()]
         return Verification(
             {id(tensor): tensor for tensor in tensors}.values(),
             lambda: self._memory.run(lambda: self._program.record(*args, **kwargs)),
@@ -193,14 +187,14 @@ class Recorder:
         return result
 
     def _find(self, key: _Key, arguments: Arguments) -> _Kind:
-        now = self._surroundings.observe()
+        now = self._guards.state()
         for place, kind in enumerate(reversed(self._kinds), start=1):
-            if kind.key == key and kind.seen.same(now):
+            if kind.key == key and kind.seen.matches(now):
                 if place > 1:
                     self._kinds.append(self._kinds.pop(-place))
                 return kind
-        self._surroundings.refresh()
-        kind = _Kind(key, self._surroundings.observe())
+        self._guards.rescan()
+        kind = _Kind(key, self._guards.state())
         self._note_miss(kind, arguments)
         self._kinds.append(kind)
         if len(self._kinds) > _MAX_KINDS:
@@ -227,7 +221,7 @@ class Recorder:
         return None
 
     def _why_not_leaf(self, leaf: Any) -> str | None:
-        if isinstance(leaf, PLAIN) or (isinstance(leaf, CODE) and is_foreign(leaf)):
+        if isinstance(leaf, CONSTANT_TYPES) or (isinstance(leaf, CODE_TYPES) and is_foreign(leaf)):
             return None
         if not isinstance(leaf, Tensor):
             return f"is a {type(leaf).__name__}, whose contents cannot be watched; pass its tensors"
@@ -263,19 +257,19 @@ def _difference(old: _Kind, new: _Kind, arguments: Arguments) -> str:
             return f"{name} changes from {change}; pass numbers that change as tensors"
         if one != two:
             return f"{name} changes its shape or another property; pad inputs to a few shapes"
-    if not old.seen.same(new.seen):
+    if not old.seen.matches(new.seen):
         return old.seen.difference(new.seen)
     return "the settings of the optimizer change"
 
 
 def _names(arguments: Arguments) -> list[str]:
     args, kwargs = arguments
-    return [name for name, _ in (*name_leaves(args, "args"), *name_leaves(kwargs, "kwargs"))]
+    return [name for name, _ in (*named_leaves(args, "args"), *named_leaves(kwargs, "kwargs"))]
 
 
 def _check_result(result: Any) -> None:
-    for name, leaf in name_leaves(result, "result"):
-        if not isinstance(leaf, (*PLAIN, *CODE, Tensor)):
+    for name, leaf in named_leaves(result, "result"):
+        if not isinstance(leaf, (*CONSTANT_TYPES, *CODE_TYPES, Tensor)):
             raise _NotRecordableError(
                 f"its {name} is a {type(leaf).__name__}, which cannot be copied; return tensors "
                 f"in tuples, lists, dictionaries or dataclasses"

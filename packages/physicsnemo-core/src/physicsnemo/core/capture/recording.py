@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from physicsnemo.core.capture.structure import rebuild
+from physicsnemo.core.pytree import map_leaves
 
 
 class Recording:
@@ -51,7 +51,7 @@ class Recording:
         self._copied = [i for i in inputs if not in_place[i]]
         self._shared = [(i, leaves[i].data_ptr()) for i in inputs if in_place[i]]
         supply = iter(own)
-        args, kwargs = rebuild(arguments, lambda _: next(supply))
+        args, kwargs = map_leaves(arguments, lambda _: next(supply))
         versions = {i: own[i]._version for i in self._copied}
         self._replay, self.result = memory.record(lambda: function(*args, **kwargs))
         self._written = [i for i, version in versions.items() if own[i]._version != version]

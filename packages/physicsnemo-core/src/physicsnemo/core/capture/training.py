@@ -25,7 +25,7 @@ from physicsnemo.core.capture.optimizers import (
 )
 from physicsnemo.core.capture.precision import Precision
 from physicsnemo.core.capture.programs import Program, Step, finished
-from physicsnemo.core.capture.structure import detached
+from physicsnemo.core.pytree import detach
 
 Gradients = list[tuple[Tensor, Tensor | None]]
 
@@ -212,7 +212,7 @@ class Training(Program):
             if self._accumulation > 1:
                 loss = loss / self._accumulation
             self._scaler.scale(loss).backward()
-        return detached(result)
+        return detach(result)
 
     def _synchronization(self) -> AbstractContextManager[Any]:
         """Let processes exchange gradients in the last call of an accumulation only."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from physicsnemo.core.capture.randomness import HostRandomness
-from physicsnemo.core.capture.structure import map_tensors, name_leaves
 from physicsnemo.core.errors import CaptureError
+from physicsnemo.core.pytree import map_tensors, named_leaves
 
 TOLERANCE = 1e-3
 """Largest accepted relative difference, in the norm of each tensor."""
@@ -48,8 +48,8 @@ class Verification:
         CaptureError
             If its result, or a tensor that it changed, is another one.
         """
-        mine = [*name_leaves(result, "result"), *name_leaves(self._state, "state")]
-        theirs = [*name_leaves(self._expected, ""), *name_leaves(self._expected_state, "")]
+        mine = [*named_leaves(result, "result"), *named_leaves(self._state, "state")]
+        theirs = [*named_leaves(self._expected, ""), *named_leaves(self._expected_state, "")]
         for (name, one), (_, other) in zip(mine, theirs, strict=True):
             problem = _difference(one, other)
             if problem is not None:

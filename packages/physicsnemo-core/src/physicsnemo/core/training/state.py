@@ -8,9 +8,9 @@ from typing import Any, BinaryIO
 
 import torch
 
-from physicsnemo.core.capture.structure import map_tensors
 from physicsnemo.core.container import Checkpoint, write_checkpoint
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.pytree import map_tensors
 from physicsnemo.core.saving import contents, state_of
 from physicsnemo.core.tensors import write_state
 from physicsnemo.core.training.plain import check_data

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step depends on besides its arguments, as far as Python can tell."""
+"""Guards: what a step reads besides its arguments, and must find as it was to be replayed.
+
+As in Dynamo, a cache entry serves a call only while its guards hold. Each call reads a
+:class:`GuardState` and compares it with those of the entries. It is one flat structure rather than
+a closure for each guard: a model has hundreds of modules, and lists are compared without running
+Python code for each.
+"""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,30 +17,62 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.core.capture.search import Search, Slot, is_small, of_pytorch
-from physicsnemo.core.capture.structure import PLAIN, Same, describe, flatten
+from physicsnemo.core.capture.dependency_scan import (
+    CONSTANT_TYPES,
+    DependencyScan,
+    Source,
+    is_small,
+    of_pytorch,
+)
+from physicsnemo.core.pytree import flatten
 
-_PARTS = (
+_TABLES = (
     *("_parameters", "_buffers", "_modules"),
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
 )
 # What every module has, and how a physicsnemo.Module was built.
-_UNWATCHED = {*vars(nn.Module()), "_constructed_from", "meta"}
+_UNGUARDED = {*vars(nn.Module()), "_constructed_from", "meta"}
 _WRAPPERS = ("torch.nn.parallel", "torch.distributed", "torch._dynamo")
 
 
+class IdentityKey:
+    """Key that equals another only if both hold the very same object.
+
+    It keeps the object alive: otherwise a new one could get the same ``id``.
+    """
+
+    __slots__ = ("_object",)
+
+    def __init__(self, value: Any) -> None:
+        self._object = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IdentityKey) and self._object is other._object
+
+    def __hash__(self) -> int:
+        return id(self._object)
+
+
+def describe(leaf: Any) -> Hashable:
+    """Return what a recording bakes in of a leaf: all but the values of a tensor."""
+    if isinstance(leaf, Tensor):
+        bits = (leaf.requires_grad, leaf.is_conj(), leaf.is_neg())
+        return (leaf.shape, leaf.stride(), leaf.dtype, leaf.device, *bits)
+    return (type(leaf), leaf if isinstance(leaf, CONSTANT_TYPES) else IdentityKey(leaf))
+
+
 @dataclass(frozen=True)
-class Observation:
-    """The surroundings of one call.
+class GuardState:
+    """What the guards read in one call.
 
     Attributes
     ----------
     names
         The names of values and of attributes, for messages.
     values
-        What code reads by name: numbers, a description of tensors, the identity of other things.
+        What sources hold: constants, a description of tensors, the identity of other things.
     attributes
-        For each module, how many attributes it has, and those of them that are plain values.
+        For each module, how many attributes it has, and those of them that are constants.
     objects
         Parameters, buffers, submodules, hooks and other attributes of modules.
     addresses
@@ -50,19 +88,20 @@ class Observation:
     addresses: list[tuple[Any, ...]]
     modes: tuple[Hashable, ...]
 
-    def same(self, other: "Observation") -> bool:
-        """Return whether a recording made there serves here."""
+    def matches(self, other: "GuardState") -> bool:
+        """Return whether a recording made in the other state serves in this one."""
         return (
             self.addresses == other.addresses
             and len(self.objects) == len(other.objects)
+            # By identity: ``==`` of tensors compares values, and waits for the device.
             and all(map(is_, self.objects, other.objects))
             and _equal(self.attributes, other.attributes)
             and self.modes == other.modes
             and _equal(self.values, other.values)
         )
 
-    def difference(self, other: "Observation") -> str:
-        """Say what differs, for a reader who wants to mend it."""
+    def difference(self, other: "GuardState") -> str:
+        """Say which guard fails, for a reader who wants to mend it."""
         if self.modes != other.modes:
             return "a global setting of PyTorch, such as autocast, changes"
         mine, theirs = list(self._named()), list(other._named())
@@ -78,15 +117,16 @@ class Observation:
     def _named(self) -> Iterator[tuple[str, Any]]:
         names, attributes = self.names
         yield from zip(names, self.values, strict=True)
-        for labels, plain in zip(attributes, self.attributes, strict=True):
-            yield from zip(labels, plain[1:], strict=True)
+        for labels, constants in zip(attributes, self.attributes, strict=True):
+            yield from zip(labels, constants[1:], strict=True)
 
 
-class Surroundings:
-    """Observe what a function may read: what its code names, and the modules found there.
+class Guards:
+    """Guards on what a function may read: what its code names, and the modules found there.
 
-    See :class:`~physicsnemo.core.capture.search.Search` for what names lead to. Of the model and
-    of modules found, all is watched: modes, attributes, parameters, buffers, submodules, hooks.
+    The :class:`~physicsnemo.core.capture.dependency_scan.DependencyScan` says what names lead to.
+    Of the model and of modules found, all is guarded: modes, attributes, parameters, buffers,
+    submodules, hooks.
 
     Parameters
     ----------
@@ -98,19 +138,23 @@ class Surroundings:
 
     def __init__(self, function: Callable[..., Any], model: nn.Module) -> None:
         self._function, self._model = function, model
-        self.refresh()
+        self.rescan()
 
-    def refresh(self) -> None:
-        """Look again for what there is to watch; needed when the observation has changed."""
-        found = Search(self._function, self._model)
-        watched = [_Attributes(name, module) for module, name in found.modules.items()]
-        slots = [*found.slots, *chain.from_iterable(part.slots for part in watched)]
-        self._readers = [(slot.read, _summary if slot.small else Same) for slot in slots]
-        self._names = ([slot.label for slot in slots], [part.labels for part in watched])
-        self._plain = [(part.items, itemgetter("training", *part.plain)) for part in watched]
-        self._others = [(part.items, part.others) for part in watched if part.others]
-        parts = [items for module in found.modules for items in _parts(module)]
-        self._filled, self._empty = [p for p in parts if p], [p for p in parts if not p]
+    def rescan(self) -> None:
+        """Scan again for what to guard; needed when the guard state has changed."""
+        found = DependencyScan(self._function, self._model)
+        attributes = [_Attributes(name, module) for module, name in found.modules.items()]
+        sources = [*found.sources, *chain.from_iterable(part.sources for part in attributes)]
+        self._readers = [(s.read, _summary if s.small else IdentityKey) for s in sources]
+        self._names = ([s.label for s in sources], [part.labels for part in attributes])
+        self._constants = [
+            (part.items, itemgetter("training", *part.constants)) for part in attributes
+        ]
+        self._others = [(part.items, part.others) for part in attributes if part.others]
+        tables = [table for module in found.modules for table in _tables(module)]
+        # Most modules have no hooks: looking whether all those tables are still empty is cheaper
+        # than reading them.
+        self._filled, self._empty = [t for t in tables if t], [t for t in tables if not t]
         self._tensors = list(
             chain.from_iterable(
                 chain(module.parameters(recurse=False), module.buffers(recurse=False))
@@ -118,17 +162,17 @@ class Surroundings:
             )
         )
 
-    def observe(self) -> Observation:
-        """Return what the surroundings are now."""
+    def state(self) -> GuardState:
+        """Return what the guards read now."""
         if any(self._empty):  # a module has got its first hook, say
-            self.refresh()
+            self.rescan()
         try:
-            attributes = [(len(items), *get(items)) for items, get in self._plain]
+            attributes = [(len(items), *get(items)) for items, get in self._constants]
             others = [items[name] for items, names in self._others for name in names]
         except KeyError:  # a module has lost an attribute
-            self.refresh()
-            return self.observe()
-        return Observation(
+            self.rescan()
+            return self.state()
+        return GuardState(
             self._names,
             [summarize(read()) for read, summarize in self._readers],
             attributes,
@@ -145,44 +189,46 @@ class Surroundings:
 
 
 class _Attributes:
-    """How to watch the attributes of a module, sorted by what it takes.
+    """How to guard the attributes of a module, sorted by what it takes.
 
     Attributes
     ----------
-    plain
+    constants
         Names of those to be compared by value, ``labels`` with the module's name before them.
     others
         Names of those to be compared by identity.
-    slots
+    sources
         Containers and tensors.
     """
 
     def __init__(self, label: str, module: nn.Module) -> None:
         self.items = vars(module)
-        self.plain, self.others, self.slots = ["training"], list[str](), list[Slot]()
+        self.constants, self.others, self.sources = ["training"], list[str](), list[Source]()
         if not type(module).__module__.startswith(_WRAPPERS):  # which note there what they do
-            for name in sorted(self.items.keys() - _UNWATCHED):
+            for name in sorted(self.items.keys() - _UNGUARDED):
                 self._sort(name, self.items[name], f"{label}.{name}", of_pytorch(module))
-        self.labels = [f"{label}.{name}" for name in ("training", *self.plain)]
+        self.labels = [f"{label}.{name}" for name in ("training", *self.constants)]
 
     def _sort(self, name: str, value: Any, label: str, of_pytorch: bool) -> None:
-        if _is_plain(value):
-            self.plain.append(name)
+        if _is_constant(value):
+            self.constants.append(name)
         elif of_pytorch:
             pass  # Derived from the rest, such as the weights that a recurrent layer lists.
         elif isinstance(value, Tensor | list | dict | tuple):
-            self.slots.append(Slot(label, partial(self.items.get, name), is_small(value)))
+            self.sources.append(Source(label, partial(self.items.get, name), is_small(value)))
         else:
             self.others.append(name)
 
 
-def _parts(module: nn.Module) -> Iterator[dict[Any, Any]]:
+def _tables(module: nn.Module) -> Iterator[dict[Any, Any]]:
     own = vars(module)
-    return (own[name] for name in _PARTS if name in own)
+    return (own[name] for name in _TABLES if name in own)
 
 
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, PLAIN) or (type(value) is tuple and all(map(_is_plain, value)))
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, CONSTANT_TYPES) or (
+        type(value) is tuple and all(map(_is_constant, value))
+    )
 
 
 def _equal(mine: Any, theirs: Any) -> bool:
@@ -193,25 +239,25 @@ def _equal(mine: Any, theirs: Any) -> bool:
 
 
 def _summary(value: Any) -> Any:
-    if isinstance(value, PLAIN):
+    if isinstance(value, CONSTANT_TYPES):
         return (type(value), value)  # 1 and 1.0 do not compute the same
     if isinstance(value, Tensor):
         return _tensor_summary(value)
     if isinstance(value, tuple | list | dict):
         leaves: list[Any] = []
-        structure = flatten(value, leaves)
-        return (structure, *(Same(x) if x is value else _leaf_summary(x) for x in leaves))
-    return Same(value)
+        spec = flatten(value, leaves)
+        return (spec, *(IdentityKey(x) if x is value else _leaf_summary(x) for x in leaves))
+    return IdentityKey(value)
 
 
 def _leaf_summary(value: Any) -> Any:
-    return _summary(value) if isinstance(value, (*PLAIN, Tensor)) else Same(value)
+    return _summary(value) if isinstance(value, (*CONSTANT_TYPES, Tensor)) else IdentityKey(value)
 
 
 def _tensor_summary(tensor: Tensor) -> Any:
     if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout is not torch.strided:
-        return Same(tensor)
-    # A recording bakes in values that lie on the host.
+        return IdentityKey(tensor)
+    # A recording reads tensors on the device at each replay, but bakes in values from the host.
     version = tensor._version if tensor.is_cpu and not tensor.is_inference() else 0
     return (tensor.data_ptr(), version, describe(tensor))
 
@@ -220,7 +266,7 @@ def _address(tensor: Tensor) -> tuple[Any, ...]:
     try:
         return tensor.data_ptr(), tensor.requires_grad
     except (RuntimeError, ValueError):  # a sparse tensor, or a parameter of no shape yet
-        return Same(tensor), tensor.requires_grad
+        return IdentityKey(tensor), tensor.requires_grad
 
 
 def _modes() -> tuple[Hashable, ...]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core.capture.surroundings import Surroundings
+from physicsnemo.core.capture.guards import Guards
 
 FACTOR = 1.0
 
@@ -62,15 +62,15 @@ def test_a_change_of_a_module_is_seen(change, where):
     other = others[0]
     functions = {"model": model, "closure": lambda x: other(x), "list": lambda x: others[1](x)}
     changed = {"model": model, "closure": other, "list": others[1]}[where].inner_model
-    surroundings = Surroundings(functions[where], model)
-    before = surroundings.observe()
-    assert before.same(surroundings.observe())
+    guards = Guards(functions[where], model)
+    before = guards.state()
+    assert before.matches(guards.state())
     CHANGES[change](changed)
-    after = surroundings.observe()
-    assert not before.same(after)
+    after = guards.state()
+    assert not before.matches(after)
     assert before.difference(after)
-    surroundings.refresh()
-    assert surroundings.observe().same(surroundings.observe())
+    guards.rescan()
+    assert guards.state().matches(guards.state())
 
 
 @pytest.mark.parametrize(
@@ -86,22 +86,22 @@ def test_a_change_of_a_module_is_seen(change, where):
 )
 def test_what_has_changed_is_named(change, named):
     model = make()
-    surroundings = Surroundings(model, model)
-    before = surroundings.observe()
+    guards = Guards(model, model)
+    before = guards.state()
     CHANGES[change](model.inner_model)
-    assert named in before.difference(surroundings.observe())
+    assert named in before.difference(guards.state())
 
 
 def test_training_changes_nothing():
     model = make()
     optimizer = torch.optim.Adam(model.parameters())
-    surroundings = Surroundings(model, model)
-    before = surroundings.observe()
+    guards = Guards(model, model)
+    before = guards.state()
     for _ in range(3):
         optimizer.zero_grad()
         model(torch.ones(3, 2)).sum().backward()
         optimizer.step()
-    assert before.same(surroundings.observe())
+    assert before.matches(guards.state())
 
 
 def test_wrappers_may_take_notes():
@@ -117,23 +117,23 @@ def test_wrappers_may_take_notes():
             return self.module(x)
 
     wrapper = Wrapper(make())
-    surroundings = Surroundings(lambda x: wrapper(x), wrapper.module)
-    before = surroundings.observe()
+    guards = Guards(lambda x: wrapper(x), wrapper.module)
+    before = guards.state()
     wrapper(torch.ones(3, 2))
-    assert before.same(surroundings.observe())
+    assert before.matches(guards.state())
     wrapper.module.inner_model.factor = 2.0
-    assert not before.same(surroundings.observe())
+    assert not before.matches(guards.state())
 
 
 def test_a_global_that_the_model_reads_is_seen(monkeypatch):
     model = make()
-    surroundings = Surroundings(model, model)
-    before = surroundings.observe()
+    guards = Guards(model, model)
+    before = guards.state()
     monkeypatch.setitem(globals(), "FACTOR", 2.0)
-    assert "'FACTOR', which the step reads" in before.difference(surroundings.observe())
+    assert "'FACTOR', which the step reads" in before.difference(guards.state())
 
 
 def test_tensors_of_modules_are_found():
     model = make()
-    found = set(map(id, Surroundings(model, model).tensors()))
+    found = set(map(id, Guards(model, model).tensors()))
     assert found >= {*map(id, [*model.parameters(), *model.buffers(), model.inner_model.mask])}

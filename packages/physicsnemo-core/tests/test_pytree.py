@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nested arguments and results."""
 
-import gc
-import weakref
 from collections import OrderedDict, defaultdict, namedtuple
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,7 +8,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from physicsnemo.core.capture.structure import describe, flatten, map_tensors, name_leaves, rebuild
+from physicsnemo.core.pytree import flatten, map_leaves, map_tensors, named_leaves
 
 Pair = namedtuple("Pair", "x y")
 
@@ -63,20 +61,20 @@ def test_a_nest_is_taken_apart_and_put_together(nest):
     leaves = []
     structure = flatten(nest, leaves)
     hash(structure)
-    assert [leaf for _, leaf in name_leaves(nest, "x")] == leaves
+    assert [leaf for _, leaf in named_leaves(nest, "x")] == leaves
     supply = iter(range(10, 10 + len(leaves)))
-    other = rebuild(nest, lambda _: next(supply))
+    other = map_leaves(nest, lambda _: next(supply))
     again = []
     assert flatten(other, again) == structure
     assert again == list(range(10, 10 + len(leaves)))
     assert type(other) is (type(nest) if structure is not None else int)
-    assert rebuild(nest, lambda leaf: leaf) == nest
+    assert map_leaves(nest, lambda leaf: leaf) == nest
 
 
 @pytest.mark.parametrize("nest", [nest for nest in NESTS if isinstance(nest, list | dict | Plain)])
 def test_the_original_is_left_alone(nest):
     before = repr(nest)
-    rebuild(nest, lambda _: "other")
+    map_leaves(nest, lambda _: "other")
     assert repr(nest) == before
 
 
@@ -87,7 +85,7 @@ def test_structures_tell_nests_apart():
 
 
 def test_a_default_dictionary_keeps_its_factory():
-    other = rebuild(defaultdict(list, a=1), lambda leaf: leaf + 1)
+    other = map_leaves(defaultdict(list, a=1), lambda leaf: leaf + 1)
     assert other == {"a": 2}
     assert other["new"] == []
 
@@ -96,7 +94,7 @@ def test_a_field_that_a_dataclass_adds_to_itself_is_a_leaf():
     leaves = []
     flatten(Prepared(1), leaves)
     assert leaves == [1, 3]
-    assert rebuild(Prepared(1), lambda leaf: 2 * leaf).scale == 6
+    assert map_leaves(Prepared(1), lambda leaf: 2 * leaf).scale == 6
 
 
 @pytest.mark.parametrize(
@@ -106,12 +104,12 @@ def test_what_is_more_than_its_items_is_a_leaf(leaf):
     leaves = []
     assert flatten(leaf, leaves) is None
     assert leaves[0] is leaf
-    assert rebuild(leaf, lambda same: same) is leaf
+    assert map_leaves(leaf, lambda same: same) is leaf
 
 
 def test_leaves_are_named_by_expressions():
     nest = {"a": [Pair(1, 2), Plain(3)], 4: (5,)}
-    names = dict(name_leaves(nest, "nest"))
+    names = dict(named_leaves(nest, "nest"))
     assert list(names) == [
         *("nest['a'][0].x", "nest['a'][0].y", "nest['a'][1].x", "nest['a'][1].y", "nest[4][0]")
     ]
@@ -123,44 +121,3 @@ def test_only_tensors_are_mapped():
     nest = (1, {"a": torch.ones(2)}, None)
     one, other, none = map_tensors(nest, lambda tensor: tensor + 1)
     assert (one, none, other["a"].tolist()) == (1, None, [2, 2])
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (1, 1.0),
-        (1, True),
-        (1.0, 2.0),
-        ("a", "b"),
-        (torch.float32, torch.float64),
-        (torch.ones(2), torch.ones(3)),
-        (torch.ones(2, 2), torch.ones(2, 2).T[:, :1].expand(2, 2)),
-        (torch.ones(2), torch.ones(2).double()),
-        (torch.ones(2), torch.ones(2, requires_grad=True)),
-        (torch.ones(2, dtype=torch.complex64), torch.ones(2, dtype=torch.complex64).conj()),
-        (lambda: None, lambda: None),
-    ],
-)
-def test_leaves_that_are_recorded_differently(one, other):
-    assert describe(one) != describe(other)
-    assert describe(one) == describe(one)
-
-
-def test_values_of_tensors_do_not_matter():
-    assert describe(torch.zeros(2)) == describe(torch.ones(2))
-
-
-def test_a_described_object_is_kept_alive():
-    """Else another one may get its identity."""
-
-    def function():
-        pass
-
-    alive = weakref.ref(function)
-    description = describe(function)
-    del function
-    gc.collect()
-    assert alive() is not None
-    del description
-    gc.collect()
-    assert alive() is None

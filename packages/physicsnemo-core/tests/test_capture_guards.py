@@ -2,7 +2,9 @@
 """What a captured step reads besides its arguments is seen when it changes."""
 
 import functools
+import gc
 import types
+import weakref
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core.capture.surroundings import Surroundings
+from physicsnemo.core.capture.guards import Guards, describe
 
 WEIGHT = 1.0
 SETTINGS = {"weight": 1.0, "nested": [1.0, (2.0,)]}
@@ -170,75 +172,116 @@ def cases():
 
 @pytest.mark.parametrize(("function", "change"), list(cases()))
 def test_a_change_is_seen(function, change):
-    surroundings = Surroundings(function, make())
-    before = surroundings.observe()
-    assert before.same(surroundings.observe())
+    guards = Guards(function, make())
+    before = guards.state()
+    assert before.matches(guards.state())
     change()
-    after = surroundings.observe()
-    assert not before.same(after)
+    after = guards.state()
+    assert not before.matches(after)
     assert "the step reads" in before.difference(after)
-    surroundings.refresh()
-    assert surroundings.observe().same(surroundings.observe())
+    guards.rescan()
+    assert guards.state().matches(guards.state())
 
 
 @pytest.mark.parametrize("name", ["WEIGHT", "SETTINGS"])
 def test_a_global_is_seen(name, monkeypatch):
-    surroundings = Surroundings(lambda x: WEIGHT * helper(x), make())
-    before = surroundings.observe()
+    guards = Guards(lambda x: WEIGHT * helper(x), make())
+    before = guards.state()
     monkeypatch.setitem(globals(), name, {"weight": 2.0} if name == "SETTINGS" else 2.0)
-    after = surroundings.observe()
+    after = guards.state()
     assert f"{name!r}, which the step reads" in before.difference(after)
 
 
 def test_names_of_attributes_are_not_globals(monkeypatch):
     """A loop that assigns the loss to a global ``loss`` does not disturb ``result.loss``."""
     monkeypatch.setitem(globals(), "loss", 1.0)
-    surroundings = Surroundings(lambda x: x.loss, make())
-    before = surroundings.observe()
+    guards = Guards(lambda x: x.loss, make())
+    before = guards.state()
     monkeypatch.setitem(globals(), "loss", 2.0)
-    assert before.same(surroundings.observe())
+    assert before.matches(guards.state())
 
 
 def test_what_no_code_reads_does_not_matter():
     loss = Loss()
-    surroundings = Surroundings(lambda x: loss(x), make())
-    before = surroundings.observe()
+    guards = Guards(lambda x: loss(x), make())
+    before = guards.state()
     loss.unread, loss.new = 2.0, 3.0
-    assert before.same(surroundings.observe())
+    assert before.matches(guards.state())
 
 
 def test_large_containers_are_data():
     data = [0.0] * 5000
-    surroundings = Surroundings(lambda n: data[n], make())
-    before = surroundings.observe()
+    guards = Guards(lambda n: data[n], make())
+    before = guards.state()
     data[0] = 1.0
-    assert before.same(surroundings.observe())
+    assert before.matches(guards.state())
     data = [0.0] * 5000
-    assert not before.same(surroundings.observe())
+    assert not before.matches(guards.state())
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_a_mode_of_pytorch_is_seen(mode):
-    surroundings = Surroundings(make(), make())
-    before = surroundings.observe()
+    guards = Guards(make(), make())
+    before = guards.state()
     with mode():
-        after = surroundings.observe()
+        after = guards.state()
     assert "a global setting of PyTorch" in before.difference(after)
-    assert not before.same(after)
+    assert not before.matches(after)
 
 
 def test_parameters_without_a_shape_are_watched():
     model = Module.from_torch(torch.nn.LazyLinear)(2)
-    surroundings = Surroundings(model, model)
-    before = surroundings.observe()
-    assert before.same(surroundings.observe())
+    guards = Guards(model, model)
+    before = guards.state()
+    assert before.matches(guards.state())
     model(torch.ones(3, 4))
-    assert not before.same(surroundings.observe())
+    assert not before.matches(guards.state())
 
 
 def test_tensors_are_found():
     model, other, shift = make(), torch.nn.Linear(2, 2), torch.ones(2)
-    surroundings = Surroundings(lambda x: other(model(x)) + shift, model)
-    found = set(map(id, surroundings.tensors()))
+    guards = Guards(lambda x: other(model(x)) + shift, model)
+    found = set(map(id, guards.tensors()))
     expected = [*model.parameters(), *model.buffers(), *other.parameters(), shift]
     assert found >= set(map(id, expected))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, 1.0),
+        (1, True),
+        (1.0, 2.0),
+        ("a", "b"),
+        (torch.float32, torch.float64),
+        (torch.ones(2), torch.ones(3)),
+        (torch.ones(2, 2), torch.ones(2, 2).T[:, :1].expand(2, 2)),
+        (torch.ones(2), torch.ones(2).double()),
+        (torch.ones(2), torch.ones(2, requires_grad=True)),
+        (torch.ones(2, dtype=torch.complex64), torch.ones(2, dtype=torch.complex64).conj()),
+        (lambda: None, lambda: None),
+    ],
+)
+def test_leaves_that_are_recorded_differently(one, other):
+    assert describe(one) != describe(other)
+    assert describe(one) == describe(one)
+
+
+def test_values_of_tensors_do_not_matter():
+    assert describe(torch.zeros(2)) == describe(torch.ones(2))
+
+
+def test_a_described_object_is_kept_alive():
+    """Else another one may get its identity."""
+
+    def function():
+        pass
+
+    alive = weakref.ref(function)
+    description = describe(function)
+    del function
+    gc.collect()
+    assert alive() is not None
+    del description
+    gc.collect()
+    assert alive() is None

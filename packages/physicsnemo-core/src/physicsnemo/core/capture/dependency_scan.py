@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a function can read besides its arguments, found by the names in its code."""
+"""Dependency scan: what a function can read besides its arguments, by the names in its code.
+
+Dynamo learns what to guard by interpreting the step's bytecode. This reads the bytecode without
+running it: a scan costs milliseconds, works with any library inside the step, and finds names that
+this call happened not to reach. What no name leads to, it misses.
+"""
 
 import dis
+import enum
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
@@ -14,23 +20,32 @@ from types import (
     MemberDescriptorType,
     MethodType,
     ModuleType,
+    NoneType,
 )
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from physicsnemo.core.capture.structure import PLAIN, name_leaves
+from physicsnemo.core.pytree import named_leaves
 
-CODE = (type, FunctionType, BuiltinFunctionType)
+CONSTANT_TYPES = (
+    *(bool, int, float, complex, str, bytes, NoneType, enum.Enum),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format),
+)
+"""Types whose values never change, and are compared by value."""
+
+CODE_TYPES = (type, FunctionType, BuiltinFunctionType)
 """Types of what does not change, although what it reads may."""
 
 MISSING = object()
 """Stands for a name that has no value yet."""
 
-_MANY = 1000
-_FOREIGN = {"torch", "numpy", "physicsnemo", *sys.stdlib_module_names} - {"builtins"}
+_MAX_ITEMS = 1000
+_LIBRARIES = {"torch", "numpy", "physicsnemo", *sys.stdlib_module_names} - {"builtins"}
 _READ_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME"}
 _READ_ATTRIBUTE = {"LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR"}
+# Methods that syntax or PyTorch calls, so that no code names them.
 _CALLED_UNNAMED = {
     "__call__",
     "__enter__",
@@ -42,17 +57,17 @@ _CALLED_UNNAMED = {
 }
 
 
-class Slot(NamedTuple):
-    """Something that can be read by a name."""
+class Source(NamedTuple):
+    """A place that code reads by name, such as a closure's cell, a global or an attribute."""
 
     label: str
     read: Callable[[], Any]
     small: bool
-    """Whether its items are to be looked at; a large container is known by its identity."""
+    """Whether its items are guarded; a large container is guarded by its identity."""
 
 
-class Search:
-    """Everything that a function, and what it calls, can read by name.
+class DependencyScan:
+    """Find everything that a function, and what it calls, can read by name.
 
     Names are followed through closures, globals, defaults, attributes, methods, properties and
     containers, but not into libraries.
@@ -66,32 +81,38 @@ class Search:
 
     Attributes
     ----------
-    slots
+    sources
         What was found, except for attributes of modules that no code names.
     modules
         The modules that were found, and how to name them.
     """
 
     def __init__(self, function: Callable[..., Any], model: nn.Module) -> None:
+        # Which attributes of an object matter depends on the code that is found, and which code is
+        # found depends on the attributes: scan until no new name turns up.
         self._names: set[str] = set()
         known = -1
-        while len(self._names) > known:  # with the names found last, more may be found
+        while len(self._names) > known:
             known = len(self._names)
-            self._slots: dict[tuple[int, str], Slot] = {}
+            self._sources: dict[tuple[int, str], Source] = {}
             self._seen: set[int] = set()
             self.modules: dict[nn.Module, str] = {}
             self._visit(model, "model")
             self._visit(function, getattr(function, "__name__", "step"))
-        self.slots = list(self._slots.values())
+        self.sources = list(self._sources.values())
 
     def _visit(self, value: Any, label: str) -> None:
-        if isinstance(value, (*PLAIN, Tensor)) or id(value) in self._seen or _is_library(value):
+        if (
+            isinstance(value, (*CONSTANT_TYPES, Tensor))
+            or id(value) in self._seen
+            or _is_library(value)
+        ):
             return
         self._seen.add(id(value))
         if isinstance(value, nn.Module):
             self._visit_modules(value, label)
         elif isinstance(value, tuple | list | dict):
-            for name, leaf in name_leaves(value, label) if is_small(value) else ():
+            for name, leaf in named_leaves(value, label) if is_small(value) else ():
                 self._visit(leaf, name)
         elif isinstance(value, partial):
             self._visit(value.func, label)
@@ -108,7 +129,7 @@ class Search:
         for path, part in module.named_modules():
             name = f"{label}.{path}".rstrip(".")
             known = self.modules.setdefault(part, name) != name
-            if not known and not of_pytorch(part):  # whose attributes are plain
+            if not known and not of_pytorch(part):  # whose attributes are constants
                 self._visit_object(part, name)
 
     def _visit_function(self, function: FunctionType) -> None:
@@ -136,6 +157,7 @@ class Search:
         code = _code_of(member)
         if code is not None:
             self._visit(code, label)
+        # Other descriptors are left alone: reading one runs code of which nothing is known.
         elif isinstance(member, MemberDescriptorType) or not hasattr(member, "__get__"):
             self._add(value, name, label, partial(getattr, value, name, MISSING))
 
@@ -145,14 +167,14 @@ class Search:
     def _add(self, owner: Any, name: str, label: str, read: Callable[[], Any]) -> None:
         value = read()
         if not _is_library(value):
-            self._slots.setdefault((id(owner), name), Slot(label, read, is_small(value)))
+            self._sources.setdefault((id(owner), name), Source(label, read, is_small(value)))
             self._visit(value, label)
 
 
 def is_foreign(value: Any) -> bool:
-    """Return whether a function, class or module belongs to a library that is not looked into."""
+    """Return whether a function, class or module belongs to a library that is not scanned."""
     home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
-    return str(home).partition(".")[0] in _FOREIGN
+    return str(home).partition(".")[0] in _LIBRARIES
 
 
 def of_pytorch(module: nn.Module) -> bool:
@@ -162,11 +184,11 @@ def of_pytorch(module: nn.Module) -> bool:
 
 def is_small(value: Any) -> bool:
     """Return whether the items of a container can be looked at each time; others are data."""
-    return next(islice(name_leaves(value, ""), _MANY, None), None) is None
+    return next(islice(named_leaves(value, ""), _MAX_ITEMS, None), None) is None
 
 
 def _is_library(value: Any) -> bool:
-    return isinstance(value, (*CODE, ModuleType)) and is_foreign(value)
+    return isinstance(value, (*CODE_TYPES, ModuleType)) and is_foreign(value)
 
 
 def _code_of(member: Any) -> FunctionType | None:
@@ -186,7 +208,7 @@ def _always(value: Any) -> Callable[[], Any]:
 def _contents(cell: CellType) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:
+    except ValueError:  # the variable is not assigned yet
         return MISSING
 
 
@@ -200,6 +222,6 @@ def _names_in(code: CodeType) -> Iterator[tuple[str, str]]:
     for instruction in dis.get_instructions(code):
         if instruction.opname in _READ_GLOBAL | _READ_ATTRIBUTE:
             yield instruction.opname, instruction.argval
-    for constant in code.co_consts:
+    for constant in code.co_consts:  # functions that are defined inside this one
         if isinstance(constant, CodeType):
             yield from _names_in(constant)
