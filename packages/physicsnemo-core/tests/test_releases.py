@@ -12,7 +12,16 @@ import torch
 from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.releases import in_keys_of, in_own_keys, release_of
-from physicsnemo.models.history import Argument, Constant, Implied, Renamed
+from physicsnemo.core.weights import has_surprises
+from physicsnemo.models.history import (
+    Argument,
+    Constant,
+    Ignored,
+    Implied,
+    Renamed,
+    Twin,
+    follow_history,
+)
 
 
 class Layer(torch.nn.Module):
@@ -169,3 +178,84 @@ def test_an_argument_that_only_the_reference_has(tmp_path):
     path.write_bytes(rewritten)
     with pytest.raises(CheckpointError, match=r"backend='abc', .* expected one of 'pyg', 'dgl'"):
         Module.from_checkpoint(path)
+
+
+class Grouped(torch.nn.Module):
+    """Was trained by another library, whose names and additions files have."""
+
+    _state_history = (
+        Twin("weight", "twin.weight", until="2.0"),
+        Ignored("_extra_state"),
+        Constant("mask", tolerance=None),
+    )
+
+    def __init__(self, with_twin=False):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(2))
+        self.twin = torch.nn.Module() if with_twin else None
+        if self.twin is not None:
+            self.twin.weight = self.weight
+        self.register_buffer("mask", torch.ones(3))
+        follow_history(self)
+
+
+def load_by_history(model, state):
+    model.load_state_dict(in_own_keys(model, state, "a file"))
+
+
+@pytest.mark.parametrize("with_twin", [False, True])
+@pytest.mark.parametrize("load", [load_by_history, torch.nn.Module.load_state_dict])
+@pytest.mark.parametrize(
+    "names", [{"weight": 5}, {"twin.weight": 5}, {"weight": 1, "twin.weight": 5}], ids=str
+)
+def test_a_tensor_by_two_names(names, load, with_twin):
+    """Models and files may have either; of both, the second counts."""
+    state = {f"layer.{name}": torch.full((2,), float(it)) for name, it in names.items()}
+    model = torch.nn.ModuleDict({"layer": Grouped(with_twin)})
+    load(model, {**state, "layer.deep._extra_state": torch.ones(1)})  # and no mask
+    assert model["layer"].weight.tolist() == [5, 5]
+    expected = {"layer.weight", "layer.mask", *(["layer.twin.weight"] if with_twin else [])}
+    written = in_keys_of(model, model.state_dict(), "1.3")
+    assert written.keys() == expected
+    assert in_keys_of(model, written, "2.0").keys() == {"layer.weight", "layer.mask"}
+
+
+@pytest.mark.parametrize("load", [load_by_history, torch.nn.Module.load_state_dict])
+def test_a_constant_of_any_value_leaves_the_own(load):
+    model = Grouped()
+    load(model, {"weight": torch.ones(2), "mask": torch.zeros(7)})
+    assert model.mask.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_constants_are_compared_as_precisely_as_both_are_kept(dtype):
+    model = Net(0.7)
+    state = {**model.state_dict(), "layer.scale": torch.tensor(0.7, dtype=torch.float64).to(dtype)}
+    state["layer.grid"] = model.layer.grid.to(dtype)
+    in_own_keys(model, state, "a file")
+    state["layer.scale"] = state["layer.scale"] * 1.03
+    with pytest.raises(CheckpointError, match=r"layer\.scale in a file is 0\.7[12]"):
+        in_own_keys(model, state, "a file")
+
+
+def test_a_constant_that_the_state_keeps_is_compared_too():
+    model = Net()
+    state = {**model.state_dict(), "layer.grid": torch.arange(3.0) + 1}
+    with pytest.raises(CheckpointError, match=r"grid in a file is \[1\.0, 2\.0, 3\.0\], and the"):
+        in_own_keys(model, state, "a file")
+
+
+@pytest.mark.parametrize(
+    "value", [3.5, torch.eye(3).to_sparse(), torch.tensor(0.5 + 1j), torch.ones(2), torch.tensor(2)]
+)
+def test_a_constant_that_is_none(value):
+    with pytest.raises(CheckpointError, match=r"layer\.scale in a file is"):
+        in_own_keys(Net(), {**Net().state_dict(), "layer.scale": value}, "a file")
+
+
+def test_weights_are_taken_without_a_copy_by_modules_that_follow_a_history():
+    assert not has_surprises(Net())
+    assert not has_surprises(Grouped())
+    model = Grouped()
+    model.register_load_state_dict_pre_hook(lambda *_: None)
+    assert has_surprises(model)

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.models.history import Constant, Renamed
+from physicsnemo.models.history import Constant, Ignored, Renamed, Twin
 
 State = dict[str, Any]  # tensors, but for extra state
+Change = Renamed | Twin | Constant | Ignored
 
 
 def order(release: Any) -> tuple[int, ...]:
@@ -51,12 +52,22 @@ def in_own_keys(model: torch.nn.Module, state: State, source: str) -> State:
     """
     result = copy(state)  # with the versions of modules, which its attribute _metadata holds
     for prefix, module, change in _changes(model):
-        if isinstance(change, Renamed):
-            for ours, theirs in _spellings(module, prefix, change):
-                _rename(result, theirs, ours, source)
-        else:
-            _settle(result, module, prefix, change, source)
+        _read(result, module, prefix, change, source)
     return result
+
+
+def in_own_keys_before_loading(
+    module: torch.nn.Module, state: State, prefix: str, *_: object
+) -> None:
+    """Do so for one module, without those in it: a hook before ``load_state_dict``."""
+    for change in getattr(module, "_state_history", ()):
+        _read(state, module, prefix, change, "the state dict")
+
+
+def constants(model: torch.nn.Module) -> set[str]:
+    """Return the keys of what the arguments fix, whether the model's state has them or not."""
+    found = (it for it in _changes(model) if isinstance(it[2], Constant))
+    return {prefix + change.name for prefix, _, change in found}
 
 
 def in_keys_of(model: torch.nn.Module, state: Mapping[str, torch.Tensor], release: str) -> State:
@@ -73,16 +84,8 @@ def in_keys_of(model: torch.nn.Module, state: Mapping[str, torch.Tensor], releas
     """
     result = dict(state)
     for prefix, module, change in _changes(model):
-        if isinstance(change, Constant):
-            key = prefix + change.name
-            if not covers(change, release):
-                if not isinstance(getattr(module, change.name), torch.nn.Parameter):
-                    result.pop(key, None)
-            elif key not in result and getattr(module, change.name) is not None:
-                result[key] = torch.as_tensor(getattr(module, change.name)).detach().clone()
-        elif covers(change, release):
-            for ours, theirs in _spellings(module, prefix, change):
-                result[theirs] = result.pop(ours)
+        if not isinstance(change, Ignored):
+            _write(result, module, prefix, change, covers(change, release))
     if order(release) >= (2, 0):  # from which on it is no part of the state
         result = {key: it for key, it in result.items() if not key.endswith("device_buffer")}
     return result
@@ -129,12 +132,48 @@ def release_of(
     return release, shown[release]
 
 
-def _changes(
-    model: torch.nn.Module,
-) -> Iterator[tuple[str, torch.nn.Module, Renamed | Constant]]:
+def _changes(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, Change]]:
     for name, module in model.named_modules(remove_duplicate=False):
         for change in getattr(module, "_state_history", ()):
             yield f"{name}." if name else "", module, change
+
+
+def _read(state: State, module: torch.nn.Module, prefix: str, change: Change, source: str) -> None:
+    """Change a state of any release to one by a module's own keys."""
+    if isinstance(change, Renamed):
+        for ours, theirs in _spellings(module, prefix, change):
+            _rename(state, theirs, ours, source)
+    elif isinstance(change, Twin):
+        ours, twin = prefix + change.name, prefix + change.twin
+        if twin in state:
+            state[ours] = state.pop(twin)
+        if change.twin in module.state_dict() and ours in state:
+            state[twin] = state[ours]
+    elif isinstance(change, Ignored):
+        for key in [key for key in state if key.startswith(prefix)]:
+            if key.endswith(change.ending):
+                del state[key]
+    else:
+        _settle(state, module, prefix, change, source)
+
+
+def _write(
+    state: State, module: torch.nn.Module, prefix: str, change: Change, is_theirs: bool
+) -> None:
+    """Change a module's own state to what a release has, if it is among those of the change."""
+    if isinstance(change, Renamed) and is_theirs:
+        for ours, theirs in _spellings(module, prefix, change):
+            state[theirs] = state.pop(ours)
+    elif isinstance(change, Twin) and not is_theirs:
+        state.pop(prefix + change.twin, None)
+    elif isinstance(change, Constant):
+        key, own = prefix + change.name, getattr(module, change.name)
+        if isinstance(own, torch.nn.Parameter):  # learned, and so in files of every release
+            return
+        if not is_theirs:
+            state.pop(key, None)
+        elif key not in state and own is not None:
+            state[key] = torch.as_tensor(own).detach().clone()
 
 
 def _spellings(module: torch.nn.Module, prefix: str, change: Renamed) -> Iterator[tuple[str, str]]:
@@ -155,32 +194,62 @@ def _settle(
     state: State, module: torch.nn.Module, prefix: str, constant: Constant, source: str
 ) -> None:
     key, own = prefix + constant.name, getattr(module, constant.name)
+    if own is None or isinstance(own, torch.nn.Parameter):  # absent, or learned
+        return
     kept = constant.name in module._buffers and (
         constant.name not in module._non_persistent_buffers_set
     )
-    if isinstance(own, torch.nn.Parameter):  # learned, and so in files of every release
-        return
-    if kept and key not in state:
+    if key in state and constant.tolerance is not None:
+        _compare(state[key], torch.as_tensor(own), constant.tolerance, key, source)
+    if not kept:
+        state.pop(key, None)
+    elif key not in state or constant.tolerance is None:
         state[key] = own
-    elif not kept and key in state:
-        _compare(state.pop(key), own, key, source)
 
 
-def _compare(stated: torch.Tensor, own: Any, key: str, source: str) -> None:
-    meant = torch.as_tensor(own)
+def _compare(stated: Any, meant: torch.Tensor, tolerance: float, key: str, source: str) -> None:
+    """Raise CheckpointError unless a constant in a file is what the arguments make."""
+    if not isinstance(stated, torch.Tensor) or stated.layout is not torch.strided:
+        raise CheckpointError(f"{key} in {source} is no dense tensor")
     if meant.is_meta or stated.is_meta:  # in a dry run, there are no numbers
         return
-    agrees = stated.shape == meant.shape and torch.allclose(
-        stated.double().cpu(), meant.double().cpu(), rtol=1e-5, atol=1e-8
-    )
-    if not agrees:
+    if not _agree(stated.detach().cpu(), meant.detach().cpu(), tolerance):
         raise CheckpointError(
-            f"{key} in {source} is {_brief(stated)}, and the arguments in the file make it "
-            f"{_brief(meant)}"
+            f"{key} in {source} is {_brief(stated)}, and the arguments make it "
+            f"{_against(stated, meant)}"
         )
 
 
+def _agree(stated: torch.Tensor, meant: torch.Tensor, tolerance: float) -> bool:
+    if stated.shape != meant.shape or stated.is_complex():
+        return False
+    # Both as the coarser of their types rounds them; a whole number is as it is.
+    coarser = max((stated.dtype, meant.dtype), key=_step)
+    if _step(coarser):
+        stated, meant = stated.to(coarser), meant.to(coarser)
+    scale = float(meant.abs().max()) if meant.numel() else 0.0
+    rounding = _step(coarser)
+    return torch.allclose(
+        stated.double(),
+        meant.double(),
+        rtol=max(tolerance, rounding),
+        atol=rounding * min(scale, 1.0),
+    )
+
+
+def _step(dtype: torch.dtype) -> float:
+    """Return the distance of 1 from the next number, 0 between whole ones."""
+    return torch.finfo(dtype).eps if dtype.is_floating_point else 0.0
+
+
 def _brief(tensor: torch.Tensor) -> str:
-    if tensor.numel() <= 4:
-        return str(tensor.tolist())
-    return f"a tensor of shape {tuple(tensor.shape)} that begins with {tensor.flatten()[0].item()}"
+    return (
+        str(tensor.tolist()) if tensor.numel() <= 4 else f"a tensor of shape {tuple(tensor.shape)}"
+    )
+
+
+def _against(stated: torch.Tensor, meant: torch.Tensor) -> str:
+    if stated.shape != meant.shape or stated.numel() <= 4:
+        return _brief(meant)
+    distance = (stated.cpu().double() - meant.cpu().double()).abs().max()
+    return f"another, that differs by up to {float(distance):.2g}"

@@ -8,7 +8,12 @@ from typing import Any
 import torch
 
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.releases import State, in_own_keys
+from physicsnemo.core.releases import (
+    State,
+    constants,
+    in_own_keys,
+    in_own_keys_before_loading,
+)
 from physicsnemo.core.storable import SPARSE_LAYOUTS
 from physicsnemo.core.undo import undone_on_failure
 
@@ -128,7 +133,7 @@ def adopt_weights(
         for key in own.keys() & expected.keys()
         if own[key].numel() and expected[key] is not own[key]
     ]
-    for key in keys:
+    for key in set(keys) - constants(model):  # which are compared with the file's
         own[key].data = own[key].data.new_empty(()).expand(own[key].shape)
     state = in_own_keys(model, read(), source)
     taken: dict[int, torch.Tensor] = {}
@@ -246,8 +251,9 @@ def _marks(keys: Iterable[str]) -> set[str]:
 def has_own_ways(module: torch.nn.Module) -> bool:
     """Tell whether a module itself, not its children, renames or converts what it loads."""
     plain = torch.nn.Module._load_from_state_dict
-    return type(module)._load_from_state_dict is not plain or bool(
-        module._load_state_dict_pre_hooks
+    return type(module)._load_from_state_dict is not plain or any(
+        getattr(hook, "hook", hook) is not in_own_keys_before_loading
+        for hook in module._load_state_dict_pre_hooks.values()
     )
 
 

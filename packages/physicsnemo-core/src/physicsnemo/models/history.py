@@ -11,7 +11,9 @@ Authors of plugins whose state changed may use the same, with their own releases
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Argument", "Constant", "Implied", "Renamed"]
+import torch
+
+__all__ = ["Argument", "Constant", "Ignored", "Implied", "Renamed", "Twin", "follow_history"]
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,49 @@ class Renamed:
 
 
 @dataclass(frozen=True)
+class Twin:
+    """A tensor that files of some releases hold by a second name too.
+
+    It is read from any file by either name; of a file that holds both, the second counts. A module
+    may keep both, for one tensor.
+
+    Attributes
+    ----------
+    name
+        Its key here, below the module.
+    twin
+        The second one.
+    since
+        The first release that wrote the second, None for the oldest.
+    until
+        The first release that did not any more, None where the newest does.
+    """
+
+    name: str
+    twin: str
+    since: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Keys of a file that mean nothing here, as other libraries add them to a state.
+
+    Attributes
+    ----------
+    ending
+        How they end, at any depth below the module.
+    """
+
+    ending: str
+
+
+@dataclass(frozen=True)
 class Constant:
     """A tensor that files of some releases hold although the constructor arguments fix it.
 
-    It may be missing from any file. Where it is there and this class does not keep it in its state,
-    it must agree with the attribute of that name.
+    It may be missing from any file. Where it is there, it must agree with the attribute of that
+    name, at the precision of either.
 
     Attributes
     ----------
@@ -53,11 +93,15 @@ class Constant:
         The first release that wrote it, None for the oldest.
     until
         The first release that did not any more, None where the newest does.
+    tolerance
+        The largest relative difference, where releases computed it less precisely; None where any
+        is allowed, since the module keeps its own.
     """
 
     name: str
     since: str | None = None
     until: str | None = None
+    tolerance: float | None = 1e-5
 
 
 @dataclass(frozen=True)
@@ -103,3 +147,13 @@ class Implied:
     def means(self, value: Any) -> bool:
         """Tell whether a value means the same."""
         return value == self.value or value in self.same
+
+
+def follow_history(module: torch.nn.Module) -> None:
+    """Let ``load_state_dict`` follow the ``_state_history`` of a module, as loading a file does.
+
+    A constructor calls it. Models call it by themselves where their class has a history.
+    """
+    from physicsnemo.core.releases import in_own_keys_before_loading
+
+    module.register_load_state_dict_pre_hook(in_own_keys_before_loading)

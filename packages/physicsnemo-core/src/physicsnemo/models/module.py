@@ -20,7 +20,7 @@ from physicsnemo.core.releases import order
 from physicsnemo.core.resolution import Trusted, resolve
 from physicsnemo.core.saving import contents, state_of
 from physicsnemo.core.weights import copy_weights, forgive_device_buffer, moved
-from physicsnemo.models.history import Argument, Constant, Renamed
+from physicsnemo.models.history import Argument, Constant, Ignored, Renamed, Twin, follow_history
 from physicsnemo.models.meta import ModelMetaData
 
 __all__ = ["Module"]
@@ -75,7 +75,7 @@ class Module(torch.nn.Module):
     _argument_history: ClassVar[tuple[Argument, ...]] = ()
     _recorded_as: ClassVar[Mapping[str, str]] = {}
     _release_marks: ClassVar[Mapping[str, str]] = {}
-    _state_history: ClassVar[tuple[Renamed | Constant, ...]] = ()
+    _state_history: ClassVar[tuple[Renamed | Twin | Constant | Ignored, ...]] = ()
     __jit_unused_properties__: ClassVar[list[str]] = ["device", "logger", "_args", "_name"]
 
     if TYPE_CHECKING:  # since TorchScript takes annotations of attributes for types of its own
@@ -97,6 +97,8 @@ class Module(torch.nn.Module):
         self.meta = meta() if isinstance(meta, type) else meta
         self.register_buffer("device_buffer", torch.empty(0))
         self.register_load_state_dict_post_hook(forgive_device_buffer)  # type: ignore[no-untyped-call]
+        if self._state_history:
+            follow_history(self)
 
     @property
     def device(self) -> torch.device:

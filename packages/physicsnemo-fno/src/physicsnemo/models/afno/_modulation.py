@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from physicsnemo.models.afno._filter import SpectralFilter, to_blocks
 from physicsnemo.models.afno._modes import Grid
-from physicsnemo.models.history import Renamed
+from physicsnemo.models.history import Renamed, follow_history
 from physicsnemo.nn.numerics import PAPER
 
 SCALE_SHIFT_MODES = ("complex", "real")
@@ -186,6 +186,7 @@ class ScaleShiftMlp(nn.Module):
         for _ in range(hidden_layers):
             layers += [nn.Linear(hidden, hidden), nn.GELU()]
         self.net = nn.Sequential(*layers, nn.Linear(hidden, 2 * out_features))
+        follow_history(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return scale and shift, of shape (batch, out_features), of (batch, in_features)."""

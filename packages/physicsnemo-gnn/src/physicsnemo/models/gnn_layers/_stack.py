@@ -2,10 +2,10 @@
 """The layers of a perceptron behind its first linear map."""
 
 import warnings
-from typing import Any
 
 from torch import nn
 
+from physicsnemo.models.history import Ignored, follow_history
 from physicsnemo.nn import get_activation
 from physicsnemo.nn.checks import check_at_least
 
@@ -40,10 +40,6 @@ def _norm(norm_type: str, size: int) -> nn.Module:
             "which computes the same",
             stacklevel=2,
         )
-        norm.register_load_state_dict_pre_hook(_drop_extra_state)
+        norm._state_history = (Ignored("_extra_state"),)  # type: ignore[assignment]
+        follow_history(norm)
     return norm
-
-
-def _drop_extra_state(module: Any, state: dict[str, Any], prefix: str, *others: Any) -> None:
-    """Drop what Transformer Engine adds to the weights in a file."""
-    state.pop(f"{prefix}_extra_state", None)

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A layer of a transformer, with the names of Transformer Engine's for its weights."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from physicsnemo.models.history import Ignored, follow_history
 from physicsnemo.nn.attention import dot_product_attention
 
 # What Transformer Engine starts with, and drops in training.
@@ -33,11 +32,13 @@ class TransformerLayer(nn.Module):
     normalization).
     """
 
+    _state_history = (Ignored("_extra_state"),)  # of Transformer Engine
+
     def __init__(self, hidden_dim: int, num_attention_heads: int) -> None:
         super().__init__()
         self.self_attention = _Attention(hidden_dim, num_attention_heads)
         self.layernorm_mlp = _Normalized(hidden_dim, ("fc1", "fc2"))
-        self.register_load_state_dict_pre_hook(_drop_extra_state)  # type: ignore[no-untyped-call]
+        follow_history(self)
 
     def forward(self, nfeat: Tensor, mask: Tensor | None = None) -> Tensor:
         """Update features of shape (nodes, hidden_dim).
@@ -99,9 +100,3 @@ class _Attention(nn.Module):
         x = dot_product_attention(query, key, value, mask, dropout)
         projected: Tensor = self.proj(x[0].transpose(0, 1).flatten(1))
         return projected
-
-
-def _drop_extra_state(module: Any, state: dict[str, Any], prefix: str, *others: Any) -> None:
-    """Drop what Transformer Engine adds to the weights in a file."""
-    for key in [key for key in state if key.startswith(prefix) and key.endswith("_extra_state")]:
-        del state[key]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.models.history import Renamed
+from physicsnemo.models.history import Constant, Renamed, follow_history
 from physicsnemo.models.window_layers.padding import Pads, crop_grid, pad_grid
 
 
@@ -60,7 +60,10 @@ class WindowBlock(nn.Module):
         history: tuple[Renamed, ...] = (),
     ) -> None:
         super().__init__()
-        self._state_history = history
+        # The mask belongs to the numerics, so a state brings weights alone.
+        kept = (Constant("attn_mask", tolerance=None),) if keep_mask else ()
+        self._state_history = history + kept
+        follow_history(self)
         self.norm1 = nn.LayerNorm(dim)
         self.attn = attention
         self.norm2 = nn.LayerNorm(dim)
@@ -70,8 +73,6 @@ class WindowBlock(nn.Module):
         self.post_norm = post_norm
         self._mask = mask
         self.register_buffer("attn_mask", mask and mask(), persistent=keep_mask)
-        if keep_mask and mask is not None:
-            self.register_load_state_dict_pre_hook(_keep_mask)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map grids of shape (batch, *grid, dim) to grids of that shape."""
@@ -146,9 +147,3 @@ class DropPath(nn.Module):
         keep = 1 - self.probability
         shape = (x.shape[0],) + (1,) * (x.ndim - 1)
         return x * x.new_empty(shape).bernoulli_(keep).div_(keep)
-
-
-def _keep_mask(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Load weights alone: the mask belongs to the module's numerics, not to the state's."""
-    if f"{prefix}attn_mask" in state:
-        state[f"{prefix}attn_mask"] = module.attn_mask

@@ -4,7 +4,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,8 @@ from physicsnemo.models.diffusion.layers.attention import Attention
 from physicsnemo.models.diffusion.layers.convolution import Conv2d
 from physicsnemo.models.diffusion.layers.linear import Linear
 from physicsnemo.models.diffusion.layers.normalization import GroupNorm, get_activation
+from physicsnemo.models.history import Renamed, follow_history
 from physicsnemo.nn.numerics import PAPER
-
-# Where layers of attention were before they were grouped, as files of old releases name them.
-_FORMER_NAMES = {"norm2": "attn.norm", "qkv": "attn.qkv", "proj": "attn.proj"}
 
 
 class UNetBlock(nn.Module):
@@ -83,6 +81,13 @@ class UNetBlock(nn.Module):
     arXiv:2206.00364, appendix F.
     """
 
+    # Before attention was a layer of its own.
+    _state_history: ClassVar[tuple[Renamed, ...]] = (
+        Renamed("attn.norm.", "norm2.", until="1.2"),
+        Renamed("attn.qkv.", "qkv.", until="1.2"),
+        Renamed("attn.proj.", "proj.", until="1.2"),
+    )
+
     def __init__(
         self,
         in_channels: int,
@@ -143,7 +148,7 @@ class UNetBlock(nn.Module):
                 numerics=numerics,
                 **common,
             )
-            self.register_load_state_dict_pre_hook(_rename_attention)  # type: ignore[no-untyped-call]
+            follow_history(self)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         """Apply the block.
@@ -184,10 +189,3 @@ def profile_range(name: str, wanted: bool) -> AbstractContextManager[Any]:
     if not wanted or torch.compiler.is_compiling():
         return nullcontext()
     return torch.profiler.record_function(name)
-
-
-def _rename_attention(block: UNetBlock, state: dict[str, Any], prefix: str, *_: object) -> None:
-    for former, current in _FORMER_NAMES.items():
-        for name in ("weight", "bias"):
-            if (key := f"{prefix}{former}.{name}") in state:
-                state[f"{prefix}{current}.{name}"] = state.pop(key)

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.history import Constant
+from physicsnemo.models.history import Constant, follow_history
 from physicsnemo.nn.table import Table
 
 
@@ -68,6 +68,7 @@ class PositionalEmbedding(_Waves):
         self.num_channels, self.amp_mode = num_channels, amp_mode
         half = _half(num_channels, at_least=2 if endpoint else 1)
         self._table = Table(partial(_progression, half, half - endpoint, max_positions))
+        follow_history(self)
 
     @property
     def freqs(self) -> Tensor:  # type: ignore[override]

@@ -5,13 +5,14 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from physicsnemo.models.diffusion._inputs import transformed
+from physicsnemo.models.history import Twin, follow_history
 from physicsnemo.nn.numerics import PAPER, has_oddity
 
 Function = Callable[[Tensor], Tensor]
@@ -67,6 +68,11 @@ class GroupNorm(nn.Module):
     Wu and He 2018, Group normalization, arXiv:1803.08494.
     """
 
+    # The module of Apex, where there is one, is what is trained.
+    _state_history: ClassVar[tuple[Twin, ...]] = tuple(
+        Twin(name, f"gn.{name}", until="2.0") for name in ("weight", "bias")
+    )
+
     def __init__(
         self,
         num_channels: int,
@@ -93,7 +99,7 @@ class GroupNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
         self.gn = _apex_norm(self) if use_apex_gn else None
-        self.register_load_state_dict_pre_hook(_share_weights_with_apex)  # type: ignore[no-untyped-call]
+        follow_history(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize images of shape (batch, num_channels, height, width)."""
@@ -154,15 +160,3 @@ def _apex_norm(norm: GroupNorm) -> nn.Module:
     twin: nn.Module = apex.GroupNorm(norm.num_groups, len(norm.weight), norm.eps)
     twin.weight, twin.bias = norm.weight, norm.bias
     return twin
-
-
-def _share_weights_with_apex(
-    norm: GroupNorm, state: dict[str, Any], prefix: str, *_: object
-) -> None:
-    """Let weights be found by either module, whichever of them a file was trained with."""
-    for name in ("weight", "bias"):
-        key, twin = f"{prefix}{name}", f"{prefix}gn.{name}"
-        if twin in state:
-            state[key] = state.pop(twin)
-        if norm.gn is not None and key in state:
-            state[twin] = state[key]

@@ -23,7 +23,7 @@ from physicsnemo.models.diffusion.preconditioning._formulas import (
     iddpm_levels,
     iddpm_scalings,
 )
-from physicsnemo.models.history import Constant, Renamed
+from physicsnemo.models.history import Constant
 from physicsnemo.models.module import Module
 from physicsnemo.nn.numerics import PAPER
 
@@ -81,8 +81,9 @@ class iDDPMPrecond(Module):  # noqa: N801  # as files name it
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
     _release_marks: ClassVar[dict[str, str]] = {"2.0": "^C_1$"}
-    _state_history: ClassVar[tuple[Renamed | Constant, ...]] = tuple(
-        Constant(name, since="2.0") for name in ("C_1", "C_2", "M")
+    _state_history: ClassVar[tuple[Constant, ...]] = (
+        *(Constant(name, since="2.0") for name in ("C_1", "C_2", "M")),
+        Constant("u", tolerance=0.05),  # which releases until 2.0 computed in single precision
     )
     u: Tensor
 
