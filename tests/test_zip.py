@@ -15,7 +15,7 @@ sys.path[:] = [archive, *(path for path in sys.path if "/packages/" not in path)
 import physicsnemo
 assert physicsnemo.__file__.startswith(archive), physicsnemo.__file__
 from physicsnemo.registry import ModelRegistry, shipped_models
-from physicsnemo.core.aliases import current_name
+from physicsnemo.core.install.aliases import current_name
 assert "FullyConnected" in ModelRegistry().list_models()
 assert shipped_models()["FNO"]["distribution"] == "physicsnemo-fno"
 assert current_name("modulus.models.fno.fno", "FNO")[0] == "physicsnemo.models.fno.fno"

@@ -15,7 +15,7 @@ import tomlkit
 
 from tools.workspace import PREFIX, ROOT, Package, packages
 
-FAMILIES = Path("packages/physicsnemo-core/src/physicsnemo/core/families.json")
+FAMILIES = Path("packages/physicsnemo-core/src/physicsnemo/core/install/families.json")
 EXTRAS = Path("packages/physicsnemo/pyproject.toml")
 
 

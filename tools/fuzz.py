@@ -27,9 +27,9 @@ from typing import Any
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core.container import open_records
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.inspection import inspect_open, inspect_tensors
+from physicsnemo.core.format.container import open_records
+from physicsnemo.core.rebuild.inspection import inspect_open, inspect_tensors
 
 SECONDS = 10.0  # for one file; the slowest build thousands of modules before they are refused
 GIGABYTES = 4  # of address space, beyond what the process has at the start

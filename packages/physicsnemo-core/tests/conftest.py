@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from physicsnemo import Module
 from physicsnemo.cli import main
 from physicsnemo.core.capture.recording import GraphMemory
-from physicsnemo.core.hooks import forget_plugins
 from physicsnemo.core.pytree import flatten
+from physicsnemo.hooks import forget_plugins
 from physicsnemo.registry import ModelRegistry
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core import container
+from physicsnemo.core.format import container
 
 
 class Layers(Module):
@@ -97,7 +97,7 @@ def test_killed_process_leaves_the_old_file(saved, writes):
     before = saved.read_bytes()
     program = f"""
         import os, torch
-        from physicsnemo.core import container
+        from physicsnemo.core.format import container
 
         count, header = 0, container._header
         save = torch.save

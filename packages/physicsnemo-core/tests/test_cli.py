@@ -55,7 +55,7 @@ def test_start_is_light(arguments):
 
 def test_library_does_not_need_the_command():
     code = (
-        "import sys, physicsnemo, physicsnemo.registry, physicsnemo.core.hooks\n"
+        "import sys, physicsnemo, physicsnemo.registry, physicsnemo.hooks\n"
         "physicsnemo.registry.ModelRegistry().list_models()\n"
         "assert not {'click', 'rich', 'torch'} & sys.modules.keys()"
     )

@@ -14,8 +14,8 @@ import torch
 
 from physicsnemo import Module
 from physicsnemo.cli._output import print_json
-from physicsnemo.core.container import write_checkpoint
-from physicsnemo.core.window import Window
+from physicsnemo.core.format.container import write_checkpoint
+from physicsnemo.core.format.file_slice import FileSlice
 
 TRAP = "raise SystemExit('this module was executed')\n"
 PICKLED = b"cposix\nsystem\n(S'echo executed'\ntR."  # a pickle that runs a program when read
@@ -121,7 +121,7 @@ def test_numbers_are_not_read(physicsnemo, affine, tmp_path, monkeypatch, contai
     if container == "zip":
         rewrite_as_zip(path)
     read = []
-    monkeypatch.setattr(Window, "readinto", counted(Window.readinto, read))
+    monkeypatch.setattr(FileSlice, "readinto", counted(FileSlice.readinto, read))
     monkeypatch.setattr("mmap.mmap", None)
     assert describe(physicsnemo, path)["elements"] == 2 * 10**6
     assert 0 < sum(read) < 10_000

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
-from physicsnemo.core.container import write_checkpoint
-from physicsnemo.core.verification import PARTS
+from physicsnemo.core.format.container import write_checkpoint
+from physicsnemo.core.rebuild.verify import PARTS
 
 MODEL = """
 import torch

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core import container
-from physicsnemo.core.container import open_checkpoint, write_checkpoint
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.format import container
+from physicsnemo.core.format.container import open_checkpoint, write_checkpoint
 
 GIGABYTES = 2**31  # numbers of one byte
 

@@ -20,9 +20,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry, known_implementations
 
 from physicsnemo import Module, inspect_checkpoint
-from physicsnemo.core.container import write_checkpoint
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.files import EXTRAS, locate
+from physicsnemo.core.format.container import write_checkpoint
+from physicsnemo.core.format.files import EXTRAS, locate
 from physicsnemo.utils import load_checkpoint, save_checkpoint
 
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"

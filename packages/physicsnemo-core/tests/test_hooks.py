@@ -12,8 +12,8 @@ import torch
 import physicsnemo
 from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError, PluginError, PluginWarning
-from physicsnemo.core.hooks import GROUP, Hooks, ask
-from physicsnemo.core.resolution import resolve
+from physicsnemo.core.rebuild.resolution import resolve
+from physicsnemo.hooks import GROUP, Hooks, call
 
 HEADER = "from physicsnemo import hookimpl\n"
 RESOLVE = """
@@ -197,15 +197,15 @@ def test_plugins_are_told_of_saving_and_loading(install, affine, tmp_path):
 
 def test_graphs_of_other_libraries(install):
     install("graph-lab", plugin("graph_lab"), graph_lab=HEADER + GRAPH)
-    ((_, (edges, sources, targets)),) = ask("adapt_graph", graph={"edges": [[0, 1]], "nodes": 2})
+    ((_, (edges, sources, targets)),) = call("adapt_graph", graph={"edges": [[0, 1]], "nodes": 2})
     assert edges.tolist() == [[0], [1]]
     assert (sources, targets) == (2, 2)
-    assert list(ask("adapt_graph", graph=torch.zeros(1))) == []
+    assert list(call("adapt_graph", graph=torch.zeros(1))) == []
 
 
 def test_commands(install):
     install("command-lab", plugin("command_lab"), command_lab=HEADER + COMMAND)
-    ((name, command),) = ask("cli_command")
+    ((name, command),) = call("cli_command")
     assert name == "the plugin 'lab' of command-lab 1.0"
     assert command.name == "greet"
 

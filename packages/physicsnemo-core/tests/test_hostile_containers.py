@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from physicsnemo import Module, inspect_checkpoint
-from physicsnemo.core.archive import list_tar
-from physicsnemo.core.container import open_checkpoint, write_checkpoint
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.format.archive import list_tar
+from physicsnemo.core.format.container import open_checkpoint, write_checkpoint
 
 BLOCK = 512
 

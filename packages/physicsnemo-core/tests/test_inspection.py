@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from physicsnemo import Module, inspect_checkpoint
-from physicsnemo.core.container import write_checkpoint
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.origins import Origin
+from physicsnemo.core.format.container import write_checkpoint
+from physicsnemo.core.install.provenance import Origin
 
 PLUGIN = """
 import torch
@@ -79,8 +79,8 @@ def test_class_that_is_registered_under_another_name(waves, tmp_path, monkeypatc
     path = tmp_path / "model.mdlus"
     waves.Converted().save(path)
     assert inspect_checkpoint(path).model.origin.registered_name == "Smooth"
-    monkeypatch.setattr("physicsnemo.core.resolution._converted", lambda name: None)
-    monkeypatch.setattr("physicsnemo.core.resolution._imported", lambda module, name: None)
+    monkeypatch.setattr("physicsnemo.core.rebuild.resolution._converted", lambda name: None)
+    monkeypatch.setattr("physicsnemo.core.rebuild.resolution._imported", lambda module, name: None)
     assert type(Module.from_checkpoint(path)) is waves.Converted
 
 

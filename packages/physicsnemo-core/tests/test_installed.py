@@ -10,10 +10,10 @@ import warnings
 
 import pytest
 
-from physicsnemo import Module
-from physicsnemo.core import hooks
+from physicsnemo import Module, hooks
 from physicsnemo.core.errors import PluginWarning, RegistryWarning
-from physicsnemo.registry import ModelRegistry, _state
+from physicsnemo.core.install import entry_points
+from physicsnemo.registry import ModelRegistry
 
 WAVES = "from physicsnemo import Module\n\nclass Waves(Module):\n    pass\n"
 PLUGIN = (
@@ -136,7 +136,7 @@ def test_a_process_forked_while_models_are_looked_up_does_not_hang():
     taken, done = threading.Event(), threading.Event()
 
     def look_up():
-        with _state.lock:
+        with entry_points._found.lock:
             taken.set()
             done.wait()
 

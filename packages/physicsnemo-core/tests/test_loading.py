@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core.container import open_checkpoint, write_checkpoint
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.format.container import open_checkpoint, write_checkpoint
 
 
 class Stack(Module):

@@ -4,8 +4,8 @@
 import pytest
 
 from physicsnemo import Module
-from physicsnemo.core.container import write_checkpoint
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.format.container import write_checkpoint
 
 
 class Versioned(Module):

@@ -11,7 +11,7 @@ import torch
 
 import physicsnemo
 from physicsnemo import ModelMetaData, Module
-from physicsnemo.core.own import record_of
+from physicsnemo.core.base import record_of
 from physicsnemo.utils import StaticCaptureEvaluateNoGrad
 
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from packaging.requirements import Requirement
 
 from physicsnemo.cli.new_plugin import new_plugin
-from physicsnemo.core import installed
+from physicsnemo.core.install import distributions as installed
 
 FILES = {
     ".github/workflows/ci.yml",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core.files import locate
+from physicsnemo.core.format.files import locate
 from physicsnemo.utils import load_checkpoint, save_checkpoint
 
 

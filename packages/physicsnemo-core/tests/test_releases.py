@@ -11,8 +11,8 @@ import torch
 
 from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.rebuild.weights import has_surprises
 from physicsnemo.core.releases import in_keys_of, in_own_keys, release_of
-from physicsnemo.core.weights import has_surprises
 from physicsnemo.models.history import (
     Argument,
     Constant,

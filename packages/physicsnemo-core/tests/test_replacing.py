@@ -13,12 +13,12 @@ import time
 import pytest
 
 from physicsnemo import Module
-from physicsnemo.core import replacing as module
-from physicsnemo.core.replacing import replacing
+from physicsnemo.core.format import atomic as module
+from physicsnemo.core.format.atomic import atomic_write
 
 
 def write(path, content=b"new"):
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(content)
 
 
@@ -93,7 +93,7 @@ def test_permissions_are_kept_from_the_first_byte(mode, tmp_path):
     path = tmp_path / "file"
     write(path, b"old")
     path.chmod(mode)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         assert stat.S_IMODE(os.stat(file.name).st_mode) == mode
         file.write(b"new")
     assert stat.S_IMODE(path.stat().st_mode) == mode
@@ -104,8 +104,8 @@ def killed_while_writing(path):
     program = f"""
         import os, signal
         from pathlib import Path
-        from physicsnemo.core.replacing import replacing
-        with replacing(Path({str(path)!r})) as file:
+        from physicsnemo.core.format.atomic import atomic_write
+        with atomic_write(Path({str(path)!r})) as file:
             file.write(bytes(1000))
             file.flush()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -123,7 +123,7 @@ def test_what_a_killed_save_left_is_cleared_by_the_next(tmp_path):
 
 
 def test_what_is_being_written_is_not_cleared(tmp_path):
-    with replacing(tmp_path / "slow") as file:
+    with atomic_write(tmp_path / "slow") as file:
         file.write(b"slow")
         write(tmp_path / "quick")
         os.utime(file.name, (0, 0))

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core.aliases import current_name
-from physicsnemo.core.container import write_checkpoint
 from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginError
-from physicsnemo.core.origins import Origin
-from physicsnemo.core.resolution import resolve
+from physicsnemo.core.format.container import write_checkpoint
+from physicsnemo.core.install.aliases import current_name
+from physicsnemo.core.install.provenance import Origin
+from physicsnemo.core.rebuild.resolution import resolve
 
 PLUGIN = """
 from physicsnemo import Module

@@ -10,13 +10,13 @@ import zipfile
 import pytest
 import torch
 
-from physicsnemo.core.pickles import read_pickle
-from physicsnemo.core.tensors import StateFile, write_state
-from physicsnemo.core.window import Window
+from physicsnemo.core.format.file_slice import FileSlice
+from physicsnemo.core.format.pickles import read_pickle
+from physicsnemo.core.format.tensors import StateFile, write_state
 
 
 def window(content):
-    return Window(io.BytesIO(content), 0, len(content))
+    return FileSlice(io.BytesIO(content), 0, len(content))
 
 
 def written(state, **options):

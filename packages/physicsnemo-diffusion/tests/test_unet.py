@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core.container import write_checkpoint
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.format.container import write_checkpoint
 from physicsnemo.models.diffusion import DhariwalUNet, StormCastUNet, UNet
 from physicsnemo.models.diffusion.unet import CorrDiffRegressionUNet
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch.utils import _pytree as pytree
 
-from physicsnemo import hookimpl
-from physicsnemo.core import hooks
+from physicsnemo import hookimpl, hooks
 from physicsnemo.models.gnn_layers import Graph, as_graph, forget_edges
 from physicsnemo.models.meshgraphnet import MeshGraphNet
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from physicsnemo import Module
-from physicsnemo.core.container import open_checkpoint
+from physicsnemo.core.format.container import open_checkpoint
 from physicsnemo.testing import check_reference_case
 
 dlwp = import_module("physicsnemo.models.dlwp.dlwp")

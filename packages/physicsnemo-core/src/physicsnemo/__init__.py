@@ -11,12 +11,12 @@ __path__ = extend_path(
     __path__, __name__
 )  # families are installed beside core, or elsewhere on the path
 
+from physicsnemo.core.install import distributions as _distributions
 from physicsnemo.core.lazy import lazy_exports
-from physicsnemo.core.strangers import warn_about_strangers
 
 if TYPE_CHECKING:
-    from physicsnemo.core.hooks import hookimpl as hookimpl
-    from physicsnemo.core.inspection import inspect_checkpoint as inspect_checkpoint
+    from physicsnemo.core.rebuild.inspection import inspect_checkpoint as inspect_checkpoint
+    from physicsnemo.hooks import hookimpl as hookimpl
     from physicsnemo.models.meta import ModelMetaData as ModelMetaData
     from physicsnemo.models.module import Module as Module
 
@@ -27,18 +27,16 @@ _lazy_getattr, __dir__ = lazy_exports(
     {
         "Module": "physicsnemo.models.module",
         "ModelMetaData": "physicsnemo.models.meta",
-        "hookimpl": "physicsnemo.core.hooks",
-        "inspect_checkpoint": "physicsnemo.core.inspection",
+        "hookimpl": "physicsnemo.hooks",
+        "inspect_checkpoint": "physicsnemo.core.rebuild.inspection",
     },
 )
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from physicsnemo.core.installed import installed_version
-
-        return installed_version("physicsnemo-core")
+        return _distributions.installed_version("physicsnemo-core")
     return _lazy_getattr(name)
 
 
-warn_about_strangers()
+_distributions.warn_about_conflicts()

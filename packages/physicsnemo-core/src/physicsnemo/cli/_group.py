@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from physicsnemo import hooks
 from physicsnemo.cli._output import complain, plain
 from physicsnemo.core.errors import (
     ModelNotFoundError,
@@ -16,7 +17,6 @@ from physicsnemo.core.errors import (
     PluginWarning,
     RegistryWarning,
 )
-from physicsnemo.core.hooks import attempt
 
 _KNOWN_ERRORS = (OSError, ImportError, ModelNotFoundError, PluginError)
 _KNOWN_WARNINGS = (NamespaceWarning, PluginWarning, RegistryWarning)
@@ -60,7 +60,7 @@ class CommandGroup(click.Group):
 def _find_commands(taken: set[str]) -> dict[str, click.Command]:
     """Return the commands of plugins by name, and complain about those that cannot be added."""
     found: dict[str, click.Command] = {}
-    for plugin, answer in attempt("cli_command"):
+    for plugin, answer in hooks.try_call("cli_command"):
         if isinstance(answer, PluginError):
             complain(str(answer))
         elif not isinstance(answer, click.Command) or not answer.name:

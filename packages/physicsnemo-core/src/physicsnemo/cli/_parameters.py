@@ -10,7 +10,8 @@ import click
 
 def _known_file(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     """Return a path or URL as it is, if its protocol is installed."""
-    from physicsnemo.core.files import locate
+    # Late, since importing fsspec takes longer than listing models.
+    from physicsnemo.core.format.files import locate
 
     try:
         locate(value)

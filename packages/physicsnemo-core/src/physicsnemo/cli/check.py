@@ -10,6 +10,7 @@ import click
 import importlib_metadata
 from packaging.requirements import Requirement
 
+from physicsnemo import testing
 from physicsnemo.cli._output import complain, json_option, print_json, print_table
 from physicsnemo.cli._parameters import RandomInput, read_inputs, read_object
 from physicsnemo.registry import ModelRegistry
@@ -68,10 +69,8 @@ def check_model(
         _say_what_is_missing(missing, quick)
     if (error := ModelRegistry().describe(name).error) is not None:
         raise click.ClickException(error)
-    from physicsnemo.testing import run_checks
-
     cases = _cases_in(path, name) if path else [_case(name, arguments or {}, inputs)]
-    results = {str(case): run_checks(case, device, expensive=not quick) for case in cases}
+    results = {str(case): testing.run_checks(case, device, expensive=not quick) for case in cases}
     if as_json:
         print_json({case: list(map(_content, of_case)) for case, of_case in results.items()})
     else:
@@ -108,8 +107,6 @@ def _is_installed(distribution: str) -> bool:
 def _case(name: str, arguments: dict[str, Any], inputs: list[RandomInput]) -> "Case":
     import torch
 
-    from physicsnemo.testing import Case
-
     def drawn() -> "Inputs":
         generator = torch.Generator().manual_seed(0)
         values = [
@@ -121,7 +118,7 @@ def _case(name: str, arguments: dict[str, Any], inputs: list[RandomInput]) -> "C
         names = [it.name for it in inputs if it.name is not None]
         return dict(zip(names, values, strict=True)) if names else tuple(values)
 
-    return Case("command-line", name, arguments, drawn)
+    return testing.Case("command-line", name, arguments, drawn)
 
 
 def _cases_in(path: Path, name: str) -> "list[Case]":

@@ -9,9 +9,10 @@ from rich.filesize import decimal
 
 from physicsnemo.cli._output import brief, json_option, print_facts, print_json, print_table
 from physicsnemo.cli._parameters import file_argument
+from physicsnemo.core import rebuild
 
 if TYPE_CHECKING:
-    from physicsnemo.core.inspection import CheckpointInfo, ModelInfo, TensorInfo
+    from physicsnemo.core.rebuild.inspection import CheckpointInfo, ModelInfo, TensorInfo
 
 Fact = tuple[str, str]
 
@@ -26,17 +27,10 @@ def show_info(file: str, as_json: bool) -> None:
     may be anybody's, and its packages need not be installed. The numbers in its tensors are not
     read.
     """
-    from physicsnemo.core.container import open_records
-    from physicsnemo.core.inspection import inspect_open, inspect_tensors
-    from physicsnemo.core.releases import release_of
-
-    with open_records(file) as checkpoint:
-        info, tensors = inspect_open(checkpoint), inspect_tensors(checkpoint)
+    info, tensors, age = rebuild.inspect_tensors_too(file)
     if as_json:
         print_json(_content(file, info, tensors))
         return
-    keys = [tensor.name for tensor in tensors]
-    age = release_of(info.metadata, keys, checkpoint.is_zip)
     facts = [*_model_facts(info.model, age), *_file_facts(info, tensors)]
     print_facts([("file", file), *facts])
     _print_arguments("Arguments", info.model)

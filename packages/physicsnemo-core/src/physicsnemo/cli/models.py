@@ -4,8 +4,8 @@
 import click
 
 from physicsnemo.cli._output import json_option, print_json, print_table
-from physicsnemo.core.entries import Entry
-from physicsnemo.registry import ModelRegistry, installed_entries
+from physicsnemo.core.install.entry_points import ModelEntryPoint, installed_entries
+from physicsnemo.registry import ModelRegistry
 
 
 @click.command("models")
@@ -27,15 +27,15 @@ def list_models(check: bool, as_json: bool) -> None:
         click.echo("No models are installed. They come in packages, such as physicsnemo-fno.")
 
 
-def _by_name() -> dict[str, Entry]:
+def _by_name() -> dict[str, ModelEntryPoint]:
     """Return the entry points by what the registry takes to reach each."""
-    found: dict[str, Entry] = {}
+    found: dict[str, ModelEntryPoint] = {}
     for entry in installed_entries():
         found[f"{entry.distribution}:{entry.name}" if entry.name in found else entry.name] = entry
     return found
 
 
-def _describe(entry: Entry, name: str, check: bool) -> dict[str, str | None]:
+def _describe(entry: ModelEntryPoint, name: str, check: bool) -> dict[str, str | None]:
     found = {
         "name": name,
         "distribution": entry.distribution,

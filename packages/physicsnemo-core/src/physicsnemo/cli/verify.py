@@ -10,6 +10,7 @@ import click
 
 from physicsnemo.cli._output import json_option, print_json, print_table
 from physicsnemo.cli._parameters import file_argument
+from physicsnemo.core import rebuild
 
 
 @click.command("verify")
@@ -29,17 +30,15 @@ def verify_file(file: str, modules: tuple[str, ...], as_json: bool) -> None:
     checksums, and builds the model by the rules of loading: its class is one of an installed
     package or of a module that you trust, and nothing is imported because the file names it.
     """
-    from physicsnemo.core.verification import PARTS, verify_checkpoint
-
     if modules:
         sys.path.append(os.getcwd())  # where scripts that define models lie
-    verdicts = verify_checkpoint(file, [import_module(name) for name in modules])
+    verdicts = rebuild.verify_checkpoint(file, [import_module(name) for name in modules])
     sound = all(verdict.passed for verdict in verdicts)
     if as_json:
         parts = [asdict(verdict) for verdict in verdicts]
         print_json({"file": file, "passed": sound, "parts": parts})
     else:
         rows = [[it.part, "passed" if it.passed else "failed", it.finding] for it in verdicts]
-        rows += [[part, "not tried", ""] for part in PARTS[len(rows) :]]
+        rows += [[part, "not tried", ""] for part in rebuild.PARTS[len(rows) :]]
         print_table(file, ("part", "result", "finding"), rows)
     sys.exit(0 if sound else 1)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the public modules of physicsnemo-core are built from, one concern a module.
+"""What the public modules of physicsnemo-core are built from; each room knows those before it.
 
-``arguments`` records and encodes constructor arguments, ``container`` reads and writes the
-``.mdlus`` file, ``resolution`` finds the class that a file names, ``migration`` and ``absence``
-make its arguments those of the class, ``conversion`` wraps plain PyTorch classes, ``hooks`` calls
-plugins. None of them is needed to use a model.
+``format`` is the bytes of a file, ``install`` what is installed, ``base`` a model that remembers
+its constructor call, ``rebuild`` the way from a file to a model and back, ``capture`` a step that
+is recorded, ``training`` a training that is saved. ``physicsnemo.registry`` and
+``physicsnemo.hooks`` stand between ``base`` and ``rebuild``, ``physicsnemo.models.module`` on top
+of ``rebuild``. None of them is needed to use a model.
 """

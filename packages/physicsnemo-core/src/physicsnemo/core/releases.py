@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.models.history import Constant, Ignored, Renamed, Twin
+from physicsnemo.core.history import Constant, Ignored, Renamed, Twin
 
 State = dict[str, Any]  # tensors, but for extra state
 Change = Renamed | Twin | Constant | Ignored
@@ -54,6 +54,14 @@ def in_own_keys(model: torch.nn.Module, state: State, source: str) -> State:
     for prefix, module, change in _changes(model):
         _read(result, module, prefix, change, source)
     return result
+
+
+def follow_history(module: torch.nn.Module) -> None:
+    """Let ``load_state_dict`` follow the ``_state_history`` of a module, as loading a file does.
+
+    A constructor calls it. Models call it by themselves where their class has a history.
+    """
+    module.register_load_state_dict_pre_hook(in_own_keys_before_loading)
 
 
 def in_own_keys_before_loading(

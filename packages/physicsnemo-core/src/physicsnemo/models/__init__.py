@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __path__ = extend_path(__path__, __name__)
 
 from physicsnemo.core.lazy import lazy_exports
+from physicsnemo.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from physicsnemo.models.meta import ModelMetaData as ModelMetaData
@@ -25,8 +26,6 @@ _lazy_getattr, __dir__ = lazy_exports(
 
 
 def __getattr__(name: str) -> Any:
-    from physicsnemo.registry import ModelRegistry
-
     if not name.startswith("_") and name in ModelRegistry().list_models():
         return ModelRegistry().factory(name)
     return _lazy_getattr(name)

@@ -1,34 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base class of all models."""
 
-import logging
 import os
 import re
 import subprocess
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import Any, Self, cast
 
 import torch
 
-from physicsnemo.core.arguments import Record, record
-from physicsnemo.core.container import EXTENSION, Url, open_checkpoint, write_checkpoint
-from physicsnemo.core.hooks import tell
-from physicsnemo.core.loading import load_model
-from physicsnemo.core.own import logger_of, metadata_of, record_of
-from physicsnemo.core.rebuilding import Blueprint, construct
+from physicsnemo import hooks
+from physicsnemo.core.base import ModelBase, logger_of
+from physicsnemo.core.format.container import EXTENSION, open_checkpoint, write_checkpoint
+from physicsnemo.core.format.files import Url
+from physicsnemo.core.format.records import Record
+from physicsnemo.core.rebuild.blueprint import Blueprint, construct
+from physicsnemo.core.rebuild.build import load_model
+from physicsnemo.core.rebuild.contents import contents, state_of
+from physicsnemo.core.rebuild.conversion import convert
+from physicsnemo.core.rebuild.resolution import Trusted, resolve
+from physicsnemo.core.rebuild.weights import copy_weights, moved
 from physicsnemo.core.releases import order
-from physicsnemo.core.resolution import Trusted, resolve
-from physicsnemo.core.saving import contents, state_of
-from physicsnemo.core.weights import copy_weights, forgive_device_buffer, moved
-from physicsnemo.models.history import Argument, Constant, Ignored, Renamed, Twin, follow_history
 from physicsnemo.models.meta import ModelMetaData
+from physicsnemo.registry import ModelRegistry
 
 __all__ = ["Module"]
 
-_UNSET = object()
 
-
-class Module(torch.nn.Module):
+class Module(ModelBase):
     """A ``torch.nn.Module`` that remembers how it was built, and so can be saved and rebuilt.
 
     It replaces ``torch.nn.Module`` as a base class without further changes. To be saved, a model
@@ -57,90 +56,6 @@ class Module(torch.nn.Module):
     >>> Scale(3).num_parameters()
     3
     """
-
-    _file_extension: ClassVar[str] = EXTENSION
-    __model_checkpoint_version__: ClassVar[str] = "0.1.0"
-    # Former versions whose files this class still reads, each with the warning to give.
-    __supported_model_checkpoint_version__: ClassVar[dict[str, str]] = {}
-    # Arguments that from_checkpoint(override_args=...) may replace.
-    _overridable_args: ClassVar[set[str]] = set()
-    # Whether the constructor draws random numbers for nothing but weights that a file replaces, so
-    # that loading may leave them undrawn; counts for the class alone that says so.
-    _draws_only_weights: ClassVar[bool] = False
-    # How files differ from release to release of the reference implementation; see
-    # physicsnemo.models.history. What leaving an argument out means, by the first release where it
-    # does; arguments that come and go; where files record the class, by the first release; keys
-    # (regular expressions) that only files of a release and later ones have.
-    _implied_args: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    _argument_history: ClassVar[tuple[Argument, ...]] = ()
-    _recorded_as: ClassVar[Mapping[str, str]] = {}
-    _release_marks: ClassVar[Mapping[str, str]] = {}
-    _state_history: ClassVar[tuple[Renamed | Twin | Constant | Ignored, ...]] = ()
-    __jit_unused_properties__: ClassVar[list[str]] = ["device", "logger", "_args", "_name"]
-
-    if TYPE_CHECKING:  # since TorchScript takes annotations of attributes for types of its own
-        _constructed_from: Record
-    # What a subclass keeps under the names of the properties below.
-    _own_device: ClassVar[Any] = _UNSET
-    _own_logger: ClassVar[Any] = _UNSET
-    _own_args: ClassVar[Any] = _UNSET
-    device_buffer: torch.Tensor
-
-    def __new__(cls, /, *args: Any, **kwargs: Any) -> Self:
-        """Record what the model is built from."""
-        self = super().__new__(cls)
-        self._constructed_from = record(cls, args, kwargs)
-        return self
-
-    def __init__(self, meta: ModelMetaData | None = None) -> None:
-        super().__init__()
-        self.meta = meta() if isinstance(meta, type) else meta
-        self.register_buffer("device_buffer", torch.empty(0))
-        self.register_load_state_dict_post_hook(forgive_device_buffer)  # type: ignore[no-untyped-call]
-        if self._state_history:
-            follow_history(self)
-
-    @property
-    def device(self) -> torch.device:
-        """The device that the model is on, unless a subclass has assigned one of its own."""
-        own = self._own_device
-        return self.device_buffer.device if own is _UNSET else own
-
-    @device.setter
-    def device(self, value: Any) -> None:
-        vars(self)["_own_device"] = value
-
-    @property
-    def logger(self) -> logging.Logger:
-        """The logger of this class, ``core.module.<class name>``, unless it has another."""
-        return logger_of(self) if self._own_logger is _UNSET else self._own_logger
-
-    @logger.setter
-    def logger(self, value: Any) -> None:
-        vars(self)["_own_logger"] = value
-
-    @property
-    def _args(self) -> Any:
-        return record_of(self) if self._own_args is _UNSET else self._own_args
-
-    @_args.setter
-    def _args(self, value: Any) -> None:
-        vars(self)["_own_args"] = value
-
-    def debug(self) -> None:
-        """Show this class's messages of every level, with the model's name and the time."""
-        handler = logging.StreamHandler()
-        handler.setFormatter(
-            logging.Formatter(f"[%(asctime)s - %(levelname)s - {self._name}] %(message)s")
-        )
-        logger = logger_of(self)
-        logger.handlers = [handler]
-        logger.propagate = False
-        logger.setLevel(logging.DEBUG)
-
-    def num_parameters(self) -> int:
-        """Return the number of parameter elements, frozen ones included."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
     def save(
         self,
@@ -188,7 +103,7 @@ class Module(torch.nn.Module):
         as_zip = order(for_release) >= (2, 0)  # from which on the reference writes zips
         state = state_of(self, for_release)
         write_checkpoint(file_name, state, arguments, metadata, as_zip)
-        tell("saved", model=self, url=file_name)
+        hooks.notify("saved", model=self, url=file_name)
         logger_of(self).debug("saved %s", os.fspath(file_name))
 
     def load(
@@ -220,7 +135,7 @@ class Module(torch.nn.Module):
             if map_location is not None:
                 state = moved(state, map_location)
             copy_weights(self, state, strict, checkpoint.name)
-        tell("loaded", model=self, url=file_name)
+        hooks.notify("loaded", model=self, url=file_name)
 
     @classmethod
     def from_checkpoint(
@@ -271,7 +186,7 @@ class Module(torch.nn.Module):
             blueprint = Blueprint(checkpoint, cls, override_args or {}, trusted)
             model: Any = load_model(blueprint, checkpoint, strict, mmap)
         model.to(map_location)
-        tell("loaded", model=model, url=file_name)
+        hooks.notify("loaded", model=model, url=file_name)
         return cast(Self, model)
 
     @classmethod
@@ -327,25 +242,12 @@ class Module(torch.nn.Module):
         TypeError
             If ``torch_model_class`` is not a subclass of ``torch.nn.Module``.
         """
-        from physicsnemo.core.conversion import convert
-        from physicsnemo.registry import ModelRegistry
-
-        model_class = convert(torch_model_class, meta, name)
+        model_class = convert(Module, torch_model_class, meta, name)
         if register:
             ModelRegistry().register(model_class)
         return model_class
 
     from_pytorch = from_torch
-
-    @classmethod
-    def _backward_compat_arg_mapper(cls, version: str, args: dict[str, Any]) -> dict[str, Any]:
-        """Translate the arguments of a file of a former version; overriding methods call super."""
-        return args
-
-    @property
-    def _name(self) -> str:
-        meta = metadata_of(self)
-        return type(self).__name__ if meta is None else meta.name
 
 
 def _git_commit() -> str | None:

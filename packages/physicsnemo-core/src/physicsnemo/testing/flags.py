@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import torch
 
-from physicsnemo.core.own import metadata_of
+from physicsnemo.core.base import metadata_of
 from physicsnemo.testing._proofs import PROOFS, UnprovenError
 from physicsnemo.testing.case import Case
 from physicsnemo.testing.checks import Check

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Utilities around models: capture of training and evaluation steps, checkpoints of a training."""
+"""Utilities around models: captured steps, checkpoints of a training, files replaced as a whole."""
 
 from pkgutil import extend_path
 from typing import TYPE_CHECKING
@@ -9,6 +9,8 @@ __path__ = extend_path(__path__, __name__)
 from physicsnemo.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from physicsnemo.core.base import unwrap as unwrap
+    from physicsnemo.core.format.atomic import atomic_write as atomic_write
     from physicsnemo.utils.capture import StaticCaptureEvaluateNoGrad as StaticCaptureEvaluateNoGrad
     from physicsnemo.utils.capture import StaticCaptureTraining as StaticCaptureTraining
     from physicsnemo.utils.checkpoint import get_checkpoint_dir as get_checkpoint_dir
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "StaticCaptureEvaluateNoGrad",
     "StaticCaptureTraining",
+    "atomic_write",
     "get_checkpoint_dir",
     "load_checkpoint",
     "save_checkpoint",
+    "unwrap",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -28,8 +32,10 @@ __getattr__, __dir__ = lazy_exports(
     {
         "StaticCaptureEvaluateNoGrad": "physicsnemo.utils.capture",
         "StaticCaptureTraining": "physicsnemo.utils.capture",
+        "atomic_write": "physicsnemo.core.format.atomic",
         "get_checkpoint_dir": "physicsnemo.utils.checkpoint",
         "load_checkpoint": "physicsnemo.utils.checkpoint",
         "save_checkpoint": "physicsnemo.utils.checkpoint",
+        "unwrap": "physicsnemo.core.base",
     },
 )

@@ -17,14 +17,16 @@ from typing import Any
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
-from physicsnemo.core.container import Url
-from physicsnemo.core.hooks import tell
-from physicsnemo.core.training.choice import next_step, read_step
+from physicsnemo import hooks
+from physicsnemo.core.format.files import Url
+from physicsnemo.core.rebuild.rollback import undone_on_failure
+from physicsnemo.core.rebuild.weights import has_surprises, put_weights
 from physicsnemo.core.training.folder import Folder
 from physicsnemo.core.training.parts import TRAINING, Models, Part, name_parts
-from physicsnemo.core.training.plain import check_json
 from physicsnemo.core.training.ranks import Ranks
 from physicsnemo.core.training.retention import Best, Retention
+from physicsnemo.core.training.selection import next_step, read_step
+from physicsnemo.core.training.serializable import check_json
 from physicsnemo.core.training.state import (
     METADATA,
     OPTIMIZER,
@@ -43,8 +45,6 @@ from physicsnemo.core.training.state import (
     write_model,
 )
 from physicsnemo.core.training.steps import Steps
-from physicsnemo.core.undo import undone_on_failure
-from physicsnemo.core.weights import has_surprises, put_weights
 from physicsnemo.models.module import Module
 
 __all__ = ["get_checkpoint_dir", "load_checkpoint", "save_checkpoint"]
@@ -272,7 +272,7 @@ def _tell_plugins(
 ) -> None:
     for part, model in parts.items():
         if isinstance(model, Module):
-            tell(hook, model=model, url=steps.folder.url_of(part.file(steps.rank, step)))
+            hooks.notify(hook, model=model, url=steps.folder.url_of(part.file(steps.rank, step)))
 
 
 def _number(epoch: int) -> int:

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Protocol, cast
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+from physicsnemo.core.base import device_of, metadata_of
 from physicsnemo.core.capture.guards import Guards
 from physicsnemo.core.capture.optimizers import check_optimizer
 from physicsnemo.core.capture.precision import choose_precision
 from physicsnemo.core.capture.programs import Program, Step, check_step
 from physicsnemo.core.capture.recorder import Recorder
 from physicsnemo.core.capture.scalers import ScalerStore, State
-from physicsnemo.core.own import device_of, metadata_of
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from physicsnemo.core.undo import undone_on_failure
+from physicsnemo.core.rebuild.rollback import undone_on_failure
 
 State = dict[str, dict[str, Any]]
 

@@ -15,9 +15,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from physicsnemo.core.container import Url
-from physicsnemo.core.files import fetched, is_local, kind, locate
-from physicsnemo.core.replacing import make_folders, sync_folder
+from physicsnemo.core.format.atomic import make_folders, sync_folder
+from physicsnemo.core.format.files import Url, fetched, is_local, kind, locate
 from physicsnemo.core.training.lock import is_held, locked
 
 

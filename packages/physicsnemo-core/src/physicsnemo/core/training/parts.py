@@ -4,13 +4,11 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from physicsnemo.core.container import EXTENSION
-from physicsnemo.core.own import metadata_of
+from physicsnemo.core.base import metadata_of, unwrap
+from physicsnemo.core.format.container import EXTENSION
 from physicsnemo.models.module import Module
 
 Models = torch.nn.Module | Sequence[torch.nn.Module] | None
@@ -63,14 +61,6 @@ def name_parts(models: Models) -> dict[Part, torch.nn.Module]:
             )
         parts[part] = model
     return parts
-
-
-def unwrap(model: torch.nn.Module) -> torch.nn.Module:
-    """Return the model inside data-parallel wrappers and ``torch.compile``'s."""
-    if isinstance(model, DataParallel | DistributedDataParallel):
-        return unwrap(cast(torch.nn.Module, model.module))
-    compiled = model._modules.get("_orig_mod")
-    return model if compiled is None else unwrap(compiled)
 
 
 def _name(model: torch.nn.Module) -> str:

@@ -8,13 +8,13 @@ from typing import Any, BinaryIO
 
 import torch
 
-from physicsnemo.core.container import Checkpoint, write_checkpoint
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.format.container import Checkpoint, write_checkpoint
+from physicsnemo.core.format.tensors import write_state
 from physicsnemo.core.pytree import map_tensors
-from physicsnemo.core.saving import contents, state_of
-from physicsnemo.core.tensors import write_state
-from physicsnemo.core.training.plain import check_data
-from physicsnemo.core.weights import check_weights, moved
+from physicsnemo.core.rebuild.contents import contents, state_of
+from physicsnemo.core.rebuild.weights import check_weights, moved
+from physicsnemo.core.training.serializable import check_data
 from physicsnemo.models.module import Module
 from physicsnemo.utils.capture import StaticCaptureTraining
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from physicsnemo.core.loading import draws_only_weights
+from physicsnemo.core.rebuild.build import draws_only_weights
 from physicsnemo.models.module import Module
 from physicsnemo.testing._compare import assert_equal, disturb, exactness, move, run, tensors
 from physicsnemo.testing.case import Case

@@ -5,7 +5,7 @@ import logging
 
 import torch
 
-from physicsnemo.core.own import metadata_of
+from physicsnemo.core.base import metadata_of
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.testing._compare import (
     LOW_PRECISION,

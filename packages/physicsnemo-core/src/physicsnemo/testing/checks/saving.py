@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from physicsnemo.core.arguments import encode
+from physicsnemo.core.rebuild.contents import encode
 from physicsnemo.models.module import Module
 from physicsnemo.testing._compare import (
     assert_equal,

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.core.training.parts import unwrap
+from physicsnemo.utils import unwrap
 from physicsnemo.utils.diffusion._inputs import (
     check_labels,
     check_number,

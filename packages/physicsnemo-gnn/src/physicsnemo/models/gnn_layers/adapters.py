@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from physicsnemo.core.hooks import ask
+from physicsnemo import hooks
 from physicsnemo.models.gnn_layers import _dgl, _pyg
 from physicsnemo.models.gnn_layers._edges import Edges
 from physicsnemo.models.gnn_layers.graph import Graph, forget, is_current
@@ -152,7 +152,7 @@ def _reader(graph: object) -> Callable[..., Edges]:
 def _ask_plugins(
     graph: object, num_nodes: int | None, known: Graph | None, device: torch.device | None
 ) -> Edges:
-    for plugin, answer in ask("adapt_graph", graph=graph):
+    for plugin, answer in hooks.call("adapt_graph", graph=graph):
         edge_index, num_sources, num_targets = answer
         if not isinstance(edge_index, Tensor):
             raise TypeError(

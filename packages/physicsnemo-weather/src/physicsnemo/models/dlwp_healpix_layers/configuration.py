@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from physicsnemo.core.aliases import current_name
 from physicsnemo.nn import activations, get_activation
+from physicsnemo.registry import current_name
 
 __all__ = ["Activation", "Configuration", "activation_of", "build", "plain"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from physicsnemo.core.replacing import replacing
+from physicsnemo.utils import atomic_write
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -94,7 +94,7 @@ def stored(make: Callable[[], Arrays], folder: Path, name: str) -> Arrays:
 
 def _write(path: Path, arrays: Arrays, name: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, digest=_digest(name, arrays), **arrays)  # type: ignore[arg-type]
 
 

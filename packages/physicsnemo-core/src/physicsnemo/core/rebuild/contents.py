@@ -2,27 +2,26 @@
 """What a checkpoint holds of a model."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 
-from physicsnemo.core.absence import as_release_has_it, leave_out_implied
-from physicsnemo.core.arguments import Record, encode
+from physicsnemo import hooks
+from physicsnemo.core.base import ModelBase, record_of
 from physicsnemo.core.errors import PluginError
-from physicsnemo.core.hooks import ask
-from physicsnemo.core.installed import installed_version
-from physicsnemo.core.origins import Origin, metadata_key
+from physicsnemo.core.format.records import NESTED, Record, metadata_key
+from physicsnemo.core.format.storable import check_storable
+from physicsnemo.core.format.values import Path, Types, write
+from physicsnemo.core.install.distributions import installed_version
+from physicsnemo.core.install.provenance import Origin
+from physicsnemo.core.rebuild.defaults import as_release_has_it, leave_out_implied
+from physicsnemo.core.rebuild.weights import has_own_ways
 from physicsnemo.core.releases import in_keys_of
-from physicsnemo.core.storable import check_storable
-from physicsnemo.core.weights import has_own_ways
-
-if TYPE_CHECKING:
-    from physicsnemo.models.module import Module
 
 WRITER, ARGUMENT_TYPES = "physicsnemo-core", "argument_types"
 
 
-def contents(model: "Module", for_release: str | None = None) -> tuple[Record, dict[str, Any]]:
+def contents(model: ModelBase, for_release: str | None = None) -> tuple[Record, dict[str, Any]]:
     """Return ``args.json`` and ``metadata.json`` of a model.
 
     Parameters
@@ -59,7 +58,7 @@ def contents(model: "Module", for_release: str | None = None) -> tuple[Record, d
         metadata |= Origin.of(type(part)).metadata(key)
         if types[key]:
             metadata[metadata_key(key, ARGUMENT_TYPES)] = types[key]
-    for plugin, contribution in ask("contribute_metadata", model=model):
+    for plugin, contribution in hooks.call("contribute_metadata", model=model):
         metadata |= _checked(contribution, metadata, plugin)
     return arguments, metadata
 
@@ -110,3 +109,69 @@ def _checked(contribution: Any, metadata: dict[str, Any], plugin: str) -> dict[s
     if taken:
         raise PluginError(f"{plugin}: contribute_metadata may not replace {', '.join(taken)}")
     return contribution  # type: ignore[no-any-return]
+
+
+class Encoded(NamedTuple):
+    """A model's arguments as files hold them.
+
+    Parameters
+    ----------
+    arguments
+        The record, and beside it those of the models nested in it.
+    models
+        The nested models by their keys.
+    types
+        For each model, by its key, what JSON does not tell of its arguments' types.
+    """
+
+    arguments: Record
+    models: dict[str, ModelBase]
+    types: dict[str, Types]
+
+
+def encode(model: ModelBase) -> Encoded:
+    """Return a model's record as JSON can hold it, and what belongs to it.
+
+    Raises
+    ------
+    TypeError
+        If an argument is neither a JSON value nor a model; it is named by its path.
+    """
+    encoder = _Encoder()
+    encoded = encoder.record(model, "", ())
+    return Encoded({**encoded, **encoder.records}, encoder.models, encoder.types)
+
+
+class _Encoder:
+    """One walk through a record; collects nested models and their records, outer before inner."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.models: dict[str, ModelBase] = {}
+        self.types: dict[str, Types] = {}
+
+    def record(self, model: ModelBase, key: str, path: Path) -> Record:
+        own, types = record_of(model), self.types.setdefault(key, {})
+        arguments = {
+            name: write(
+                value,
+                (name,),
+                own["__name__"],
+                types,
+                lambda found, below: self.nested(found, path + below),
+            )
+            for name, value in own["__args__"].items()
+        }
+        return {**own, "__args__": arguments}
+
+    def nested(self, model: Any, path: Path) -> str | None:
+        if not isinstance(model, ModelBase):
+            return None
+        for key, known in self.models.items():
+            if known is model:
+                return key
+        key = f"{NESTED}.{'.'.join(path)}"
+        self.models[key] = model
+        self.records[key] = {}
+        self.records[key] = self.record(model, key, path)
+        return key

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-MAX_NAME = 1_000  # characters
+from physicsnemo.core.format.records import MAX_NAME
+
 _MAX_DEPTH = 50
 _MAX_VALUES = 100_000  # that are no tensors
 _MAX_INTEGER = 2_000  # bits

@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 
+from physicsnemo.core.base import forgive_device_buffer, is_device_buffer
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.format.storable import SPARSE_LAYOUTS
+from physicsnemo.core.rebuild.rollback import undone_on_failure
 from physicsnemo.core.releases import (
     State,
     constants,
     in_own_keys,
     in_own_keys_before_loading,
 )
-from physicsnemo.core.storable import SPARSE_LAYOUTS
-from physicsnemo.core.undo import undone_on_failure
 
 __all__ = [
     "State",
@@ -23,7 +24,6 @@ __all__ = [
     "check_shapes",
     "check_weights",
     "copy_weights",
-    "forgive_device_buffer",
     "has_own_ways",
     "has_surprises",
     "moved",
@@ -205,15 +205,6 @@ def moved(state: State, device: torch.device | str) -> State:
     return result
 
 
-def forgive_device_buffer(module: torch.nn.Module, incompatible: Any) -> None:
-    """Leave the empty ``device_buffer``, which some writers leave out, off the lists of keys.
-
-    A hook for ``register_load_state_dict_post_hook``.
-    """
-    for keys in (incompatible.missing_keys, incompatible.unexpected_keys):
-        keys[:] = [key for key in keys if not _is_mark(key)]
-
-
 def _has_shape(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value)
 
@@ -240,12 +231,8 @@ def _with_sparse_buffers_put(model: torch.nn.Module, state: State) -> State:
     return result
 
 
-def _is_mark(key: str) -> bool:
-    return key.rpartition(".")[2] == "device_buffer"
-
-
 def _marks(keys: Iterable[str]) -> set[str]:
-    return {key for key in keys if _is_mark(key)}
+    return {key for key in keys if is_device_buffer(key)}
 
 
 def has_own_ways(module: torch.nn.Module) -> bool:

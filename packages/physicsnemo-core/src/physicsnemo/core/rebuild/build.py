@@ -4,24 +4,22 @@
 from collections import Counter
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode
 
-from physicsnemo.core.allowance import allowing
-from physicsnemo.core.container import Checkpoint
-from physicsnemo.core.rebuilding import Blueprint
-from physicsnemo.core.weights import State, adopt_weights, check_shapes
-
-if TYPE_CHECKING:
-    from physicsnemo.models.module import Module
+from physicsnemo.core.base import ModelBase
+from physicsnemo.core.format.container import Checkpoint
+from physicsnemo.core.rebuild.blueprint import Blueprint
+from physicsnemo.core.rebuild.limits import allowing
+from physicsnemo.core.rebuild.weights import State, adopt_weights, check_shapes
 
 
 def load_model(
     blueprint: Blueprint, checkpoint: Checkpoint, strict: bool, mmap: bool = False
-) -> "Module":
+) -> ModelBase:
     """Build the model of a checkpoint, on the CPU, and give it the weights.
 
     The constructor runs once and draws random numbers as ever, from the global generator where it
@@ -51,12 +49,12 @@ def load_model(
     return model
 
 
-def draws_only_weights(model_class: "type[Module]") -> bool:
+def draws_only_weights(model_class: type[ModelBase]) -> bool:
     """Tell whether a class declares ``_draws_only_weights``, itself: a subclass may draw more."""
     return vars(model_class).get("_draws_only_weights") is True
 
 
-def _follow_types(model: "Module", state: State) -> None:
+def _follow_types(model: ModelBase, state: State) -> None:
     """Make a model's floating-point tensors of the types that they have in a file.
 
     Those of one type make the whole model of that type, constants besides the file included, as

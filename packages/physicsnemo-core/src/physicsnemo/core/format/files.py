@@ -16,6 +16,8 @@ import fsspec
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "http", "https": "http"}
 # A single letter before a colon is a drive of Windows.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(://|::)")
+Url = str | os.PathLike[str]  # a path, or any URL that fsspec knows
+
 _PART = 2**15  # bytes; headers, arguments and metadata of most files fit into two
 
 

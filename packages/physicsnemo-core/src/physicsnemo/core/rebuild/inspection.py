@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 
-from physicsnemo.core.arguments import NESTED, Record, nested_records
-from physicsnemo.core.container import Checkpoint, Url, open_records
-from physicsnemo.core.origins import Origin, metadata_key
-from physicsnemo.core.storable import strided_parts
+from physicsnemo.core.format.container import Checkpoint, open_records
+from physicsnemo.core.format.files import Url
+from physicsnemo.core.format.records import NESTED, Record, metadata_key, nested_records
+from physicsnemo.core.format.storable import strided_parts
+from physicsnemo.core.install.provenance import Origin
+from physicsnemo.core.releases import release_of
 
 __all__ = ["CheckpointInfo", "ModelInfo", "inspect_checkpoint"]
 
@@ -100,6 +102,19 @@ def inspect_checkpoint(file_name: Url) -> CheckpointInfo:
     """
     with open_records(file_name) as checkpoint:
         return inspect_open(checkpoint)
+
+
+def inspect_tensors_too(
+    file_name: Url,
+) -> "tuple[CheckpointInfo, list[TensorInfo], tuple[str, str]]":
+    """Return what :func:`inspect_checkpoint` does, the tensors, and the release and why it is that.
+
+    Takes and raises what :func:`inspect_checkpoint` does.
+    """
+    with open_records(file_name) as checkpoint:
+        info, tensors = inspect_open(checkpoint), inspect_tensors(checkpoint)
+        keys = [tensor.name for tensor in tensors]
+        return info, tensors, release_of(info.metadata, keys, checkpoint.is_zip)
 
 
 def inspect_open(checkpoint: Checkpoint) -> CheckpointInfo:

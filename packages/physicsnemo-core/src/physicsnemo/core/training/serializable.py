@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from physicsnemo.core.storable import problem_of_tensor
+from physicsnemo.core.format.storable import problem_of_tensor
 
 _JSON = (NoneType, bool, int, float, str)
 _DATA = (*_JSON, complex, bytes, torch.device, torch.dtype, torch.Size, torch.nn.Parameter)

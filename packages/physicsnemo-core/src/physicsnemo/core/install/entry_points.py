@@ -1,22 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The entry points by which distributions register models; reading them imports nothing."""
+"""The entry points by which distributions register models; reading them imports nothing.
 
+What is installed is looked up once a process, and again when :func:`forget` was called.
+"""
+
+import json
+import os
 import sys
+import threading
 import warnings
+from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from importlib.resources import files
+from typing import Any
 
 from physicsnemo.core.errors import RegistryWarning
-from physicsnemo.core.installed import entry_points, identity
-
-if TYPE_CHECKING:
-    from physicsnemo.models.module import Module
+from physicsnemo.core.install.distributions import entry_points, identity, unmet_requirements
 
 GROUP = "physicsnemo.models"
 FORMER_GROUP = "modulus.models"
 
 
-class Entry:
+class ModelEntryPoint:
     """One entry point: kept as plain text, since two libraries define an ``EntryPoint`` class."""
 
     def __init__(self, name: str, value: str, source: Any, leftover: bool = False) -> None:
@@ -33,33 +38,29 @@ class Entry:
         """Version of that distribution."""
         return identity(self._source)[1]
 
-    def load(self) -> "type[Module]":
-        """Import the class, and warn if its distribution does not fit the installed versions.
+    def load(self) -> Any:
+        """Import what it names, and warn if its distribution does not fit the installed versions.
 
         Raises
         ------
         ImportError
             If that fails, for whatever reason; the text names the distribution, and what it
             requires in vain.
-        TypeError
-            If it is not a subclass of :class:`physicsnemo.Module`.
         """
-        from physicsnemo.core.requirements import unmet_requirements
-        from physicsnemo.models.module import Module
-
-        source = f"{self.distribution} {self.version} registers {self.name} as {self.value!r}"
         module, attribute = self._split()
         misfits = unmet_requirements(self._source)
         try:
-            loaded: Any = getattr(import_module(module), attribute)
+            loaded = getattr(import_module(module), attribute)
         except Exception as error:  # the module's code can fail in any way
             text = "; ".join([_reason(error, module), *misfits])
-            raise ImportError(f"{source}, {text}") from error
-        if not (isinstance(loaded, type) and issubclass(loaded, Module)):
-            raise TypeError(f"{source}, which is no subclass of physicsnemo.Module: {loaded!r}")
+            raise ImportError(f"{self}, {text}") from error
         for misfit in misfits:
-            warnings.warn(misfit, RegistryWarning, stacklevel=3)
+            warnings.warn(misfit, RegistryWarning, stacklevel=4)
         return loaded
+
+    def __str__(self) -> str:
+        """Say who registers what."""
+        return f"{self.distribution} {self.version} registers {self.name} as {self.value!r}"
 
     def registers(self, model_class: type) -> bool:
         """Tell whether this is the entry point of a class, without importing anything."""
@@ -71,7 +72,62 @@ class Entry:
         return module, attribute
 
 
-def discover() -> dict[str, list[Entry]]:
+class _Found:
+    """What has been looked up, None before; held by a lock while looking only.
+
+    Never while importing: an import may wait for another thread whose module registers a class.
+    """
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, list[ModelEntryPoint]] | None = None
+        self.lock = threading.Lock()
+
+    def renew_lock(self) -> None:
+        """Forget a lock whose thread is not there any more."""
+        self.lock = threading.Lock()
+
+
+_found = _Found()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_found.renew_lock)
+
+
+def installed_models() -> dict[str, list[ModelEntryPoint]]:
+    """Return the entry points of each model's name, the one that wins first."""
+    with _found.lock:
+        if _found.by_name is None:
+            _found.by_name = _discover()
+        return _found.by_name
+
+
+def forget(all_models: bool = False) -> None:
+    """Look for entry points again at the next call, or find none from now on; for tests."""
+    _found.by_name = {} if all_models else None
+
+
+def installed_entries() -> list[ModelEntryPoint]:
+    """Return all entry points by name, of one name the one that wins first."""
+    return [entry for _, same_name in sorted(installed_models().items()) for entry in same_name]
+
+
+def entry_of(model_class: type) -> ModelEntryPoint | None:
+    """Return the entry point that registers a class, None if there is none.
+
+    Of several, that with the class's name: the others are names that it had.
+    """
+    entries = [entry for entry in installed_entries() if entry.registers(model_class)]
+    return min(entries, key=lambda entry: entry.name != model_class.__name__, default=None)
+
+
+@cache
+def shipped_models() -> dict[str, dict[str, str]]:
+    """Return the distribution and module of every model of this project; for error texts."""
+    text = files("physicsnemo.core.install").joinpath("families.json").read_text(encoding="utf-8")
+    shipped: dict[str, dict[str, str]] = json.loads(text)
+    return shipped
+
+
+def _discover() -> dict[str, list[ModelEntryPoint]]:
     """Return the entries of each name, the one that wins first."""
     current, former = _installed()
     found = {name: _in_order(name, entries) for name, entries in current.items()}
@@ -86,22 +142,22 @@ def discover() -> dict[str, list[Entry]]:
     return found
 
 
-def _installed() -> tuple[dict[str, list[Entry]], dict[str, list[Entry]]]:
+def _installed() -> tuple[dict[str, list[ModelEntryPoint]], dict[str, list[ModelEntryPoint]]]:
     """Return the entries of both groups by name, read in one pass over what is installed."""
-    found: dict[str, dict[str, list[Entry]]] = {GROUP: {}, FORMER_GROUP: {}}
+    found: dict[str, dict[str, list[ModelEntryPoint]]] = {GROUP: {}, FORMER_GROUP: {}}
     for point in entry_points(found, RegistryWarning):
-        entry = Entry(point.name, point.value, point.source, point.leftover)
+        entry = ModelEntryPoint(point.name, point.value, point.source, point.leftover)
         found[point.group].setdefault(point.name, []).append(entry)
     return found[GROUP], found[FORMER_GROUP]
 
 
-def _in_order(name: str, entries: list[Entry]) -> list[Entry]:
+def _in_order(name: str, entries: list[ModelEntryPoint]) -> list[ModelEntryPoint]:
     """Return the entry of each distribution, and warn if there are several."""
     entries = [entry for entry in entries if not entry.leftover] or entries
     if len(entries) == 1:
         return entries
     # A distribution can be found twice on the path, and Python takes the first.
-    by_distribution: dict[str, Entry] = {}
+    by_distribution: dict[str, ModelEntryPoint] = {}
     for entry in entries:
         by_distribution.setdefault(entry.distribution, entry)
     ordered = sorted(by_distribution.values(), key=_precedence)
@@ -116,7 +172,7 @@ def _in_order(name: str, entries: list[Entry]) -> list[Entry]:
     return ordered
 
 
-def _precedence(entry: Entry) -> tuple[bool, str]:
+def _precedence(entry: ModelEntryPoint) -> tuple[bool, str]:
     return not entry.distribution.startswith("physicsnemo-"), entry.distribution
 
 

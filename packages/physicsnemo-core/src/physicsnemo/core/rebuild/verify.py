@@ -5,13 +5,14 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 
-from physicsnemo.core.container import Url, open_checkpoint
+from physicsnemo.core.base import ModelBase
 from physicsnemo.core.errors import CheckpointError, PluginError
-from physicsnemo.core.inspection import inspect_tensors
-from physicsnemo.core.loading import load_model
-from physicsnemo.core.rebuilding import Blueprint
-from physicsnemo.core.resolution import Trusted
-from physicsnemo.models.module import Module
+from physicsnemo.core.format.container import open_checkpoint
+from physicsnemo.core.format.files import Url
+from physicsnemo.core.rebuild.blueprint import Blueprint
+from physicsnemo.core.rebuild.build import load_model
+from physicsnemo.core.rebuild.inspection import inspect_tensors
+from physicsnemo.core.rebuild.resolution import Trusted
 
 PARTS = ("container", "weights", "checksums", "class", "arguments", "model")
 
@@ -74,7 +75,7 @@ def _findings(url: Url, trusted: Trusted) -> Generator[str]:
         yield f"{len(inspect_tensors(checkpoint))} tensors, read as data"
         checkpoint.check_sums()
         yield "none differs"
-        blueprint = Blueprint(checkpoint, Module, {}, trusted)
+        blueprint = Blueprint(checkpoint, ModelBase, {}, trusted)
         yield f"{blueprint.model_class.__module__}.{blueprint.model_class.__qualname__}"
         blueprint.check_signatures()
         yield "fit the signature"

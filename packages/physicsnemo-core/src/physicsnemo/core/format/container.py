@@ -19,21 +19,18 @@ from typing import IO, Any, BinaryIO
 
 import fsspec
 
-from physicsnemo.core.archive import ZIP_SIGNATURE, Member, list_tar, list_zip
-from physicsnemo.core.arguments import check_records, nested_records
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.files import fetched, is_local, locate, opened_in_parts
-from physicsnemo.core.replacing import replacing
-from physicsnemo.core.storable import MAX_NAME
-from physicsnemo.core.tensors import StateFile, write_state
-from physicsnemo.core.window import Window
+from physicsnemo.core.format.archive import ZIP_SIGNATURE, Member, list_tar, list_zip
+from physicsnemo.core.format.atomic import atomic_write
+from physicsnemo.core.format.file_slice import FileSlice
+from physicsnemo.core.format.files import Url, fetched, is_local, locate, opened_in_parts
+from physicsnemo.core.format.records import check_names, check_records
+from physicsnemo.core.format.tensors import StateFile, write_state
 
 EXTENSION = ".mdlus"
 WEIGHTS, ARGUMENTS, METADATA = MEMBERS = ("model.pt", "args.json", "metadata.json")
 _MAX_JSON_BYTES = 4 * 2**20
 _BLOCK = tarfile.BLOCKSIZE
-
-Url = str | os.PathLike[str]
 
 
 class Checkpoint:
@@ -62,7 +59,6 @@ class Checkpoint:
         self.arguments = self._read_json(ARGUMENTS)
         self.metadata = self._read_json(METADATA)
         check_records(self.arguments, f"{ARGUMENTS} in {name}")
-        _check_names(self.arguments, f"{ARGUMENTS} in {name}")
         self._state: StateFile | None = None
 
     def state_dict(self, mmap: bool = False) -> dict[str, Any]:
@@ -115,8 +111,8 @@ class Checkpoint:
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise CheckpointError(f"{WEIGHTS} in {self.name} cannot be read: {reason}") from error
 
-    def _open(self, member: str) -> Window:
-        return Window(self._file, self._members[member].offset, self._members[member].size)
+    def _open(self, member: str) -> FileSlice:
+        return FileSlice(self._file, self._members[member].offset, self._members[member].size)
 
     def _read_json(self, member: str) -> dict[str, Any]:
         size = self._members[member].size
@@ -131,22 +127,6 @@ class Checkpoint:
         if not isinstance(content, dict):
             raise CheckpointError(f"{member} in {self.name} is not a JSON object")
         return content
-
-
-def _check_names(
-    arguments: dict[str, Any], source: str, error: type[Exception] = CheckpointError
-) -> None:
-    """Refuse names that no class has, and that take long to look up and to repeat."""
-    keys = ("__name__", "__module__")
-    names = (part.get(key, "") for part in _records(arguments) for key in keys)
-    longest = max(map(len, (*arguments, *names)))
-    if longest > MAX_NAME:
-        raise error(f"{source} has a name of {longest} characters, at most {MAX_NAME} are read")
-
-
-def _records(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield arguments
-    yield from (part for _, part in nested_records(arguments))
 
 
 @contextmanager
@@ -203,10 +183,10 @@ def write_checkpoint(
     """
     write = _write_zip if as_zip else _write_tar
     filesystem, path = locate(os.fspath(url))
-    _check_names(arguments, ARGUMENTS, ValueError)
+    check_names(arguments, ARGUMENTS, ValueError)
     encoded = {ARGUMENTS: _encoded(ARGUMENTS, arguments), METADATA: _encoded(METADATA, metadata)}
     if is_local(filesystem):
-        with replacing(Path(path)) as file:
+        with atomic_write(Path(path)) as file:
             write(file, state, encoded)
             file.flush()
             _read_back(Path(file.name))
@@ -251,7 +231,7 @@ def _read_back(path: Path) -> None:
     with open(path, "rb") as file:
         try:
             weights = _find_members(file, str(path))[WEIGHTS]
-            StateFile(Window(file, weights.offset, weights.size)).outline()
+            StateFile(FileSlice(file, weights.offset, weights.size)).outline()
         except Exception as error:  # as in reading
             raise CheckpointError(f"the weights cannot be stored: {error}") from error
 

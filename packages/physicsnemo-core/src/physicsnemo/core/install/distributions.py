@@ -10,11 +10,18 @@ import os
 import re
 import warnings
 from collections.abc import Container, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import importlib_metadata
 
+from physicsnemo.core.errors import NamespaceWarning
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 _NAME = re.compile(r"^Name:[ \t]*\S", re.MULTILINE | re.IGNORECASE)
+_CONFLICTS = ("nvidia-physicsnemo",)  # distributions that ship a package ``physicsnemo`` too
+_OWN = "physicsnemo-"  # how the names of this project's distributions begin
 
 
 class Point(NamedTuple):
@@ -89,6 +96,40 @@ def distributions_of(package: str) -> set[str]:
     return {identity(source)[0] for source in found if _ships(source, package)}
 
 
+def warn_about_conflicts() -> None:
+    """Warn if a distribution is installed that ships its own ``physicsnemo`` package.
+
+    Installers overwrite one package's files by the other's without a word, and uninstalling
+    either deletes files of both.
+    """
+    for name in _CONFLICTS:
+        version = installed_version(name)
+        if version is None:
+            continue
+        warnings.warn(
+            f"{name} {version} is installed and ships its own package 'physicsnemo', which mixes "
+            f"with the files of physicsnemo-core. Use separate environments, or run "
+            f"'pip uninstall {name}' and then 'pip install --force-reinstall physicsnemo-core' "
+            f"with the families that you use.",
+            NamespaceWarning,
+            stacklevel=3,
+        )
+
+
+def unmet_requirements(source: Any) -> list[str]:
+    """Return what a distribution asks of this project's packages in vain, one text for each.
+
+    Installers see to that, but can be told not to.
+    """
+    name, version = identity(source)
+    return [
+        f"{name} {version} requires {requirement}, but {installed}: "
+        f"run 'pip install --upgrade {name}'"
+        for requirement in _requirements(source)
+        if (installed := _misfit(requirement))
+    ]
+
+
 def folder(source: Any) -> str:
     """Return what the folder of a distribution's metadata is called."""
     return os.path.basename(str(getattr(source, "_path", "") or "unknown").rstrip("/\\"))
@@ -139,3 +180,30 @@ def _ships(source: Any, package: str) -> bool:
         for file in files
         if file.suffix == ".py"
     )
+
+
+def _requirements(source: Any) -> Iterator["Requirement"]:
+    # Late, since listing models needs none of it, and it takes a third of that time.
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        texts = source.requires or ()
+    except Exception:  # the metadata are gone, or never came
+        return
+    for text in texts:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        fits_here = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if text.startswith(_OWN) and fits_here:
+            yield requirement
+
+
+def _misfit(requirement: "Requirement") -> str | None:
+    installed = installed_version(requirement.name)
+    if installed is None:
+        return "it is not installed"
+    if requirement.specifier.contains(installed, prereleases=True):
+        return None
+    return f"{installed} is installed"

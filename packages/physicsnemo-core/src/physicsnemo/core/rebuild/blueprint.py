@@ -5,20 +5,18 @@ import logging
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from physicsnemo.core.arguments import NESTED, bind, nested_records
-from physicsnemo.core.container import Checkpoint
+from physicsnemo.core.base import ModelBase, bind
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.migration import migrate
-from physicsnemo.core.origins import Origin, metadata_key
+from physicsnemo.core.format.container import Checkpoint
+from physicsnemo.core.format.records import NESTED, metadata_key, nested_records
+from physicsnemo.core.format.values import restore
+from physicsnemo.core.install.provenance import Origin
+from physicsnemo.core.rebuild.contents import ARGUMENT_TYPES, WRITER
+from physicsnemo.core.rebuild.migration import migrate
+from physicsnemo.core.rebuild.resolution import Trusted, resolve
 from physicsnemo.core.releases import order, release_of
-from physicsnemo.core.resolution import Trusted, resolve
-from physicsnemo.core.saving import ARGUMENT_TYPES, WRITER
-from physicsnemo.core.values import restore
-
-if TYPE_CHECKING:
-    from physicsnemo.models.module import Module
 
 _LOGGER = logging.getLogger("checkpoint")
 
@@ -47,20 +45,18 @@ class Blueprint:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        asked: "type[Module]",
+        asked: type[ModelBase],
         overrides: Mapping[str, Any],
         trusted: Trusted,
     ) -> None:
-        from physicsnemo.models.module import Module
-
         self.source = checkpoint.name
         self.of_this_library = str(checkpoint.metadata.get("written_by")).startswith(WRITER)
         records = {**dict(nested_records(checkpoint.arguments)), "": checkpoint.arguments}
         _check_paths(overrides, {_path(key) for key in records})
-        self._parts: dict[str, tuple[type[Module], dict[str, Any]]] = {}
+        self._parts: dict[str, tuple[type[ModelBase], dict[str, Any]]] = {}
         for key, part in records.items():
             origin = Origin.read(checkpoint.metadata, key)
-            model_class = resolve(part, Module if key else asked, trusted, self.source, origin)
+            model_class = resolve(part, ModelBase if key else asked, trusted, self.source, origin)
             release = _release(checkpoint, model_class)
             types = checkpoint.metadata.get(metadata_key(key, ARGUMENT_TYPES))
             arguments = migrate(
@@ -75,12 +71,12 @@ class Blueprint:
             self._parts[key] = model_class, arguments
 
     @property
-    def model_class(self) -> "type[Module]":
+    def model_class(self) -> type[ModelBase]:
         """The class of the outermost model."""
         return self._parts[""][0]
 
     @property
-    def model_classes(self) -> "list[type[Module]]":
+    def model_classes(self) -> list[type[ModelBase]]:
         """The classes of all models in the file."""
         return [model_class for model_class, _ in self._parts.values()]
 
@@ -101,7 +97,7 @@ class Blueprint:
                     f"{self.source}: the arguments of {what} do not fit its signature: {error}"
                 ) from error
 
-    def build(self) -> "Module":
+    def build(self) -> ModelBase:
         """Construct the model, and those nested in it where they are needed.
 
         Raises
@@ -109,7 +105,7 @@ class Blueprint:
         CheckpointError
             If the constructor refuses the arguments, or a model contains itself.
         """
-        models: dict[str, Module] = {}
+        models: dict[str, ModelBase] = {}
         try:
             return self._build("", models, set())
         except CheckpointError:
@@ -120,7 +116,7 @@ class Blueprint:
                 f"in the file: {type(error).__name__}: {error}"
             ) from error
 
-    def _build(self, key: str, models: "dict[str, Module]", unfinished: set[str]) -> "Module":
+    def _build(self, key: str, models: dict[str, ModelBase], unfinished: set[str]) -> ModelBase:
         if key in unfinished:
             raise CheckpointError(f"{key} in {self.source} contains itself")
         if key not in models:
@@ -130,7 +126,7 @@ class Blueprint:
             unfinished.remove(key)
         return models[key]
 
-    def _decode(self, value: Any, models: "dict[str, Module]", unfinished: set[str]) -> Any:
+    def _decode(self, value: Any, models: dict[str, ModelBase], unfinished: set[str]) -> Any:
         """Put models where their keys stand, at any depth."""
         if isinstance(value, str) and value.startswith(NESTED) and value in self._parts:
             return self._build(value, models, unfinished)
@@ -142,7 +138,7 @@ class Blueprint:
         return value
 
 
-def _release(checkpoint: Checkpoint, model_class: "type[Module]") -> str:
+def _release(checkpoint: Checkpoint, model_class: type[ModelBase]) -> str:
     """Return the release that a file claims, or that it looks like."""
     claims = bool(order(checkpoint.metadata.get("physicsnemo_version")))
     keys = () if claims else checkpoint.outline()
@@ -155,7 +151,7 @@ def _release(checkpoint: Checkpoint, model_class: "type[Module]") -> str:
     return release
 
 
-def construct(model_class: "type[Module]", arguments: Mapping[str, Any]) -> "Module":
+def construct(model_class: type[ModelBase], arguments: Mapping[str, Any]) -> ModelBase:
     """Call a class with recorded arguments."""
     bound = bind(model_class, arguments)
     return model_class(*bound.args[1:], **bound.kwargs)
@@ -181,7 +177,7 @@ def _check_paths(overrides: Mapping[str, Any], paths: set[str]) -> None:
 
 
 def _override(
-    model_class: "type[Module]", arguments: dict[str, Any], overrides: dict[str, Any]
+    model_class: type[ModelBase], arguments: dict[str, Any], overrides: dict[str, Any]
 ) -> None:
     for key, value in overrides.items():
         if key not in model_class._overridable_args:

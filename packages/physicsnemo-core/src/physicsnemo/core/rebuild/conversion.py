@@ -8,27 +8,31 @@ from typing import Any
 
 import torch
 
-from physicsnemo.core.resolution import CONVERTED_MODULE, CONVERTED_SUFFIX
+from physicsnemo.core.base import ModelBase
+from physicsnemo.core.rebuild.resolution import CONVERTED_MODULE, CONVERTED_SUFFIX
 from physicsnemo.models.meta import ModelMetaData
-from physicsnemo.models.module import Module
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a model class is made of."""
+    """What a model class is made of: it derives from ``base`` and wraps ``torch_class``."""
 
+    base: type[ModelBase]
     torch_class: type[torch.nn.Module]
     meta: ModelMetaData | None
     name: str
 
 
 # Kept alive, since a file may name a class that the program has not kept.
-_converted: list[tuple[Conversion, type[Module]]] = []
+_converted: list[tuple[Conversion, type[ModelBase]]] = []
 
 
 def convert(
-    torch_class: type[torch.nn.Module], meta: ModelMetaData | None, name: str | None = None
-) -> type[Module]:
+    base: type[ModelBase],
+    torch_class: type[torch.nn.Module],
+    meta: ModelMetaData | None,
+    name: str | None = None,
+) -> type[ModelBase]:
     """Return the model class for a torch class, the same one each time for the same metadata.
 
     Raises
@@ -37,7 +41,7 @@ def convert(
         If it is no class of modules.
     """
     _check_class(torch_class)
-    wanted = Conversion(torch_class, meta, name or torch_class.__name__ + CONVERTED_SUFFIX)
+    wanted = Conversion(base, torch_class, meta, name or torch_class.__name__ + CONVERTED_SUFFIX)
     for conversion, known in _converted:
         if conversion == wanted:
             return known
@@ -58,10 +62,10 @@ def _check_class(torch_class: Any) -> None:
     raise TypeError(f"expected a subclass of torch.nn.Module to convert, got {found}: {advice}")
 
 
-def _make(conversion: Conversion) -> type[Module]:
+def _make(conversion: Conversion) -> type[ModelBase]:
     torch_class = conversion.torch_class
 
-    class Converted(Module):
+    class Converted(conversion.base):  # type: ignore[misc,name-defined]
         _converted_from = conversion
 
         # What follows a slash may be called anything, even self.
@@ -85,7 +89,7 @@ def _make(conversion: Conversion) -> type[Module]:
 
         def __reduce__(self) -> tuple[Any, ...]:
             # The class is made at run time, so a pickle names the torch class instead.
-            arguments = (torch_class, conversion.meta, conversion.name)
+            arguments = (conversion.base, torch_class, conversion.meta, conversion.name)
             return _rebuild, arguments, self.__getstate__()  # type: ignore[no-untyped-call]
 
     Converted.__init__.__signature__ = inspect.signature(torch_class.__init__)  # type: ignore[attr-defined]
@@ -96,7 +100,10 @@ def _make(conversion: Conversion) -> type[Module]:
 
 
 def _rebuild(
-    torch_class: type[torch.nn.Module], meta: ModelMetaData | None, name: str | None = None
-) -> Module:
-    converted = convert(torch_class, meta, name)
+    base: type[ModelBase],
+    torch_class: type[torch.nn.Module],
+    meta: ModelMetaData | None,
+    name: str | None,
+) -> ModelBase:
+    converted = convert(base, torch_class, meta, name)
     return converted.__new__(converted)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from physicsnemo.core.storable import SPARSE_LAYOUTS, problem_of
+from physicsnemo.core.format.storable import SPARSE_LAYOUTS, problem_of
 
 _MAX_DIMENSIONS = 64
 _MAX_REPEATED = 2**26  # bytes that tensors may claim more than once

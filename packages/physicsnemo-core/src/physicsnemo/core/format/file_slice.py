@@ -6,7 +6,7 @@ import os
 from typing import IO
 
 
-class Window(io.RawIOBase):
+class FileSlice(io.RawIOBase):
     """Read-only view of ``size`` bytes of a file from ``offset`` on.
 
     It shares the file's position with nobody: every read seeks first.
@@ -20,9 +20,9 @@ class Window(io.RawIOBase):
     def __init__(self, file: IO[bytes], offset: int, size: int) -> None:
         self._file, self.offset, self.size, self._position = file, offset, size, 0
 
-    def part(self, offset: int, size: int) -> "Window":
-        """Return a window within this one, cut off where this one ends."""
-        return Window(self._file, self.offset + offset, max(0, min(size, self.size - offset)))
+    def part(self, offset: int, size: int) -> "FileSlice":
+        """Return a slice of this one, cut off where this one ends."""
+        return FileSlice(self._file, self.offset + offset, max(0, min(size, self.size - offset)))
 
     def readable(self) -> bool:
         """Return True."""
@@ -33,7 +33,7 @@ class Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move within the window and return the new position."""
+        """Move within the slice and return the new position."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         if base + offset < 0:
             raise ValueError(f"cannot seek to {base + offset}, before the start")
@@ -41,7 +41,7 @@ class Window(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
-        """Fill a buffer as far as the window and the file go, and return how far that was."""
+        """Fill a buffer as far as the slice and the file go, and return how far that was."""
         self._file.seek(self.offset + self._position)
         room = memoryview(buffer)[: max(0, self.size - self._position)]
         length: int = self._file.readinto(room)  # type: ignore[attr-defined]

@@ -60,5 +60,5 @@ class _Table:
 
 @cache
 def _table() -> _Table:
-    text = files("physicsnemo.core").joinpath("aliases.json").read_text(encoding="utf-8")
+    text = files("physicsnemo.core.install").joinpath("aliases.json").read_text(encoding="utf-8")
     return _Table(**json.loads(text))

@@ -10,18 +10,15 @@ so that the reference implementation reads it; a value that no release implies s
 
 import inspect
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from physicsnemo.core.own import logger_of
+from physicsnemo.core.base import ModelBase, logger_of
+from physicsnemo.core.format.records import Record
+from physicsnemo.core.history import Implied
 from physicsnemo.core.releases import covers, order
-from physicsnemo.models.history import Implied
-
-if TYPE_CHECKING:
-    from physicsnemo.core.arguments import Record
-    from physicsnemo.models.module import Module
 
 
-def implied_arguments(model_class: "type[Module]", release: Any) -> dict[str, Any]:
+def implied_arguments(model_class: type[ModelBase], release: Any) -> dict[str, Any]:
     """Return the values of arguments that a file means where it does not state them.
 
     Takes what :func:`implied` does.
@@ -29,7 +26,7 @@ def implied_arguments(model_class: "type[Module]", release: Any) -> dict[str, An
     return {name: it.value for name, it in implied(model_class, release).items()}
 
 
-def implied(model_class: "type[Module]", release: Any) -> dict[str, Implied]:
+def implied(model_class: type[ModelBase], release: Any) -> dict[str, Implied]:
     """Return the arguments that a file means where it does not state them.
 
     Parameters
@@ -53,7 +50,7 @@ def implied(model_class: "type[Module]", release: Any) -> dict[str, Implied]:
 
 
 def leave_out_implied(
-    models: "Mapping[str, Module]", records: "Mapping[str, Record]", release: str
+    models: Mapping[str, ModelBase], records: Mapping[str, Record], release: str
 ) -> str:
     """Drop implied arguments from records that are about to be written.
 
@@ -91,7 +88,7 @@ def leave_out_implied(
 
 
 def as_release_has_it(
-    models: "Mapping[str, Module]", records: "Mapping[str, Record]", release: str
+    models: Mapping[str, ModelBase], records: Mapping[str, Record], release: str
 ) -> None:
     """Make records those that a release of the reference implementation reads.
 
@@ -134,10 +131,10 @@ def _leave_out(arguments: dict[str, Any], name: str, meant: Implied, release: st
     arguments.pop(name, None)
 
 
-def _names(model_class: "type[Module]") -> Collection[str]:
+def _names(model_class: type[ModelBase]) -> Collection[str]:
     return inspect.signature(model_class.__init__).parameters
 
 
-def _agrees(model_class: "type[Module]", record: "Record", release: str) -> bool:
+def _agrees(model_class: type[ModelBase], record: Record, release: str) -> bool:
     arguments = record["__args__"]
     return all(arguments[name] == it.value for name, it in implied(model_class, release).items())

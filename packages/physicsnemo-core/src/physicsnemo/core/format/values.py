@@ -10,15 +10,12 @@ import enum
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from physicsnemo.core.errors import CheckpointError
-
-if TYPE_CHECKING:
-    from physicsnemo.models.module import Module
 
 Types = dict[str, str]
 Path = tuple[str, ...]
@@ -44,7 +41,11 @@ def recorded(value: Any) -> Any:
 
 
 def write(
-    value: Any, path: Path, owner: str, types: Types, nested: "Callable[[Module, Path], str]"
+    value: Any,
+    path: Path,
+    owner: str,
+    types: Types,
+    nested: Callable[[Any, Path], str | None],
 ) -> Any:
     """Return a value as JSON can hold it.
 
@@ -59,15 +60,13 @@ def write(
     types
         Gains what JSON does not tell, by JSON pointers.
     nested
-        Returns the text that stands for a model among the arguments.
+        Returns the text that stands for a value which is a model, None for any other.
 
     Raises
     ------
     TypeError
         If the value would not come back as it is. The text names it by its path.
     """
-    from physicsnemo.models.module import Module
-
     value = _plain_number(value)
     kind = type(value)
 
@@ -76,8 +75,8 @@ def write(
 
     if kind in _SCALARS:
         return value
-    if isinstance(value, Module):
-        return nested(value, path)
+    if (key := nested(value, path)) is not None:
+        return key
     if note := {**_LISTS, **_SETS, **_DICTIONARIES}.get(kind):
         types[_pointer(path)] = note
     if kind in _LISTS:

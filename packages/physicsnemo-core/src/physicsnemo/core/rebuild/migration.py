@@ -4,19 +4,17 @@
 import inspect
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from physicsnemo.core.absence import implied_arguments
+from physicsnemo import hooks
+from physicsnemo.core.base import ModelBase
 from physicsnemo.core.errors import CheckpointError, PluginError
-from physicsnemo.core.hooks import ask
-from physicsnemo.core.origins import metadata_key
-
-if TYPE_CHECKING:
-    from physicsnemo.models.module import Module
+from physicsnemo.core.format.records import metadata_key
+from physicsnemo.core.rebuild.defaults import implied_arguments
 
 
 def migrate(
-    model_class: "type[Module]",
+    model_class: type[ModelBase],
     arguments: dict[str, Any],
     metadata: Mapping[str, Any],
     release: str,
@@ -56,7 +54,7 @@ def migrate(
 
 
 def _without_foreign(
-    model_class: "type[Module]", arguments: dict[str, Any], source: str
+    model_class: type[ModelBase], arguments: dict[str, Any], source: str
 ) -> dict[str, Any]:
     """Leave out arguments that only the reference implementation has, and that change nothing."""
     names = inspect.signature(model_class.__init__).parameters
@@ -72,9 +70,9 @@ def _without_foreign(
 
 
 def _ask_plugins(
-    model_class: "type[Module]", version: Any, arguments: dict[str, Any]
+    model_class: type[ModelBase], version: Any, arguments: dict[str, Any]
 ) -> dict[str, Any] | None:
-    asked = ask(
+    asked = hooks.call(
         "migrate_arguments", model_class=model_class, version=version, arguments=dict(arguments)
     )
     for plugin, answer in asked:
@@ -87,7 +85,7 @@ def _ask_plugins(
 
 
 def _ask_class(
-    model_class: "type[Module]", version: Any, arguments: dict[str, Any], source: str
+    model_class: type[ModelBase], version: Any, arguments: dict[str, Any], source: str
 ) -> dict[str, Any]:
     current = model_class.__model_checkpoint_version__
     if version is None or version == current:

@@ -8,33 +8,32 @@ from the registry, or from what the caller trusts by an explicit argument.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from physicsnemo.core.aliases import current_name, without_former_package
-from physicsnemo.core.arguments import Record, bind
+from physicsnemo import hooks
+from physicsnemo.core.base import ModelBase, bind
 from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginError, shown_name
-from physicsnemo.core.hooks import ask
-from physicsnemo.core.likeness import newest_of_each
-from physicsnemo.core.origins import Origin, definition, torch_class_of
-from physicsnemo.registry import ModelRegistry, installed_entries
-
-if TYPE_CHECKING:
-    from physicsnemo.models.module import Module
+from physicsnemo.core.format.records import Record
+from physicsnemo.core.install.aliases import current_name, without_former_package
+from physicsnemo.core.install.entry_points import installed_entries
+from physicsnemo.core.install.provenance import Origin, definition, torch_class_of
+from physicsnemo.core.rebuild.redefinitions import newest_of_each
+from physicsnemo.registry import ModelRegistry
 
 CONVERTED_MODULE = "physicsnemo.models.module"
 CONVERTED_SUFFIX = "PhysicsNeMoModel"
 _LONGEST = 200  # characters of a class's path that a text repeats as something to import
 
-Trusted = Iterable["ModuleType | type[Module]"]
+Trusted = Iterable[ModuleType | type[ModelBase]]
 
 
 def resolve(
     record: Record,
-    asked: "type[Module]",
+    asked: type[ModelBase],
     trusted: Trusted = (),
     source: str = "the checkpoint",
     origin: Origin = Origin(),  # noqa: B008  # frozen
-) -> "type[Module]":
+) -> type[ModelBase]:
     """Return the class that a record names.
 
     The first of these that fits: a class that is already imported, with the same module and name;
@@ -50,7 +49,7 @@ def resolve(
     Parameters
     ----------
     record
-        Record of a model, see :mod:`physicsnemo.core.arguments`.
+        Record of a model, see :mod:`physicsnemo.core.format.records`.
     asked
         The class that ``from_checkpoint`` was called on; the result is a subclass of it.
     trusted
@@ -98,8 +97,8 @@ class _Wanted:
     module: str
     name: str
     arguments: dict[str, Any]
-    asked: "type[Module]"
-    trusted: "tuple[type[Module], ...]"
+    asked: type[ModelBase]
+    trusted: tuple[type[ModelBase], ...]
     origin: Origin
 
     @property
@@ -107,13 +106,11 @@ class _Wanted:
         return current_name(self.module, self.name)[0] == CONVERTED_MODULE
 
 
-def _candidates(wanted: _Wanted, recorded_module: str) -> "Iterator[list[type[Module]]]":
+def _candidates(wanted: _Wanted, recorded_module: str) -> Iterator[list[type[ModelBase]]]:
     """Yield classes by falling precedence, each looked for only when the ones before it fail.
 
     Where several fit equally well, they come together.
     """
-    from physicsnemo.models.module import Module
-
     current_module, current = current_name(wanted.module, wanted.name)
     if wanted.is_converted:
         yield _of_origin(wanted)
@@ -122,7 +119,7 @@ def _candidates(wanted: _Wanted, recorded_module: str) -> "Iterator[list[type[Mo
         yield _distinct(_imported(wanted.module, wanted.name), wanted)
         yield _of_origin(wanted)
     yield _distinct([c for c in wanted.trusted if _is_called(c, wanted.name)], wanted)
-    if wanted.asked is not Module:
+    if not _is_any(wanted.asked):
         named = [c for c in _family_tree(wanted.asked) if _is_called(c, wanted.name)]
         yield _distinct(named, wanted)
     for registered_as in _spellings(wanted):
@@ -132,28 +129,29 @@ def _candidates(wanted: _Wanted, recorded_module: str) -> "Iterator[list[type[Mo
     yield _from_plugins(recorded_module, wanted.name)
 
 
-def _imported(module: str, name: str) -> "list[type[Module]]":
-    from physicsnemo.models.module import Module
+def _is_any(asked: type[ModelBase]) -> bool:
+    """Tell whether a class stands for all models, as ``Module`` does, and names none."""
+    return asked is ModelBase or ModelBase in asked.__bases__
 
+
+def _imported(module: str, name: str) -> list[type[ModelBase]]:
     if module == CONVERTED_MODULE:  # where a class has another name
         return []
-    return [c for c in _family_tree(Module) if (c.__module__, c.__name__) == (module, name)]
+    return [c for c in _family_tree(ModelBase) if (c.__module__, c.__name__) == (module, name)]
 
 
-def _converted(wanted: _Wanted) -> "list[type[Module]]":
+def _converted(wanted: _Wanted) -> list[type[ModelBase]]:
     """Find classes made by ``Module.from_torch`` that are the one in the file, or may be."""
-    from physicsnemo.models.module import Module
-
-    children = [c for c in Module.__subclasses__() if torch_class_of(c) is not None]
-    named = [c for c in children if c.__name__ == wanted.name]
+    converted = [c for c in _family_tree(ModelBase) if torch_class_of(c) is not None]
+    named = [c for c in converted if c.__name__ == wanted.name]
     return [
         found
-        for found in named or [c for c in children if _is_called(c, wanted.name)]
+        for found in named or [c for c in converted if _is_called(c, wanted.name)]
         if wanted.origin.defined_as in (None, definition(found))
     ]
 
 
-def _is_called(model_class: "type[Module]", name: str) -> bool:
+def _is_called(model_class: type[ModelBase], name: str) -> bool:
     """Tell whether files may name a class so; those of converted ones by more than one rule."""
     torch_class = torch_class_of(model_class)
     names = [model_class.__name__]
@@ -169,7 +167,7 @@ def _spellings(wanted: _Wanted) -> list[str]:
     return list(dict.fromkeys([wanted.name, *others]))
 
 
-def _distinct(classes: "list[type[Module]]", wanted: _Wanted) -> "list[type[Module]]":
+def _distinct(classes: list[type[ModelBase]], wanted: _Wanted) -> list[type[ModelBase]]:
     """Return those of several classes of one name among which nothing decides."""
     if len(classes) > 1:
         for is_right in (
@@ -184,16 +182,16 @@ def _distinct(classes: "list[type[Module]]", wanted: _Wanted) -> "list[type[Modu
             classes = list(filter(is_right, classes)) or classes
     # Of other local classes the newest counts: the former ones only wait to be collected.
     places = ["" if _is_local(c) and not wanted.is_converted else definition(c) for c in classes]
-    sources: dict[type, type[Module]] = {torch_class_of(c) or c: c for c in classes}
+    sources: dict[type, type[ModelBase]] = {torch_class_of(c) or c: c for c in classes}
     newest = newest_of_each([torch_class_of(c) or c for c in classes], places)
     return [sources[source] for source in newest]
 
 
-def _is_local(model_class: "type[Module]") -> bool:
+def _is_local(model_class: type[ModelBase]) -> bool:
     return "<locals>" in definition(model_class)
 
 
-def _of_origin(wanted: _Wanted) -> "list[type[Module]]":
+def _of_origin(wanted: _Wanted) -> list[type[ModelBase]]:
     """Return what the file's package registers under the name in the file, if it is that class."""
     origin = wanted.origin
     if origin.registered_name is None:
@@ -213,7 +211,7 @@ def _of_origin(wanted: _Wanted) -> "list[type[Module]]":
     return [found] if is_right else []
 
 
-def _family_tree(root: "type[Module]") -> "Iterator[type[Module]]":
+def _family_tree(root: type[ModelBase]) -> Iterator[type[ModelBase]]:
     """Yield a class and all its living subclasses, the oldest first."""
     yield root
     for child in root.__subclasses__():
@@ -221,24 +219,22 @@ def _family_tree(root: "type[Module]") -> "Iterator[type[Module]]":
             yield from _family_tree(child)
 
 
-def _is_stand_in(model_class: "type[Module]") -> bool:
+def _is_stand_in(model_class: type[ModelBase]) -> bool:
     """Tell whether a class passes for its base, as the one that ``torch.export`` leaves behind."""
     bases = ((base.__module__, base.__qualname__) for base in model_class.__mro__[1:])
     return (model_class.__module__, model_class.__qualname__) in bases
 
 
-def _classes_of(trusted: Trusted) -> "Iterator[type[Module]]":
-    from physicsnemo.models.module import Module
-
+def _classes_of(trusted: Trusted) -> Iterator[type[ModelBase]]:
     for item in trusted:
         for value in vars(item).values() if isinstance(item, ModuleType) else [item]:
-            if isinstance(value, type) and issubclass(value, Module):
+            if isinstance(value, type) and issubclass(value, ModelBase):
                 yield value
 
 
-def _registered(name: str, module: str, wanted: _Wanted) -> "list[type[Module]]":
+def _registered(name: str, module: str, wanted: _Wanted) -> list[type[ModelBase]]:
     """Return the models that are registered under a name, of whatever package, and may be it."""
-    found: list[type[Module]] = []
+    found: list[type[ModelBase]] = []
     failures: list[Exception] = []
     for path in _registry_names(name):
         try:
@@ -258,7 +254,7 @@ def _registry_names(name: str) -> list[str]:
     return by_hand + [f"{entry.distribution}:{entry.name}" for entry in entries]
 
 
-def _may_be(candidate: "type[Module]", module: str, wanted: _Wanted) -> bool:
+def _may_be(candidate: type[ModelBase], module: str, wanted: _Wanted) -> bool:
     """Tell whether a registered class is of the file's package and takes the arguments."""
     if wanted.is_converted and (
         torch_class_of(candidate) is None
@@ -268,11 +264,11 @@ def _may_be(candidate: "type[Module]", module: str, wanted: _Wanted) -> bool:
     return _shares_package(candidate, module) and _misfit(candidate, wanted.arguments) is None
 
 
-def _shares_package(candidate: "type[Module]", module: str) -> bool:
+def _shares_package(candidate: type[ModelBase], module: str) -> bool:
     return candidate.__module__.partition(".")[0] == module.partition(".")[0]
 
 
-def _misfit(candidate: "type[Module]", arguments: dict[str, Any]) -> str | None:
+def _misfit(candidate: type[ModelBase], arguments: dict[str, Any]) -> str | None:
     try:
         bind(candidate, arguments)
     except TypeError as error:
@@ -280,11 +276,9 @@ def _misfit(candidate: "type[Module]", arguments: dict[str, Any]) -> str | None:
     return None
 
 
-def _from_plugins(module: str, name: str) -> "list[type[Module]]":
-    from physicsnemo.models.module import Module
-
-    for plugin, answer in ask("resolve_class", module=module, name=name):
-        if not (isinstance(answer, type) and issubclass(answer, Module)):
+def _from_plugins(module: str, name: str) -> list[type[ModelBase]]:
+    for plugin, answer in hooks.call("resolve_class", module=module, name=name):
+        if not (isinstance(answer, type) and issubclass(answer, ModelBase)):
             raise PluginError(
                 f"{plugin}: resolve_class must return a subclass of physicsnemo.Module for "
                 f"{shown_name(f'{module}.{name}')}, got {answer!r}"
@@ -293,11 +287,11 @@ def _from_plugins(module: str, name: str) -> "list[type[Module]]":
     return []
 
 
-def _describe(model_class: "type[Module]") -> str:
+def _describe(model_class: type[ModelBase]) -> str:
     return f"{model_class.__module__}.{model_class.__name__}{_made_of(model_class)}"
 
 
-def _made_of(model_class: "type[Module]") -> str:
+def _made_of(model_class: type[ModelBase]) -> str:
     """Return what tells classes apart that ``Module.from_torch`` made."""
     if torch_class_of(model_class) is None:
         return ""

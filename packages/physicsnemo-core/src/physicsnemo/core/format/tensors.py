@@ -13,8 +13,8 @@ from typing import IO, Any
 
 import torch
 
-from physicsnemo.core.archive import ZIP_SIGNATURE, Member, first_damaged, list_zip
-from physicsnemo.core.descriptions import (
+from physicsnemo.core.format.archive import ZIP_SIGNATURE, Member, first_damaged, list_zip
+from physicsnemo.core.format.descriptions import (
     NAMES,
     Sparse,
     Storage,
@@ -22,8 +22,8 @@ from physicsnemo.core.descriptions import (
     check_state,
     storage_of,
 )
-from physicsnemo.core.pickles import read_pickle
-from physicsnemo.core.window import Window
+from physicsnemo.core.format.file_slice import FileSlice
+from physicsnemo.core.format.pickles import read_pickle
 
 _ALIGNMENT = 16  # bytes; of the largest type, complex128
 _MAX_PICKLE, _PICKLE_PER_STORAGE = 2**20, 2**12  # bytes
@@ -38,8 +38,8 @@ class StateFile:
 
     Parameters
     ----------
-    window
-        The bytes of the file that hold it.
+    file
+        The bytes that hold it, of a larger file.
 
     Raises
     ------
@@ -47,12 +47,12 @@ class StateFile:
         If it is damaged or holds anything else; of many types.
     """
 
-    def __init__(self, window: Window) -> None:
-        self._window = window
-        start = window.part(0, len(ZIP_SIGNATURE)).readall()
-        self._members = list_zip(window) if start == ZIP_SIGNATURE else []
+    def __init__(self, file: FileSlice) -> None:
+        self._file = file
+        start = file.part(0, len(ZIP_SIGNATURE)).readall()
+        self._members = list_zip(file) if start == ZIP_SIGNATURE else []
         describe = _describe if self._members else _describe_old
-        self._state, self._places, self._byte_order = describe(window, self._members)
+        self._state, self._places, self._byte_order = describe(file, self._members)
         check_state(self._state)
 
     def outline(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class StateFile:
         def make(place: Member) -> torch.UntypedStorage:
             if not place.size or self._byte_order != sys.byteorder:
                 return self._read(place)
-            start = self._window.offset + place.offset
+            start = self._file.offset + place.offset
             data = torch.frombuffer(whole, dtype=torch.uint8, count=place.size, offset=start)
             return self._read(place) if data.data_ptr() % _ALIGNMENT else data.untyped_storage()
 
@@ -81,12 +81,12 @@ class StateFile:
 
     def first_damaged(self) -> str | None:
         """Return the name of a part that differs from its checksum, None if there is none."""
-        return first_damaged(self._window, self._members)  # type: ignore[arg-type]
+        return first_damaged(self._file, self._members)  # type: ignore[arg-type]
 
     def _read(self, place: Member) -> torch.UntypedStorage:
         storage = torch.UntypedStorage(place.size)
         if place.size:
-            self._window.part(place.offset, place.size).read_whole(_memory(storage))
+            self._file.part(place.offset, place.size).read_whole(_memory(storage))
         return storage
 
     def _made(self, make: MakeStorage) -> dict[str, Any]:
@@ -138,8 +138,8 @@ class _Target:
             raise
 
 
-def _describe(window: Window, members: list[Member]) -> tuple[Any, dict[str, Member], str]:
-    records = _records(window, members)
+def _describe(file: FileSlice, members: list[Member]) -> tuple[Any, dict[str, Member], str]:
+    records = _records(file, members)
     own = {key: record for key, record in records.items() if key.startswith("data/")}
     if "data.pkl" not in records:
         raise ValueError("it is not what torch.save writes")
@@ -156,18 +156,18 @@ def _describe(window: Window, members: list[Member]) -> tuple[Any, dict[str, Mem
         places[storage.key] = _checked(storage, own.get(f"data/{storage.key}"))
         return storage
 
-    state, _ = read_pickle(_content(window, records["data.pkl"]), 0, NAMES, load)
+    state, _ = read_pickle(_content(file, records["data.pkl"]), 0, NAMES, load)
     order = "little"
     if (written := records.get("byteorder")) is not None:
-        order = _content(window, written).decode() if written.size < 10 else "unknown"
+        order = _content(file, written).decode() if written.size < 10 else "unknown"
     if order not in ("little", "big"):
         raise ValueError("its byte order is neither little nor big")
     return state, places, order
 
 
-def _describe_old(window: Window, members: list[Member]) -> tuple[Any, dict[str, Member], str]:
+def _describe_old(file: FileSlice, members: list[Member]) -> tuple[Any, dict[str, Member], str]:
     """Read what PyTorch wrote before its release 1.6: five pickles, then the storages."""
-    data = window.part(0, min(window.size, _MAX_OLD_PICKLE)).readall()
+    data = file.part(0, min(file.size, _MAX_OLD_PICKLE)).readall()
     storages: dict[str, Storage] = {}
 
     def load(identifier: Any) -> Storage:
@@ -183,24 +183,24 @@ def _describe_old(window: Window, members: list[Member]) -> tuple[Any, dict[str,
     _, _, system, state, keys = content
     places: dict[str, Member] = {}
     for key in keys:
-        count = int.from_bytes(window.part(place, 8).readall(), "little")
+        count = int.from_bytes(file.part(place, 8).readall(), "little")
         size = count * storages[key].itemsize
         places[key] = _checked(storages[key], Member(key, place + 8, size, True))
         place += 8 + size
-        if place > window.size:
+        if place > file.size:
             raise ValueError(f"storage {key} is cut off")
     if lacking := storages.keys() - places.keys():
         raise ValueError(f"{len(lacking)} storages are missing")
     return state, places, "little" if system["little_endian"] else "big"
 
 
-def _records(window: Window, members: list[Member]) -> dict[str, Member]:
+def _records(file: FileSlice, members: list[Member]) -> dict[str, Member]:
     """Return the records of the archive, by their names below its one folder."""
     records = {member.name.partition("/")[2]: member for member in members}
     for member in members:
-        if not member.is_plain or member.offset + member.size > window.size:
+        if not member.is_plain or member.offset + member.size > file.size:
             raise ValueError(f"its record {member.name[:100]} is compressed or cut off")
-    if len(records) < len(members) or sum(member.size for member in members) > window.size:
+    if len(records) < len(members) or sum(member.size for member in members) > file.size:
         raise ValueError("its records overlap, or have one name")
     return records
 
@@ -216,8 +216,8 @@ def _checked(storage: Storage, place: Member | None) -> Member:
     return place
 
 
-def _content(window: Window, record: Member) -> bytes:
-    return window.part(record.offset, record.size).readall()
+def _content(file: FileSlice, record: Member) -> bytes:
+    return file.part(record.offset, record.size).readall()
 
 
 def _made(value: Any, numbers: Callable[[Storage], torch.UntypedStorage]) -> Any:

@@ -43,7 +43,7 @@ _UNSYNCED = {
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Yield a file that takes the place of another when all is written, else vanishes.
 
     The new file has the permissions of the old one.

@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.storable import strided_parts
+from physicsnemo.core.format.storable import strided_parts
 
 # Modules that a file of few tensors may build, and for each tensor: many hold no weights.
 _FREE_MODULES, _MODULES_PER_TENSOR = 2_000, 100

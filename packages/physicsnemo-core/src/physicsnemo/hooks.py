@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pluggy
 
 from physicsnemo.core.errors import PluginError, PluginWarning
-from physicsnemo.core.installed import entry_points, identity
+from physicsnemo.core.install.distributions import entry_points, identity
 
 if TYPE_CHECKING:
     import click
     import torch
 
-    from physicsnemo.core.container import Url
-    from physicsnemo.models.module import Module
+    from physicsnemo.core.base import ModelBase
+    from physicsnemo.core.format.files import Url
 
 GROUP = "physicsnemo.plugins"
 
@@ -36,7 +36,7 @@ class Hooks:
     """The specifications; a plugin implements any of them."""
 
     @hookspec
-    def resolve_class(self, module: str, name: str) -> "type[Module] | None":
+    def resolve_class(self, module: str, name: str) -> "type[ModelBase] | None":
         """Return the class that an old checkpoint means, None to leave it to others.
 
         Asked only for names that neither imported classes, nor the registry, nor this library's
@@ -55,7 +55,7 @@ class Hooks:
 
     @hookspec
     def migrate_arguments(
-        self, model_class: "type[Module]", version: str | None, arguments: dict[str, Any]
+        self, model_class: "type[ModelBase]", version: str | None, arguments: dict[str, Any]
     ) -> dict[str, Any] | None:
         """Return constructor arguments for the class as it is now, None to leave them alone.
 
@@ -73,7 +73,7 @@ class Hooks:
         """
 
     @hookspec
-    def contribute_metadata(self, model: "Module") -> dict[str, Any] | None:
+    def contribute_metadata(self, model: "ModelBase") -> dict[str, Any] | None:
         """Return entries for ``metadata.json`` of a file that is about to be saved.
 
         Parameters
@@ -87,7 +87,7 @@ class Hooks:
         """
 
     @hookspec
-    def saved(self, model: "Module", url: "Url") -> None:
+    def saved(self, model: "ModelBase", url: "Url") -> None:
         """Be told that a model was saved.
 
         Parameters
@@ -99,7 +99,7 @@ class Hooks:
         """
 
     @hookspec
-    def loaded(self, model: "Module", url: "Url") -> None:
+    def loaded(self, model: "ModelBase", url: "Url") -> None:
         """Be told that a model was built from a file, or took its weights from one.
 
         Parameters
@@ -136,7 +136,7 @@ class Hooks:
         """
 
 
-def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+def call(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
     """Yield the answers of plugins one by one, each with the plugin's name; None is no answer.
 
     Raises
@@ -144,14 +144,14 @@ def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
     PluginError
         If a plugin's function fails, or a plugin has a hook that does not fit its specification.
     """
-    for plugin, answer in attempt(hook, **arguments):
+    for plugin, answer in try_call(hook, **arguments):
         if isinstance(answer, PluginError):
             raise answer
         yield plugin, answer
 
 
-def attempt(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what :func:`ask` does; a plugin's error stands as its answer, and the others go on."""
+def try_call(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what :func:`call` does; a plugin's error stands as its answer, and the others go on."""
     manager, misfits = _load_plugins()
     for plugin, text in misfits.items():
         yield plugin, PluginError(text)
@@ -170,9 +170,9 @@ def attempt(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
             yield implementation.plugin_name, answer
 
 
-def tell(hook: str, **arguments: Any) -> None:
-    """Call a hook that has no answer; raises what :func:`ask` does."""
-    for _ in ask(hook, **arguments):
+def notify(hook: str, **arguments: Any) -> None:
+    """Call a hook that has no answer; raises what :func:`call` does."""
+    for _ in call(hook, **arguments):
         pass
 
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from physicsnemo.core.installed import distributions_of, installed_version
-from physicsnemo.registry import entry_of, shipped_models
+from physicsnemo.core.format.records import metadata_key
+from physicsnemo.core.install.distributions import distributions_of, installed_version
+from physicsnemo.core.install.entry_points import entry_of, shipped_models
 
 if TYPE_CHECKING:
     import torch
-
-    from physicsnemo.core.conversion import Conversion
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # of a distribution
 _VERSION = re.compile(r"[A-Za-z0-9.+!_-]{1,100}")
@@ -108,8 +107,8 @@ _KEYS = ("distribution", "distribution_version", "registered_name", "defined_as"
 
 def torch_class_of(model_class: type) -> "type[torch.nn.Module] | None":
     """Return the class that ``Module.from_torch`` made a class of, None for one that it did not."""
-    converted: Conversion | None = vars(model_class).get("_converted_from")
-    return None if converted is None else converted.torch_class
+    converted = vars(model_class).get("_converted_from")
+    return None if converted is None else converted.torch_class  # type: ignore[no-any-return]
 
 
 def definition(model_class: type) -> str:
@@ -124,11 +123,6 @@ def definition(model_class: type) -> str:
     """
     source = torch_class_of(model_class) or model_class
     return f"{source.__module__}:{source.__qualname__}"
-
-
-def metadata_key(key: str, name: str) -> str:
-    """Return what a piece of metadata of the model with some key is called in a file."""
-    return f"{key}.{name}" if key else name
 
 
 def _is(pattern: re.Pattern[str], value: Any) -> bool:
