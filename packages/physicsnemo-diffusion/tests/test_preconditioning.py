@@ -24,14 +24,8 @@ from physicsnemo.models.diffusion import (
     tEDMPrecondSuperRes,
 )
 from physicsnemo.models.diffusion._network import network_type
-from physicsnemo.models.diffusion.preconditioning._formulas import (
-    Scalings,
-    edm_scalings,
-    iddpm_scalings,
-    unscaled,
-    ve_scalings,
-    vp_scalings,
-)
+from physicsnemo.models.diffusion.preconditioning._edm import edm_scalings
+from physicsnemo.models.diffusion.preconditioning._preconditioner import Scalings
 
 SMALL = {"model_channels": 8, "channel_mult": [1, 1], "num_blocks": 1, "attn_resolutions": []}
 SONG = {"model_type": "SongUNet", **SMALL}
@@ -69,26 +63,27 @@ def recorded(model_class, outputs=2, **kwargs):
 
 
 NETS = {
-    "vp": (VPPrecond, lambda net, s: vp_scalings(s, 19.9, 0.1, 1000)),
-    "ve": (VEPrecond, lambda net, s: ve_scalings(s)),
-    "iddpm": (iDDPMPrecond, lambda net, s: iddpm_scalings(s, 999 - net.round_sigma(s, True))),
-    "edm": (EDMPrecond, lambda net, s: edm_scalings(s, 0.5)),
-    "dfsr": (VEPrecond_dfsr, lambda net, s: unscaled(s)),
+    "vp": VPPrecond,
+    "ve": VEPrecond,
+    "iddpm": iDDPMPrecond,
+    "edm": EDMPrecond,
+    "dfsr": VEPrecond_dfsr,
 }
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_scalings_go_where_they_belong(name):
-    model_class, formulas = NETS[name]
-    net = recorded(model_class, outputs=4 if name == "iddpm" else 2, img_channels=2, **SONG)
+    net = recorded(NETS[name], outputs=4 if name == "iddpm" else 2, img_channels=2, **SONG)
     x = draw(2)
     denoised = net(x, SIGMA)
-    c = Scalings(*(part.double().view(-1, 1, 1, 1) for part in formulas(net, SIGMA)))
+    c = Scalings(*(part.double().view(-1, 1, 1, 1) for part in net.scalings(SIGMA)))
     seen = net.model.given
-    torch.testing.assert_close(seen["x"], c.input * x)
-    torch.testing.assert_close(seen["noise"], c.noise.flatten())
+    torch.testing.assert_close(seen["x"], c.c_in * x)
+    torch.testing.assert_close(seen["noise"], c.c_noise.flatten())
     assert seen["labels"] is None
-    torch.testing.assert_close(denoised, c.skip * x + c.out * net.model.output(c.input * x)[:, :2])
+    torch.testing.assert_close(
+        denoised, c.c_skip * x + c.c_out * net.model.output(c.c_in * x)[:, :2]
+    )
 
 
 @pytest.mark.parametrize(
@@ -106,11 +101,11 @@ def test_conditioning_fields(model_class, extra, factor):
     denoised = net(x, img_lr, SIGMA)
     c = edm_scalings(factor * SIGMA.view(-1, 1, 1, 1), 0.7)
     scaled_too = model_class is EDMPrecondSR and extra.get("scale_cond_input", True)
-    condition = c.input * img_lr if scaled_too else img_lr
-    seen = torch.cat((c.input * x, condition), dim=1)
+    condition = c.c_in * img_lr if scaled_too else img_lr
+    seen = torch.cat((c.c_in * x, condition), dim=1)
     torch.testing.assert_close(net.model.given["x"], seen)
-    torch.testing.assert_close(net.model.given["noise"], c.noise.flatten())
-    torch.testing.assert_close(denoised, c.skip * x + c.out * net.model.output(seen))
+    torch.testing.assert_close(net.model.given["noise"], c.c_noise.flatten())
+    torch.testing.assert_close(denoised, c.c_skip * x + c.c_out * net.model.output(seen))
 
 
 def test_condition_of_edm_is_not_scaled():
@@ -147,8 +142,8 @@ def test_target_has_unit_variance_for_noise_of_heavy_tails():
     clean = 0.5 * torch.randn(size, dtype=torch.float64)
     for sigma in (0.1, 1.0, 20.0):
         noise = sigma * torch.distributions.StudentT(torch.tensor(9.0).double()).sample((size,))
-        c = net._scalings(torch.tensor(sigma, dtype=torch.float64))
-        targets = (clean - c.skip * (clean + noise)) / c.out
+        c = net.scalings(torch.tensor(sigma, dtype=torch.float64))
+        targets = (clean - c.c_skip * (clean + noise)) / c.c_out
         squares = targets.square()
         assert abs(squares.mean() - 1) < 4 * squares.std() / math.sqrt(size)
 
@@ -187,7 +182,7 @@ def test_levels_for_another_number_of_samples():
 @pytest.mark.parametrize("name", ["vp", "ve", "iddpm", "edm"])
 def test_labels(name):
     outputs = 4 if name == "iddpm" else 2
-    net = recorded(NETS[name][0], outputs, img_channels=2, label_dim=5, **SONG)
+    net = recorded(NETS[name], outputs, img_channels=2, label_dim=5, **SONG)
     for labels, expected in [
         (None, torch.zeros(3, 5)),
         (torch.arange(5), torch.arange(5).expand(3, 5)),

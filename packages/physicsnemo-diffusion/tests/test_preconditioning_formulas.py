@@ -7,16 +7,14 @@ from decimal import Decimal, localcontext
 import pytest
 import torch
 
-from physicsnemo.models.diffusion.preconditioning._formulas import (
-    edm_scalings,
-    iddpm_alpha_bar,
-    iddpm_levels,
-    iddpm_scalings,
-    ve_scalings,
-    vp_scalings,
-    vp_sigma,
-    vp_time,
+from physicsnemo.models.diffusion import (
+    EDMPrecond,
+    VEPrecond,
+    VEPrecond_dfsr,
+    VPPrecond,
+    iDDPMPrecond,
 )
+from physicsnemo.models.diffusion.preconditioning._iddpm import alpha_bar, noise_levels
 
 LEVELS = [0.002, 0.02, 0.3, 0.5, 1.0, 7.0, 80.0, 152.0]
 SIGMA = torch.tensor(LEVELS, dtype=torch.float64)
@@ -39,18 +37,29 @@ def exact_sigma(time: float) -> float:
         return float((power.exp() - 1).sqrt())
 
 
+def nearest_step(sigma: float) -> int:
+    """Return the number of the step, from the last one's 0, whose level is nearest."""
+    levels = noise_levels(1000, 0.001, 0.008)
+    return 999 - min(range(1001), key=lambda j: abs(levels[j] - sigma))
+
+
+SMALL = {"model_channels": 8, "channel_mult": [1, 1], "num_blocks": 1, "attn_resolutions": []}
+NETS = {
+    model_class: model_class(8, 2, model_type="SongUNet", **SMALL)
+    for model_class in (VPPrecond, VEPrecond, iDDPMPrecond, EDMPrecond, VEPrecond_dfsr)
+}
 TABLE = {
     "vp": (
-        vp_scalings(SIGMA, BETA_D, BETA_MIN, 1000),
+        NETS[VPPrecond].scalings(SIGMA),
         lambda s: (1, -s, 1 / math.sqrt(s**2 + 1), 999 * exact_time(s)),
     ),
-    "ve": (ve_scalings(SIGMA), lambda s: (1, s, 1, math.log(s / 2))),
+    "ve": (NETS[VEPrecond].scalings(SIGMA), lambda s: (1, s, 1, math.log(s / 2))),
     "iddpm": (
-        iddpm_scalings(SIGMA, torch.arange(8.0, dtype=torch.float64)),
-        lambda s: (1, -s, 1 / math.sqrt(s**2 + 1), LEVELS.index(s)),
+        NETS[iDDPMPrecond].scalings(SIGMA),
+        lambda s: (1, -s, 1 / math.sqrt(s**2 + 1), nearest_step(s)),
     ),
     "edm": (
-        edm_scalings(SIGMA, DATA),
+        NETS[EDMPrecond].scalings(SIGMA),
         lambda s: (
             DATA**2 / (s**2 + DATA**2),
             s * DATA / math.sqrt(DATA**2 + s**2),
@@ -68,55 +77,63 @@ def test_table_1(name):
     torch.testing.assert_close(torch.stack(scalings), expected, rtol=1e-13, atol=1e-14)
 
 
+def test_no_scaling():
+    c_skip, c_out, c_in, c_noise = NETS[VEPrecond_dfsr].scalings(SIGMA)
+    assert not c_skip.any()
+    assert (c_out == 1).all()
+    assert (c_in == 1).all()
+    assert torch.equal(c_noise, SIGMA)
+
+
 @pytest.mark.parametrize("name", TABLE)
 def test_target_of_training_has_unit_variance(name):
     """Of clean fields y and noise n, the ideal output is (y - c_skip (y + n)) / c_out."""
     scalings, _ = TABLE[name]
     data = torch.tensor(DATA, dtype=torch.float64)
-    share_of_data = (1 - scalings.skip) * data / scalings.out
-    share_of_noise = scalings.skip * SIGMA / scalings.out
+    share_of_data = (1 - scalings.c_skip) * data / scalings.c_out
+    share_of_noise = scalings.c_skip * SIGMA / scalings.c_out
     variance = share_of_data**2 + share_of_noise**2
     torch.testing.assert_close(variance, torch.ones_like(SIGMA), rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize(("name", "data"), [("edm", DATA), ("vp", 1.0), ("iddpm", 1.0)])
 def test_input_of_the_network_has_unit_variance(name, data):
-    variance = TABLE[name][0].input ** 2 * (data**2 + SIGMA**2)
+    variance = TABLE[name][0].c_in ** 2 * (data**2 + SIGMA**2)
     torch.testing.assert_close(variance, torch.ones_like(SIGMA), rtol=1e-13, atol=0)
 
 
 def test_edm_amplifies_errors_least():
     """At unit variance of the target, no other c_skip has a smaller c_out (appendix B.6)."""
-    edm = edm_scalings(SIGMA, DATA)
-    for other in (edm.skip - 1e-3, edm.skip + 1e-3):
+    edm = NETS[EDMPrecond].scalings(SIGMA)
+    for other in (edm.c_skip - 1e-3, edm.c_skip + 1e-3):
         amplified = ((1 - other) * DATA) ** 2 + (other * SIGMA) ** 2
-        assert (amplified > edm.out**2).all()
+        assert (amplified > edm.c_out**2).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("time", [1e-7, 1e-5, 1e-3, 0.1, 1.0])
 def test_vp_loses_nothing_at_early_times(time, dtype):
     level, tolerance = exact_sigma(time), 16 * torch.finfo(dtype).eps
-    sigma = vp_sigma(torch.tensor(time, dtype=dtype), BETA_D, BETA_MIN)
+    sigma = NETS[VPPrecond].sigma(torch.tensor(time, dtype=dtype))
     assert sigma.item() == pytest.approx(level, rel=tolerance)
-    back = vp_time(torch.tensor(level, dtype=dtype), BETA_D, BETA_MIN)
+    back = NETS[VPPrecond].sigma_inv(torch.tensor(level, dtype=dtype))
     assert back.item() == pytest.approx(time, rel=tolerance)
 
 
 def test_iddpm_levels():
     """The recursion of table 1, checked through the shares of signal and noise that it means."""
     steps, c_1, c_2 = 1000, 0.001, 0.008
-    levels = iddpm_levels(steps, c_1, c_2)
+    levels = noise_levels(steps, c_1, c_2)
     assert len(levels) == steps + 1
     assert levels[-1] == 0
     assert levels == sorted(levels, reverse=True)
-    assert iddpm_alpha_bar(steps, steps, 0.0) == 1
+    assert alpha_bar(steps, steps, 0.0) == 1
     for step in (3, 10, 500, 999):  # where C_1 does not act, 1 + sigma^2 is 1 / alpha_bar
-        shares = [iddpm_alpha_bar(at, steps, c_2) for at in (step, steps)]
+        shares = [alpha_bar(at, steps, c_2) for at in (step, steps)]
         assert 1 + levels[step] ** 2 == pytest.approx(shares[1] / shares[0], rel=1e-10)
     assert 1 + levels[0] ** 2 == pytest.approx((1 + levels[1] ** 2) / c_1, rel=1e-12)
 
 
 def test_iddpm_without_steps():
     with pytest.raises(ValueError, match="at least one step, got M=0"):
-        iddpm_levels(0, 0.001, 0.008)
+        noise_levels(0, 0.001, 0.008)

@@ -22,7 +22,7 @@ from physicsnemo.models.diffusion import (
     VPPrecond,
     iDDPMPrecond,
 )
-from physicsnemo.models.diffusion.preconditioning._formulas import edm_scalings
+from physicsnemo.models.diffusion.preconditioning._edm import edm_scalings
 from physicsnemo.testing import check_reference_case
 
 FOLDERS = sorted((Path(__file__).parent / "reference_releases").iterdir())
@@ -235,10 +235,10 @@ def test_deviations_of_each_channel(tmp_path):
     level = sigma.view(-1, 1, 1, 1)
     for channel, deviation in enumerate((0.2, 3.0)):
         c = edm_scalings(level, deviation)
-        torch.testing.assert_close(seen[0][:, channel : channel + 1], c.input * x[:, [channel]])
+        torch.testing.assert_close(seen[0][:, channel : channel + 1], c.c_in * x[:, [channel]])
     alone = [edm_scalings(level, deviation) for deviation in (0.2, 3.0)]
-    network = same.model(seen[0], alone[0].noise.flatten())
-    expected = [c.skip * x[:, [i]] + c.out * network[:, [i]] for i, c in enumerate(alone)]
+    network = same.model(seen[0], alone[0].c_noise.flatten())
+    expected = [c.c_skip * x[:, [i]] + c.c_out * network[:, [i]] for i, c in enumerate(alone)]
     torch.testing.assert_close(denoised, torch.cat(expected, dim=1))
     with pytest.raises(ValueError, match="one for each of 2 channels, got"):
         EDMPrecond(**SONG, sigma_data=[0.2, 3.0, 1.0])

@@ -17,22 +17,23 @@ A preconditioner estimates the fields :math:`y` in :math:`x = y + \sigma n` with
 :class:`VEPrecond_dfsr` and :class:`VEPrecond_dfsr_cond` leave the network as it is.
 """
 
-from physicsnemo.models.diffusion.preconditioning._denoise import MetaData
+from physicsnemo.models.diffusion.preconditioning._dfsr import VEPrecond_dfsr, VEPrecond_dfsr_cond
 from physicsnemo.models.diffusion.preconditioning._edm import EDMPrecond
-from physicsnemo.models.diffusion.preconditioning._flow import VEPrecond_dfsr, VEPrecond_dfsr_cond
 from physicsnemo.models.diffusion.preconditioning._iddpm import iDDPMPrecond
-from physicsnemo.models.diffusion.preconditioning._score import VEPrecond, VPPrecond
+from physicsnemo.models.diffusion.preconditioning._preconditioner import MetaData, Preconditioner
 from physicsnemo.models.diffusion.preconditioning._super_resolution import (
     EDMPrecondSR,
     EDMPrecondSuperResolution,
     tEDMPrecondSuperRes,
 )
+from physicsnemo.models.diffusion.preconditioning._vp_ve import VEPrecond, VPPrecond
 
 __all__ = [
     "EDMPrecond",
     "EDMPrecondSR",
     "EDMPrecondSuperResolution",
     "MetaData",
+    "Preconditioner",
     "VEPrecond",
     "VEPrecond_dfsr",
     "VEPrecond_dfsr_cond",

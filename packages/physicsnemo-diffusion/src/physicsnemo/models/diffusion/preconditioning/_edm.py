@@ -2,64 +2,48 @@
 """The preconditioner of EDM."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from physicsnemo.models.diffusion._inputs import Resolution
-from physicsnemo.models.diffusion._network import (
-    OVERRIDABLE,
-    any_sigma,
-    build_network,
-    join,
-)
-from physicsnemo.models.diffusion._numerics import IMPLIED
-from physicsnemo.models.diffusion.preconditioning._denoise import (
+from physicsnemo.models.diffusion.preconditioning._preconditioner import (
     PUBLIC,
-    MetaData,
+    Preconditioner,
+    Scalings,
     Sigma,
-    denoise,
+    legacy,
 )
-from physicsnemo.models.diffusion.preconditioning._formulas import Scalings, edm_scalings
 from physicsnemo.models.history import Constant, Renamed
-from physicsnemo.models.module import Module
 from physicsnemo.nn.numerics import PAPER
 
 
-class EDMPrecond(Module):
-    r"""The preconditioner of EDM.
+class EDMPrecond(Preconditioner):
+    r"""Preconditioner of EDM.
 
-    With :math:`\sigma_{data}` that of the fields, the network's input and the target of its
-    training have unit variance at any noise level, and its errors are amplified least.
+    With :math:`\sigma_{data}` that of the fields, the network's input and its training target have
+    unit variance at any noise level, and its errors are amplified least.
 
     Parameters
     ----------
-    img_resolution, label_dim, use_fp16, model_type, numerics, **model_kwargs
-        As in :class:`VPPrecond`.
+    img_resolution, label_dim, use_fp16, sigma_min, sigma_max, model_type, numerics, **model_kwargs
+        As in :class:`Preconditioner`.
     img_channels
         Channels of the fields, unless ``img_out_channels`` says otherwise.
-    sigma_min, sigma_max
-        The noise levels between which samplers go.
     sigma_data
         Standard deviation of the fields without noise, one number or one for each channel.
     img_in_channels
-        Channels that enter the network, those of the condition included; by default
+        Input channels of the network, those of the condition included; by default
         ``img_channels``.
     img_out_channels
         Channels of the fields; by default ``img_channels``.
 
-    Attributes
-    ----------
-    model
-        The network.
-
     Raises
     ------
     ValueError
-        If there is no such network, it refuses the arguments, or ``sigma_data`` holds numbers for
-        another number of channels.
+        If ``sigma_data`` is for another number of channels, or as in :class:`Preconditioner`.
 
     References
     ----------
@@ -79,16 +63,11 @@ class EDMPrecond(Module):
     """
 
     __module__ = PUBLIC
-    _recorded_as: ClassVar[Mapping[str, str]] = {
-        "2.0": "physicsnemo.diffusion.preconditioners.legacy.EDMPrecond"
-    }
-    _implied_args = IMPLIED
-    _overridable_args = OVERRIDABLE
+    _recorded_as = legacy("EDMPrecond")
     _release_marks: ClassVar[dict[str, str]] = {"2.0": "^sigma_data$"}
     _state_history: ClassVar[tuple[Renamed | Constant, ...]] = (
         Constant("sigma_data", since="2.0"),
     )
-    round_sigma = staticmethod(any_sigma)
 
     def __init__(
         self,
@@ -105,27 +84,27 @@ class EDMPrecond(Module):
         numerics: str = PAPER,
         **model_kwargs: Any,
     ) -> None:
-        super().__init__(meta=MetaData(name="EDMPrecond"))
-        self.img_resolution = img_resolution
-        self.img_channels = img_channels
-        self.img_in_channels = img_channels if img_in_channels is None else img_in_channels
-        self.img_out_channels = img_channels if img_out_channels is None else img_out_channels
-        self.label_dim = label_dim
-        self.use_fp16 = use_fp16
-        self.sigma_min = sigma_min
-        self.sigma_max = sigma_max
-        self.sigma_data = _checked(sigma_data, self.img_out_channels)
-        self.model = build_network(
-            model_type,
-            img_resolution,
-            self.img_in_channels,
-            self.img_out_channels,
-            numerics,
+        in_channels = img_channels if img_in_channels is None else img_in_channels
+        out_channels = img_channels if img_out_channels is None else img_out_channels
+        super().__init__(
+            img_resolution=img_resolution,
+            channels=out_channels,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            sigma_min=sigma_min,
+            sigma_max=sigma_max,
+            use_fp16=use_fp16,
+            model_type=model_type,
+            numerics=numerics,
             label_dim=label_dim,
             **model_kwargs,
         )
+        self.img_channels = img_channels
+        self.img_in_channels = in_channels
+        self.img_out_channels = out_channels
+        self.sigma_data = _checked(sigma_data, out_channels)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         x: Tensor,
         sigma: Sigma,
@@ -139,44 +118,37 @@ class EDMPrecond(Module):
         Parameters
         ----------
         x, sigma, class_labels, force_fp32, **model_kwargs
-            As in :meth:`VPPrecond.forward`.
+            As in :meth:`Preconditioner.forward`, and so are results and errors.
         condition
             Fields of shape (batch, channels, height, width) that the network sees as they are.
-
-        Returns
-        -------
-        Fields of the shape of ``x``, in float32, or in the type of the weights if that is wider.
-
-        Raises
-        ------
-        TypeError
-            If an argument does not hold real numbers.
-        ValueError
-            If an argument has another shape or device than described, or a noise level is none.
         """
-
-        def scaled_input(x: Tensor, factor: Tensor) -> Tensor:
-            return x * factor if condition is None else join(x * factor, condition)
-
-        return denoise(
-            self,
-            self._scalings,
+        return self._denoise(
             x,
             sigma,
-            channels=self.img_out_channels,
-            scaled_input=scaled_input,
-            label_dim=self.label_dim,
+            condition=condition,
             class_labels=class_labels,
             force_fp32=force_fp32,
-            **model_kwargs,
+            model_kwargs=model_kwargs,
         )
 
-    def _scalings(self, sigma: Tensor) -> Scalings:
+    def scalings(self, sigma: Tensor) -> Scalings:
+        """Return the functions of the noise level, for each channel if ``sigma_data`` is."""
         if isinstance(self.sigma_data, float):
             return edm_scalings(sigma, self.sigma_data)
         # Filled on the device, so that no copy waits for it.
         of_channels = torch.stack([sigma.new_full((1, 1), value) for value in self.sigma_data])
         return edm_scalings(sigma, of_channels)
+
+
+def edm_scalings(sigma: Tensor, sigma_data: float | Tensor) -> Scalings:
+    """Return the functions of the noise level, of which ``sigma_data`` may be (channels, 1, 1)."""
+    total = sigma.square() + sigma_data**2
+    return Scalings(
+        c_skip=sigma_data**2 / total,
+        c_out=sigma * sigma_data * total.rsqrt(),
+        c_in=total.rsqrt(),
+        c_noise=sigma.log() / 4,
+    )
 
 
 def _checked(sigma_data: float | Sequence[float], channels: int) -> float | list[float]:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The preconditioner of improved denoising diffusion."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import torch
@@ -9,53 +10,47 @@ from torch import Tensor
 
 from physicsnemo.models.diffusion._constants import converted, rounded
 from physicsnemo.models.diffusion._inputs import Resolution
-from physicsnemo.models.diffusion._network import OVERRIDABLE, build_network
-from physicsnemo.models.diffusion._numerics import IMPLIED
-from physicsnemo.models.diffusion.preconditioning._denoise import (
+from physicsnemo.models.diffusion.preconditioning._preconditioner import (
     PUBLIC,
-    MetaData,
-    Sigma,
-    denoise,
-)
-from physicsnemo.models.diffusion.preconditioning._formulas import (
+    Preconditioner,
     Scalings,
-    iddpm_alpha_bar,
-    iddpm_levels,
-    iddpm_scalings,
+    Sigma,
+    legacy,
 )
 from physicsnemo.models.history import Constant
-from physicsnemo.models.module import Module
 from physicsnemo.nn.numerics import PAPER
 
 
-class iDDPMPrecond(Module):  # noqa: N801  # as files name it
-    r"""The preconditioner of improved denoising diffusion, whose noise levels are those of steps.
+class iDDPMPrecond(Preconditioner):  # noqa: N801  # as files name it
+    r"""Preconditioner of improved denoising diffusion (iDDPM), with discrete noise levels.
 
     With :math:`\bar\alpha_j = \sin^2(\tfrac\pi2 \tfrac{j}{M (C_2 + 1)})` and :math:`u_M = 0`, the
     levels are :math:`u_{j-1} = \sqrt{(u_j^2 + 1) / \max(\bar\alpha_{j-1} / \bar\alpha_j, C_1) -
-    1}`, from the noisiest :math:`u_0` downwards. The network returns a second number for each, the
-    variance, which is not used.
+    1}`, from the noisiest :math:`u_0` downwards. The network is told the step :math:`M - 1 - j` of
+    the nearest level. It returns a second number for each, the variance, which is not used.
 
     Parameters
     ----------
-    img_resolution, img_channels, label_dim, use_fp16, model_type, numerics, **model_kwargs
-        As in :class:`VPPrecond`.
+    img_resolution, label_dim, use_fp16, model_type, numerics, **model_kwargs
+        As in :class:`Preconditioner`.
+    img_channels
+        Channels of the fields.
     C_1, C_2
-        The noise schedule.
+        Noise schedule.
     M
         Number of steps.
 
     Attributes
     ----------
     u
-        The noise levels, of shape (M + 1,); the last is 0.
+        Noise levels, of shape (M + 1,); the last is 0.
     sigma_min, sigma_max
         The lowest level above 0, and the highest.
 
     Raises
     ------
     ValueError
-        If there is no such network, or it refuses the arguments.
+        If there is no step, or as in :class:`Preconditioner`.
 
     References
     ----------
@@ -75,11 +70,7 @@ class iDDPMPrecond(Module):  # noqa: N801  # as files name it
     """
 
     __module__ = PUBLIC
-    _recorded_as: ClassVar[Mapping[str, str]] = {
-        "2.0": "physicsnemo.diffusion.preconditioners.legacy.iDDPMPrecond"
-    }
-    _implied_args = IMPLIED
-    _overridable_args = OVERRIDABLE
+    _recorded_as = legacy("iDDPMPrecond")
     _release_marks: ClassVar[dict[str, str]] = {"2.0": "^C_1$"}
     _state_history: ClassVar[tuple[Constant, ...]] = (
         *(Constant(name, since="2.0") for name in ("C_1", "C_2", "M")),
@@ -100,50 +91,23 @@ class iDDPMPrecond(Module):  # noqa: N801  # as files name it
         numerics: str = PAPER,
         **model_kwargs: Any,
     ) -> None:
-        super().__init__(meta=MetaData(name="iDDPMPrecond"))
-        self.img_resolution = img_resolution
-        self.img_channels = img_channels
-        self.label_dim = label_dim
-        self.use_fp16 = use_fp16
-        self.C_1 = C_1
-        self.C_2 = C_2
-        self.M = M
-        levels = iddpm_levels(M, C_1, C_2)
-        self.register_buffer("u", rounded(self._exact_levels()))
-        self.sigma_min, self.sigma_max = levels[-2], levels[0]
-        self.model = build_network(
-            model_type,
-            img_resolution,
-            img_channels,
-            2 * img_channels,
-            numerics,
+        levels = noise_levels(M, C_1, C_2)
+        super().__init__(
+            img_resolution=img_resolution,
+            channels=img_channels,
+            in_channels=img_channels,
+            out_channels=2 * img_channels,
+            sigma_min=levels[-2],
+            sigma_max=levels[0],
+            use_fp16=use_fp16,
+            model_type=model_type,
+            numerics=numerics,
             label_dim=label_dim,
             **model_kwargs,
         )
-
-    def forward(
-        self,
-        x: Tensor,
-        sigma: Sigma,
-        class_labels: Tensor | None = None,
-        force_fp32: bool = False,
-        **model_kwargs: Any,
-    ) -> Tensor:
-        """Estimate the fields in noise; arguments, result and errors as :class:`VPPrecond`.
-
-        The network is told the step whose noise level is nearest.
-        """
-        return denoise(
-            self,
-            self._scalings,
-            x,
-            sigma,
-            channels=self.img_channels,
-            label_dim=self.label_dim,
-            class_labels=class_labels,
-            force_fp32=force_fp32,
-            **model_kwargs,
-        )
+        self.img_channels = img_channels
+        self.C_1, self.C_2, self.M = C_1, C_2, M
+        self.register_buffer("u", rounded(self._exact_levels()))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = self.u
@@ -152,21 +116,23 @@ class iDDPMPrecond(Module):  # noqa: N801  # as files name it
         return self
 
     def _exact_levels(self) -> Tensor:
-        return torch.tensor(iddpm_levels(self.M, self.C_1, self.C_2), dtype=torch.float64)
+        return torch.tensor(noise_levels(self.M, self.C_1, self.C_2), dtype=torch.float64)
 
     def alpha_bar(self, j: float) -> float:
-        """Return the share of the signal at a step, counted from the noisiest."""
-        return iddpm_alpha_bar(j, self.M, self.C_2)
+        r"""Return :math:`\bar\alpha_j`, the share of the signal at a step from the noisiest."""
+        return alpha_bar(j, self.M, self.C_2)
 
-    def round_sigma(self, sigma: Sigma, return_index: bool = False) -> Tensor:
-        """Return the nearest noise levels of steps.
+    def round_sigma(  # type: ignore[override]  # which rounds nothing, and is static
+        self, sigma: Sigma, return_index: bool = False
+    ) -> Tensor:
+        """Return the nearest of the discrete noise levels.
 
         Parameters
         ----------
         sigma
             Noise levels, of any shape.
         return_index
-            Return the numbers of the steps instead.
+            Return their indices in ``u`` instead.
 
         Returns
         -------
@@ -177,6 +143,28 @@ class iDDPMPrecond(Module):  # noqa: N801  # as files name it
         index = (sigma.to(self.u.device).unsqueeze(-1) - self.u).abs().argmin(dim=-1)
         return index.to(sigma.device) if return_index else self.u[index].to(sigma)
 
-    def _scalings(self, sigma: Tensor) -> Scalings:
+    def scalings(self, sigma: Tensor) -> Scalings:
+        """Return the functions of the noise level; the network predicts the noise."""
         step = self.M - 1 - self.round_sigma(sigma, return_index=True)
-        return iddpm_scalings(sigma, step.to(sigma.dtype))
+        return Scalings(
+            c_skip=torch.ones_like(sigma),
+            c_out=-sigma,
+            c_in=(sigma.square() + 1).rsqrt(),
+            c_noise=step.to(sigma.dtype),
+        )
+
+
+def alpha_bar(step: float, steps: int, c_2: float) -> float:
+    """Return the share of the signal at a step, counted from the noisiest."""
+    return math.sin(0.5 * math.pi * step / steps / (c_2 + 1)) ** 2
+
+
+def noise_levels(steps: int, c_1: float, c_2: float) -> list[float]:
+    """Return the noise levels of all steps, from the noisiest to none."""
+    if steps < 1:
+        raise ValueError(f"expected at least one step, got M={steps}")
+    levels = [0.0]
+    for j in range(steps, 0, -1):
+        ratio = alpha_bar(j - 1, steps, c_2) / alpha_bar(j, steps, c_2)
+        levels.append(math.sqrt((levels[-1] ** 2 + 1) / max(ratio, c_1) - 1))
+    return levels[::-1]

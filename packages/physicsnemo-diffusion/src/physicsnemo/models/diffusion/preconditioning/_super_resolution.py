@@ -9,34 +9,25 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from physicsnemo.models.diffusion._inputs import Resolution
-from physicsnemo.models.diffusion._network import (
-    AMP_MODE,
-    OVERRIDABLE,
-    PROFILE_MODE,
-    any_sigma,
-    build_network,
-    half_precision,
-    join,
-)
-from physicsnemo.models.diffusion._numerics import IMPLIED
-from physicsnemo.models.diffusion.preconditioning._denoise import (
+from physicsnemo.models.diffusion._network import AMP_MODE, PROFILE_MODE, half_precision, join
+from physicsnemo.models.diffusion.preconditioning._edm import edm_scalings
+from physicsnemo.models.diffusion.preconditioning._preconditioner import (
     PUBLIC,
-    MetaData,
+    Preconditioner,
+    Scalings,
     Sigma,
-    denoise,
+    legacy,
 )
-from physicsnemo.models.diffusion.preconditioning._formulas import Scalings, edm_scalings
-from physicsnemo.models.module import Module
 from physicsnemo.nn.numerics import PAPER
 
 
-class EDMPrecondSuperResolution(Module):
-    """The preconditioner of EDM for fields given others of low resolution, as in CorrDiff.
+class EDMPrecondSuperResolution(Preconditioner):
+    """Preconditioner of EDM for super-resolution: fields given others of low resolution (CorrDiff).
 
     Parameters
     ----------
-    img_resolution, model_type, numerics, **model_kwargs
-        As in :class:`VPPrecond`.
+    img_resolution, sigma_min, sigma_max, model_type, numerics, **model_kwargs
+        As in :class:`Preconditioner`.
     img_in_channels
         Channels of the conditioning fields, and those that the network adds for positions and
         lead times.
@@ -45,21 +36,13 @@ class EDMPrecondSuperResolution(Module):
     use_fp16
         Keep the weights in float16, and compute the network in it on GPUs. Autocast, which keeps
         the weights in float32 and also takes bfloat16, is the better way for most.
-    sigma_data, sigma_min, sigma_max
-        As in :class:`EDMPrecond`.
+    sigma_data
+        Standard deviation of the fields without noise.
 
     Attributes
     ----------
-    model
-        The network.
     scaling_fn
-        Makes the network's input of the fields, the conditioning fields and the factor of the
-        first.
-
-    Raises
-    ------
-    ValueError
-        If there is no such network, or it refuses the arguments.
+        Function ``(x, img_lr, c_in)`` that returns the network's input.
 
     References
     ----------
@@ -79,12 +62,7 @@ class EDMPrecondSuperResolution(Module):
     """
 
     __module__ = PUBLIC
-    _recorded_as: ClassVar[Mapping[str, str]] = {
-        "2.0": "physicsnemo.diffusion.preconditioners.legacy.EDMPrecondSuperResolution"
-    }
-    _implied_args = IMPLIED
-    _overridable_args = OVERRIDABLE
-    round_sigma = staticmethod(any_sigma)
+    _recorded_as = legacy("EDMPrecondSuperResolution")
     use_fp16 = half_precision
     amp_mode = AMP_MODE
     profile_mode = PROFILE_MODE
@@ -102,26 +80,24 @@ class EDMPrecondSuperResolution(Module):
         numerics: str = PAPER,
         **model_kwargs: Any,
     ) -> None:
-        super().__init__(meta=MetaData(name="EDMPrecondSuperResolution"))
-        self.img_resolution = img_resolution
+        super().__init__(
+            img_resolution=img_resolution,
+            channels=img_out_channels,
+            in_channels=img_in_channels + img_out_channels,
+            out_channels=img_out_channels,
+            sigma_min=sigma_min,
+            sigma_max=sigma_max,
+            use_fp16=use_fp16,
+            model_type=model_type,
+            numerics=numerics,
+            **model_kwargs,  # among them label_dim
+        )
         self.img_in_channels = img_in_channels
         self.img_out_channels = img_out_channels
-        self.label_dim = model_kwargs.get("label_dim", 0)
         self.sigma_data = sigma_data
-        self.sigma_min = sigma_min
-        self.sigma_max = sigma_max
         self.scaling_fn = condition_as_it_is
-        self.model = build_network(
-            model_type,
-            img_resolution,
-            img_in_channels + img_out_channels,
-            img_out_channels,
-            numerics,
-            **model_kwargs,
-        )
-        self.use_fp16 = use_fp16
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         x: Tensor,
         img_lr: Tensor | None,
@@ -139,59 +115,40 @@ class EDMPrecondSuperResolution(Module):
             Conditioning fields of shape (batch, channels, height, width), interpolated to the
             points of the others; None if the network takes none.
         sigma, force_fp32, **model_kwargs
-            As in :meth:`VPPrecond.forward`, among them ``class_labels`` if the network was built
-            with ``label_dim``.
-
-        Returns
-        -------
-        Fields of the shape of ``x``, in float32, or in the type of the weights if that is wider.
-
-        Raises
-        ------
-        TypeError
-            If an argument does not hold real numbers.
-        ValueError
-            If an argument has another shape or device than described, or a noise level is none.
+            As in :meth:`Preconditioner.forward`, and so are results and errors; with ``label_dim``,
+            among them ``class_labels``.
         """
-
-        def scaled_input(x: Tensor, factor: Tensor) -> Tensor:
-            return x * factor if img_lr is None else self.scaling_fn(x, img_lr, factor)
-
-        return denoise(
-            self,
-            self._scalings,
+        return self._denoise(
             x,
             sigma,
-            channels=self.img_out_channels,
-            scaled_input=scaled_input,
-            label_dim=self.label_dim,
+            condition=img_lr,
+            class_labels=model_kwargs.pop("class_labels", None),
             force_fp32=force_fp32,
-            **model_kwargs,
+            model_kwargs=model_kwargs,
         )
 
-    def _scalings(self, sigma: Tensor) -> Scalings:
+    def network_input(self, x: Tensor, c_in: Tensor, condition: Tensor | None) -> Tensor:
+        """Return what the network sees, which is up to ``scaling_fn``."""
+        return x * c_in if condition is None else self.scaling_fn(x, condition, c_in)
+
+    def scalings(self, sigma: Tensor) -> Scalings:
+        """Return the functions of the noise level."""
         return edm_scalings(sigma, self.sigma_data)
 
 
 class EDMPrecondSR(EDMPrecondSuperResolution):
-    """The former :class:`EDMPrecondSuperResolution`, for checkpoints that name it. Deprecated.
+    """Deprecated form of :class:`EDMPrecondSuperResolution`, for checkpoints that name it.
 
     Parameters
     ----------
-    img_resolution, img_in_channels, img_out_channels, use_fp16, model_type
+    img_resolution, img_in_channels, img_out_channels, use_fp16, sigma_min, sigma_max, \
+    sigma_data, model_type, numerics, **model_kwargs
         As in :class:`EDMPrecondSuperResolution`.
     img_channels
         Not used.
-    sigma_min, sigma_max, sigma_data, numerics, **model_kwargs
-        As in :class:`EDMPrecondSuperResolution`.
     scale_cond_input
         Scale the conditioning fields like the noisy ones, which makes them vanish in noise. Files
         need it; new models do not.
-
-    Raises
-    ------
-    ValueError
-        As in :class:`EDMPrecondSuperResolution`.
 
     Warns
     -----
@@ -200,9 +157,7 @@ class EDMPrecondSR(EDMPrecondSuperResolution):
     """
 
     __module__ = PUBLIC
-    _recorded_as: ClassVar[Mapping[str, str]] = {
-        "2.0": "physicsnemo.diffusion.preconditioners.legacy.EDMPrecondSR"
-    }
+    _recorded_as = legacy("EDMPrecondSR")
 
     def __init__(
         self,
@@ -225,15 +180,15 @@ class EDMPrecondSR(EDMPrecondSuperResolution):
             stacklevel=2,
         )
         super().__init__(
-            img_resolution,
-            img_in_channels,
-            img_out_channels,
-            use_fp16,
-            model_type,
-            sigma_data,
-            sigma_min,
-            sigma_max,
-            numerics,
+            img_resolution=img_resolution,
+            img_in_channels=img_in_channels,
+            img_out_channels=img_out_channels,
+            use_fp16=use_fp16,
+            model_type=model_type,
+            sigma_data=sigma_data,
+            sigma_min=sigma_min,
+            sigma_max=sigma_max,
+            numerics=numerics,
             **model_kwargs,
         )
         self.img_channels = img_channels
@@ -249,7 +204,7 @@ class EDMPrecondSR(EDMPrecondSuperResolution):
 
 
 class tEDMPrecondSuperRes(EDMPrecondSuperResolution):  # noqa: N801  # as files name it
-    r"""The preconditioner of EDM for noise of heavy tails, as extreme events have them.
+    r"""Preconditioner of EDM for heavy-tailed noise (t-EDM), as extreme events have it.
 
     The noise is :math:`\sigma` times numbers of Student's t distribution with :math:`\nu` degrees
     of freedom, so that its standard deviation is :math:`\sigma \sqrt{\nu / (\nu - 2)}`. That is the
@@ -257,8 +212,7 @@ class tEDMPrecondSuperRes(EDMPrecondSuperResolution):  # noqa: N801  # as files 
 
     Parameters
     ----------
-    img_resolution, img_in_channels, img_out_channels, use_fp16, model_type, sigma_data
-        As in :class:`EDMPrecondSuperResolution`.
+    img_resolution, img_in_channels, img_out_channels, use_fp16, model_type, sigma_data, \
     sigma_min, sigma_max, numerics, **model_kwargs
         As in :class:`EDMPrecondSuperResolution`.
     nu
@@ -267,7 +221,7 @@ class tEDMPrecondSuperRes(EDMPrecondSuperResolution):  # noqa: N801  # as files 
     Raises
     ------
     ValueError
-        If ``nu`` is not above 2, or as in :class:`EDMPrecondSuperResolution`.
+        If ``nu`` is not above 2, or as in :class:`Preconditioner`.
 
     References
     ----------
@@ -275,7 +229,7 @@ class tEDMPrecondSuperRes(EDMPrecondSuperResolution):  # noqa: N801  # as files 
     """
 
     __module__ = PUBLIC
-    _recorded_as: ClassVar[Mapping[str, str]] = {
+    _recorded_as: ClassVar[Mapping[str, str]] = {  # an experimental class to this day
         "1.0": "physicsnemo.experimental.models.diffusion.preconditioning.tEDMPrecondSuperRes"
     }
 
@@ -298,21 +252,21 @@ class tEDMPrecondSuperRes(EDMPrecondSuperResolution):  # noqa: N801  # as files 
                 f"expected nu above 2, since the noise has no finite variance else, got {nu}"
             )
         super().__init__(
-            img_resolution,
-            img_in_channels,
-            img_out_channels,
-            use_fp16,
-            model_type,
-            sigma_data,
-            sigma_min,
-            sigma_max,
-            numerics,
+            img_resolution=img_resolution,
+            img_in_channels=img_in_channels,
+            img_out_channels=img_out_channels,
+            use_fp16=use_fp16,
+            model_type=model_type,
+            sigma_data=sigma_data,
+            sigma_min=sigma_min,
+            sigma_max=sigma_max,
+            numerics=numerics,
             **model_kwargs,
         )
-        self.meta = MetaData(name="tEDMPrecondSuperRes")
         self.nu = nu
 
-    def _scalings(self, sigma: Tensor) -> Scalings:
+    def scalings(self, sigma: Tensor) -> Scalings:
+        """Return the functions of the noise's standard deviation, which is above its level."""
         return edm_scalings(sigma * math.sqrt(self.nu / (self.nu - 2)), self.sigma_data)
 
 
