@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from physicsnemo import Module
 from physicsnemo.cli import main
-from physicsnemo.core.capture.recording import GraphMemory
+from physicsnemo.core.capture.graphs import GraphPool
 from physicsnemo.core.pytree import flatten
 from physicsnemo.hooks import forget_plugins
 from physicsnemo.registry import ModelRegistry
@@ -117,5 +117,5 @@ class Replays:
 def replays(monkeypatch: pytest.MonkeyPatch) -> Replays:
     """Let captured steps with ``use_graphs`` set be recorded and replayed without a GPU."""
     replays = Replays()
-    monkeypatch.setattr(GraphMemory, "of", lambda device: replays)
+    monkeypatch.setattr(GraphPool, "of", lambda device: replays)
     return replays

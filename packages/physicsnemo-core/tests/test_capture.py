@@ -149,7 +149,7 @@ def test_accumulation_is_a_whole_number(steps):
         StaticCaptureTraining(model, optimizer_of(model), accumulation_steps=steps)
 
 
-def test_verification_is_of_some_replays():
+def test_verify_is_a_number_of_replays():
     with pytest.raises(ValueError, match="verify must be a number of replays from 0 on, got -1"):
         StaticCaptureEvaluateNoGrad(make(), verify=-1)
 

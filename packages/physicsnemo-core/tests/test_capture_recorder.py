@@ -192,7 +192,7 @@ def test_what_changes_is_named(change, named, caplog):
     assert named in caplog.text
 
 
-def test_surroundings_that_change_are_named(caplog):
+def test_a_failing_guard_is_named(caplog):
     weight = 0.0
 
     def function(x):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from physicsnemo import ModelMetaData, Module
-from physicsnemo.core.capture import training
+from physicsnemo.core.capture import training_step
 from physicsnemo.core.errors import CaptureError
 from physicsnemo.utils import StaticCaptureTraining
 
@@ -18,7 +18,7 @@ WARMUP = 3
 @pytest.fixture
 def memory(replays, monkeypatch):
     """The stand-in, for optimizers whose step is recorded although they are on a CPU."""
-    monkeypatch.setattr(training, "why_outside", lambda optimizer: None)
+    monkeypatch.setattr(training_step, "why_outside", lambda optimizer: None)
     yield replays
     StaticCaptureTraining.reset_state()
 
@@ -111,7 +111,7 @@ def test_kinds_of_calls_have_their_own_recordings(memory):
 @pytest.mark.parametrize("optimizer", ["inside", "outside"])
 def test_a_replay_leaves_no_gradient_of_another_kind(memory, monkeypatch, optimizer):
     if optimizer == "outside":
-        monkeypatch.setattr(training, "why_outside", lambda _: "of a test")
+        monkeypatch.setattr(training_step, "why_outside", lambda _: "of a test")
     same_training(memory, [(5, 0)] * 6 + [(5, 1)] * 6 + [(5, 0), (5, 1)] * 4, least=11)
 
 
@@ -191,7 +191,7 @@ def test_settings_that_keep_changing_send_the_optimizer_outside(memory, caplog):
 
 def test_a_hook_added_later_is_called(memory, monkeypatch):
     monkeypatch.setattr(
-        training, "why_outside", lambda o: "hooks" if o._optimizer_step_post_hooks else None
+        training_step, "why_outside", lambda o: "hooks" if o._optimizer_step_post_hooks else None
     )
     steps = []
 
@@ -223,14 +223,14 @@ def test_no_recording_makes_the_optimizers_state(memory):
 
 @pytest.mark.parametrize("cycle", [1, 3])
 @pytest.mark.parametrize("optimizer", ["inside", "outside"])
-def test_verification_leaves_no_trace(memory, monkeypatch, cycle, optimizer):
+def test_a_replay_check_leaves_no_trace(memory, monkeypatch, cycle, optimizer):
     if optimizer == "outside":
-        monkeypatch.setattr(training, "why_outside", lambda _: "of a test")
+        monkeypatch.setattr(training_step, "why_outside", lambda _: "of a test")
     same_training(memory, [(5, 0)] * 30, accumulation_steps=cycle, verify=20, least=18)
 
 
 @pytest.mark.parametrize("what", ["loss", "number", "gradient", "statistics"])
-def test_verification_finds_what_cannot_be_watched(memory, what):
+def test_a_replay_check_finds_what_cannot_be_watched(memory, what):
     """The stand-in runs the function again, so here the eager call is the odd one."""
     model = make()
     calls = deque([0])

@@ -6,8 +6,9 @@ import logging
 import torch
 
 from physicsnemo.core.capture.decorator import StaticCapture as _StaticCapture
-from physicsnemo.core.capture.programs import Evaluation, Program, Step
-from physicsnemo.core.capture.training import Training
+from physicsnemo.core.capture.options import Options
+from physicsnemo.core.capture.step_program import EvaluationStep, StepFunction, StepProgram
+from physicsnemo.core.capture.training_step import TrainingStep
 
 __all__ = ["StaticCaptureEvaluateNoGrad", "StaticCaptureTraining"]
 
@@ -122,29 +123,29 @@ class StaticCaptureTraining(_StaticCapture):
             model,
             optim,
             logger=logger,
-            use_graphs=use_graphs,
-            use_autocast=use_amp,
-            use_gradscaler=use_amp,
-            compile=compile,
-            cuda_graph_warmup=cuda_graph_warmup,
-            amp_type=amp_type,
-            gradient_clip_norm=gradient_clip_norm,
             label=label,
-            accumulation_steps=accumulation_steps,
-            verify=verify,
+            options=Options(
+                use_graphs=use_graphs,
+                use_amp=use_amp,
+                compile=compile,
+                cuda_graph_warmup=cuda_graph_warmup,
+                amp_type=amp_type,
+                gradient_clip_norm=gradient_clip_norm,
+                accumulation_steps=accumulation_steps,
+                verify=verify,
+            ),
         )
 
-    def _program(self, fn: Step) -> Program:
-        return Training(
+    def _program(self, fn: StepFunction) -> StepProgram:
+        return TrainingStep(
             fn,
-            self.model,
-            self.wrapper,
-            self.optim,
-            self.scaler,
-            self.precision,
-            self.gradient_clip_norm,
-            self.accumulation_steps,
-            self.logger,
+            model=self.model,
+            wrapper=self.wrapper,
+            optimizer=self.optim,
+            scaler=self.scaler,
+            precision=self.precision,
+            options=self.options,
+            logger=self.logger,
         )
 
 
@@ -197,16 +198,18 @@ class StaticCaptureEvaluateNoGrad(_StaticCapture):
     ) -> None:
         super().__init__(
             model,
+            None,
             logger=logger,
-            use_graphs=use_graphs,
-            use_autocast=use_amp,
-            use_gradscaler=False,
-            compile=compile,
-            cuda_graph_warmup=cuda_graph_warmup,
-            amp_type=amp_type,
             label=label,
-            verify=verify,
+            options=Options(
+                use_graphs=use_graphs,
+                use_amp=use_amp,
+                compile=compile,
+                cuda_graph_warmup=cuda_graph_warmup,
+                amp_type=amp_type,
+                verify=verify,
+            ),
         )
 
-    def _program(self, fn: Step) -> Program:
-        return Evaluation(fn, self.model, self.precision)
+    def _program(self, fn: StepFunction) -> StepProgram:
+        return EvaluationStep(fn, self.model, self.precision)

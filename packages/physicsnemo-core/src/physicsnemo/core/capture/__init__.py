@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a step is run: precision, gradient scaling, and recording as a CUDA graph.
+"""Captured steps: training and evaluation steps under autocast, recorded as CUDA graphs.
 
-``decorator`` makes a step of a function: a program (``programs``, ``training``) that says what a
-call does, and, on a GPU, a ``recorder``. That runs the program eagerly at first, then makes a
-``recording`` and replays it for as long as nothing has changed that it bakes in: the arguments but
-for the values of tensors (``structure``), and all else that the step reads (``surroundings``, as
-far as a ``search`` finds it). ``verification`` compares replays with eager calls.
+In the order in which a call passes through them:
+
+- ``decorator``: base of the decorators; the function becomes a step program and, on a GPU, gets a
+  recorder. ``options``: what the caller asks for, and the precision that results.
+- ``recorder``: looks up the cache entry of a call, then warms up, records or replays.
+- ``guards``: what must not have changed besides the arguments, found by a ``dependency_scan``.
+- ``graphs``: one recording with its static inputs, and the graph pool that all share.
+- ``step_program``, ``training_step``: what a call does, eagerly or around a recording.
+  ``optimizers``: which of them a recording can hold.
+- ``replay_check``: compares replays with eager calls, if asked to.
 """

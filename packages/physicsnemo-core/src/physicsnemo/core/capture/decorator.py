@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the decorators for training and evaluation steps share."""
+"""Base of the decorators for training and evaluation steps, and their gradient scalers."""
 
 import functools
+import itertools
 import logging
+import weakref
 from itertools import chain
 from typing import Any, ClassVar, Protocol, cast
 
@@ -12,19 +14,21 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from physicsnemo.core.base import device_of, metadata_of
 from physicsnemo.core.capture.guards import Guards
 from physicsnemo.core.capture.optimizers import check_optimizer
-from physicsnemo.core.capture.precision import choose_precision
-from physicsnemo.core.capture.programs import Program, Step, check_step
+from physicsnemo.core.capture.options import Options, choose_precision
 from physicsnemo.core.capture.recorder import Recorder
-from physicsnemo.core.capture.scalers import ScalerStore, State
+from physicsnemo.core.capture.step_program import StepFunction, StepProgram, check_step
+from physicsnemo.core.rebuild.rollback import undone_on_failure
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 
-_VERIFIED_REPLAYS = 3
+State = dict[str, dict[str, Any]]
+"""States of gradient scalers by label."""
+
 _SHARDING = "torch.distributed.fsdp"
 
 
 class CapturedStep(Protocol):
-    """What the decorators make of a function."""
+    """Captured step: what the decorators make of a function."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Make a step."""
@@ -33,56 +37,99 @@ class CapturedStep(Protocol):
         """Return the number of calls so far that replayed a CUDA graph."""
 
 
+class ScalerStore:
+    """Gradient scalers of a process that are alive, and states loaded before their scaler."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all scalers and states."""
+        self._scalers: weakref.WeakValueDictionary[str, torch.amp.GradScaler] = (
+            weakref.WeakValueDictionary()
+        )
+        self._waiting: State = {}
+        self._numbers = itertools.count()
+
+    def add(self, scaler: torch.amp.GradScaler, label: str | None, logger: logging.Logger) -> str:
+        """Register a scaler, restore the state that waits for it, and return its label."""
+        label = f"scaler_{next(self._numbers)}" if label is None else label
+        if label in self._scalers:
+            logger.warning("the gradient scaler %r takes the place of an older one", label)
+        self._scalers[label] = scaler
+        if label in self._waiting:
+            _load(scaler, self._waiting.pop(label), label)
+        return label
+
+    def state_dict(self) -> State:
+        """Return the state of each living scaler by its label."""
+        return {label: scaler.state_dict() for label, scaler in sorted(self._scalers.items())}
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore scalers by label; a state without a scaler waits for one of that label."""
+        living = {label: self._scalers[label] for label in state if label in self._scalers}
+        with undone_on_failure(holders=living.values()):
+            for label, scaler in living.items():
+                _load(scaler, state[label], label)
+        waiting = {label: own for label, own in state.items() if label not in living}
+        self._waiting = {**self._waiting, **waiting}
+
+
 class StaticCapture:
-    """What both decorators share: the model, the precision, and the choice to use graphs."""
+    """Base of both decorators: the model, the precision, and the choice to use CUDA graphs.
+
+    Parameters
+    ----------
+    model
+        A :class:`physicsnemo.Module`, or a wrapper around one.
+    optim
+        Its optimizer, None for an evaluation.
+    logger
+        Where decisions are logged, by default the logger ``capture``.
+    label
+        Name of the gradient scaler's state.
+    options
+        What the step is asked to do.
+
+    Attributes
+    ----------
+    wrapper, model
+        The model as it was given, and the :class:`physicsnemo.Module` in it.
+    use_graphs
+        Whether functions to be decorated will be recorded: on a GPU, if the model allows it.
+    precision, scaler
+        Autocast settings, and the gradient scaler, which may be switched off.
+    """
 
     _scalers: ClassVar[ScalerStore] = ScalerStore()
 
     def __init__(
         self,
         model: torch.nn.Module,
-        optim: torch.optim.Optimizer | None = None,
-        logger: logging.Logger | None = None,
-        use_graphs: bool = True,
-        use_autocast: bool = True,
-        use_gradscaler: bool = True,
-        compile: bool = False,
-        cuda_graph_warmup: int = 11,
-        amp_type: torch.dtype = torch.float16,
-        gradient_clip_norm: float | None = None,
-        label: str | None = None,
-        accumulation_steps: int = 1,
-        verify: bool | int = False,
+        optim: torch.optim.Optimizer | None,
+        *,
+        logger: logging.Logger | None,
+        label: str | None,
+        options: Options,
     ) -> None:
-        _check_number("accumulation_steps", accumulation_steps, 1)
-        _check_number("cuda_graph_warmup", cuda_graph_warmup, 0)
-        if not verify >= 0:
-            raise ValueError(f"verify must be a number of replays from 0 on, got {verify}")
-        if gradient_clip_norm is not None and not gradient_clip_norm > 0:
-            raise ValueError(
-                f"gradient_clip_norm must be a positive number, or None for no limit, got "
-                f"{gradient_clip_norm}"
-            )
         if optim is not None:
             check_optimizer(optim)
         self.logger = logger or logging.getLogger("capture")
         self.wrapper, self.model, self.optim = model, _unwrap(model), optim
-        self.compile, self.cuda_graph_warmup = compile, cuda_graph_warmup
-        self.gradient_clip_norm, self.accumulation_steps = gradient_clip_norm, accumulation_steps
-        self.verify = _VERIFIED_REPLAYS if verify is True else int(verify)
+        self.options = options
         meta, device = metadata_of(self.model) or ModelMetaData(), device_of(self.model)
-        self.use_graphs = use_graphs and device.type == "cuda"
+        self.use_graphs = options.use_graphs and device.type == "cuda"
         reason = _why_no_graphs(self.wrapper, self.model, meta)
         if self.use_graphs and reason is not None:
             self.logger.warning("CUDA graphs are off: %s", reason)
             self.use_graphs = False
         self.precision = choose_precision(
-            meta, device, use_autocast, use_gradscaler, amp_type, self.logger
+            options, meta, device, trains=optim is not None, logger=self.logger
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.scale)
         self.label = label if optim is None else self._scalers.add(self.scaler, label, self.logger)
 
-    def __call__(self, fn: Step) -> CapturedStep:
+    def __call__(self, fn: StepFunction) -> CapturedStep:
         """Decorate a step function.
 
         Raises
@@ -91,7 +138,7 @@ class StaticCapture:
             If it is a generator or coroutine function, whose code runs after the call.
         """
         check_step(fn)
-        program = self._program(torch.compile(fn) if self.compile else fn)
+        program = self._program(torch.compile(fn) if self.options.compile else fn)
         recorder = self._recorder(program, fn) if self.use_graphs else None
         run = program.run if recorder is None else recorder
 
@@ -100,24 +147,24 @@ class StaticCapture:
             try:
                 return run(*args, **kwargs)
             except BaseException:
-                program.abandon()
+                program.reset()
                 raise
 
         captured = cast(CapturedStep, step)
         captured.replays = lambda: 0 if recorder is None else recorder.replays  # type: ignore[method-assign]
         return captured
 
-    def _program(self, fn: Step) -> Program:
+    def _program(self, fn: StepFunction) -> StepProgram:
         raise NotImplementedError
 
-    def _recorder(self, program: Program, fn: Step) -> Recorder:
+    def _recorder(self, program: StepProgram, fn: StepFunction) -> Recorder:
+        # Of the function itself: what torch.compile makes of it is code of Dynamo's.
         return Recorder(
             program,
             Guards(fn, self.model),
-            device_of(self.model),
-            self.cuda_graph_warmup,
-            self.verify,
-            self.logger,
+            device=device_of(self.model),
+            options=self.options,
+            logger=self.logger,
         )
 
     @classmethod
@@ -142,9 +189,13 @@ class StaticCapture:
         cls._scalers.clear()
 
 
-def _check_number(name: str, value: float, least: int) -> None:
-    if not value >= least or value % 1:
-        raise ValueError(f"{name} must be a whole number from {least} on, got {value}")
+def _load(scaler: torch.amp.GradScaler, state: dict[str, Any], label: str) -> None:
+    try:
+        scaler.load_state_dict(state)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"the state of the gradient scaler {label!r} is not valid: {error}"
+        ) from error
 
 
 def _unwrap(model: torch.nn.Module) -> Module:
@@ -164,6 +215,7 @@ def _unwrap(model: torch.nn.Module) -> Module:
 def _why_no_graphs(wrapper: torch.nn.Module, model: Module, meta: ModelMetaData) -> str | None:
     if not meta.cuda_graphs:
         return f"the metadata of {meta.name} does not set cuda_graphs"
+    # FSDP gathers parameters into new memory at each step, where a graph would not look for them.
     sharding = (type(part).__module__.startswith(_SHARDING) for part in wrapper.modules())
     if any(sharding) or any(map(is_traceable_wrapper_subclass, model.parameters())):
         return f"the parameters of {meta.name} are sharded or quantized"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which optimizers can be part of a CUDA graph, and what that takes."""
+"""Optimizers in a CUDA graph: which can be recorded, and what that takes."""
 
 import inspect
 from collections.abc import Hashable, Iterator
@@ -55,7 +55,11 @@ def check_optimizer(optimizer: Optimizer) -> None:
 
 
 def settings(optimizer: Optimizer) -> Hashable:
-    """Return what a recording of the step bakes in: all but the learning rates and the state."""
+    """Return what a recording of the step bakes in: all but the learning rates and the state.
+
+    The state is left to :func:`state_objects`: a recording whose settings are gone may be of use
+    again, one whose state is gone may not.
+    """
     groups = (
         (
             tuple(map(id, group["params"])),
@@ -100,9 +104,10 @@ def has_state(optimizer: Optimizer) -> bool:
 
 
 class LearningRates:
-    """Tensors that recordings read learning rates from, one for each parameter group.
+    """Learning rates as tensors, one for each parameter group, which recordings read.
 
-    They follow the groups' ``lr``, so schedules may assign numbers as always.
+    A number would be baked in. The tensors follow the groups' ``lr``, so schedules may assign
+    numbers as always.
 
     Parameters
     ----------
@@ -127,7 +132,7 @@ class LearningRates:
         with torch.no_grad():
             for index, group in enumerate(self._optimizer.param_groups[: len(self._rates)]):
                 rate = group["lr"]
-                if isinstance(rate, Tensor):
+                if isinstance(rate, Tensor):  # comparing its value would wait for the device
                     self._rates[index].copy_(rate, non_blocking=True)
                     self._values[index] = None
                 elif rate != self._values[index]:
@@ -143,6 +148,7 @@ class LearningRates:
         try:
             for group, rate in zip(groups, self._rates, strict=True):
                 group["lr"] = rate
+                # Which PyTorch demands of a step in a stream capture, fused ones included.
                 if recording and "capturable" in group:
                     group["capturable"] = True
             yield
@@ -152,10 +158,10 @@ class LearningRates:
 
 
 def step_if_finite(optimizer: Optimizer, scaler: torch.amp.GradScaler) -> None:
-    """Advance an optimizer unless gradients overflowed, without asking the device.
+    """Advance an optimizer unless gradients overflowed, which the host does not come to know.
 
     Fused optimizers can skip a step by themselves; for others, what the step has changed is
-    turned back.
+    turned back by kernels, so that one recording holds both outcomes.
     """
     if not scaler.is_enabled() or getattr(optimizer, "_step_supports_amp_scaling", False):
         scaler.step(optimizer)

@@ -1,5 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls that are run eagerly at first, then recorded as a CUDA graph and replayed."""
+"""Recorder: calls that run eagerly at first, then are recorded as a CUDA graph and replayed.
+
+A recording serves a call only if the call has the same
+
+- pytree of arguments, whose leaves have the same description: all but the values of tensors;
+- key of the step program: for training, the optimizer's settings and the place in an accumulation;
+- guard state: what the step reads besides its arguments (see ``guards``).
+
+The three make a cache entry. A call that fits none begins another, with a warm-up and a recording
+of its own. Within an entry, a call is recorded again if what the recording uses is gone: the
+optimizer's state was replaced (``StepProgram.is_outdated``), or an argument that was read in place
+lies elsewhere (``Recording.fits``).
+"""
 
 import logging
 from collections.abc import Hashable, Sequence
@@ -10,28 +22,44 @@ import torch
 from torch import Tensor
 
 from physicsnemo.core.capture.dependency_scan import CODE_TYPES, CONSTANT_TYPES, is_foreign
+from physicsnemo.core.capture.graphs import GraphPool, Recording
 from physicsnemo.core.capture.guards import Guards, GuardState, describe
-from physicsnemo.core.capture.programs import Program
-from physicsnemo.core.capture.randomness import HostRandomness
-from physicsnemo.core.capture.recording import GraphMemory, Recording
-from physicsnemo.core.capture.verification import Verification
+from physicsnemo.core.capture.options import Options
+from physicsnemo.core.capture.replay_check import HostRNGState, ReplayCheck
+from physicsnemo.core.capture.step_program import StepProgram
 from physicsnemo.core.pytree import flatten, map_tensors, named_leaves
 
-_MAX_KINDS = 16
+_MAX_ENTRIES = 16
 _MANY_MISSES = 16
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
-_Key = tuple[Hashable, tuple[Any, ...], Hashable]
-"""The nesting of the arguments, a description of each, and the program's key."""
+CacheKey = tuple[Hashable, tuple[Any, ...], Hashable]
+"""Spec of the arguments' pytree, a description of each leaf, and the step program's key."""
 
 
 @dataclass(eq=False)
-class _Kind:
-    """Calls that one recording serves."""
+class CacheEntry:
+    """Cache entry: calls that one recording serves.
 
-    key: _Key
-    seen: GuardState
+    Attributes
+    ----------
+    key, guard_state
+        What these calls have in common.
+    calls
+        Number of warm-up calls so far.
+    addresses
+        Where the tensors among the arguments of the last warm-up call lie.
+    may_share
+        Whether tensors that come from the same address twice may be read in place.
+    recording
+        What to replay, once it is made.
+    reason
+        Why it cannot be made, if so.
+    """
+
+    key: CacheKey
+    guard_state: GuardState
     calls: int = 0
     addresses: Sequence[int] = ()
     may_share: bool = True
@@ -40,12 +68,11 @@ class _Kind:
 
 
 class Recorder:
-    """Call a program eagerly at first, then record it once and replay the recording.
+    """Call a step program eagerly at first, then record it once and replay the recording.
 
-    The warm-up calls are the caller's own, so nothing runs that was not asked for. Each kind of
-    call, which is what a recording bakes in, gets a warm-up and a recording of its own; at most
-    sixteen are kept, and the one that was not used for longest is dropped. What cannot be recorded
-    runs eagerly for ever, and the logger tells why.
+    The warm-up calls are the caller's own, so nothing runs that was not asked for. At most sixteen
+    cache entries are kept, and the least recently used is dropped. What cannot be recorded runs
+    eagerly for ever, and the logger tells why.
 
     Parameters
     ----------
@@ -55,10 +82,8 @@ class Recorder:
         What its function depends on besides its arguments.
     device
         The CUDA device of the model.
-    warmup
-        Number of eager calls of a kind before it is recorded, at least one.
-    verify
-        Number of first replays to compare with an eager call.
+    options
+        Number of warm-up calls, at least one, and of first replays to check.
     logger
         Where recordings, and reasons not to record, are reported.
 
@@ -70,18 +95,18 @@ class Recorder:
 
     def __init__(
         self,
-        program: Program,
+        program: StepProgram,
         guards: Guards,
+        *,
         device: torch.device,
-        warmup: int,
-        verify: int,
+        options: Options,
         logger: logging.Logger,
     ) -> None:
         self._program, self._guards, self._logger = program, guards, logger
-        self._memory = GraphMemory.of(device)
-        self._device, self._warmup = device, max(1, warmup)
-        self._verify = verify
-        self._kinds: list[_Kind] = []
+        self._device, self._pool = device, GraphPool.of(device)
+        self._warmup = max(1, options.cuda_graph_warmup)
+        self._replays_to_check = options.checked_replays
+        self._entries: list[CacheEntry] = []  # the most recently used last
         self._misses = 0
         self._said: set[str] = set()
         self.replays = 0
@@ -89,129 +114,136 @@ class Recorder:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Warm up, record or replay; which one depends on the calls before."""
         arguments, leaves = (args, kwargs), list[Any]()
-        structure = flatten(arguments, leaves)
+        spec = flatten(arguments, leaves)
         reason = self._why_not(arguments, leaves)
         if reason is not None:
             self._say_once(f"this call runs without CUDA graphs: {reason}")
             return self._run(arguments)
-        key = (structure, tuple(map(describe, leaves)), self._program.key())
-        kind = self._find(key, arguments)
-        self._drop_outdated(kind, leaves)
-        if kind.recording is None:
-            if kind.reason is not None or kind.calls < self._warmup:
-                return self._warm_up(kind, arguments, leaves)
+        key = (spec, tuple(map(describe, leaves)), self._program.key())
+        entry = self._lookup(key, arguments)
+        self._drop_outdated(entry, leaves)
+        if entry.recording is None:
+            if entry.reason is not None or entry.calls < self._warmup:
+                return self._warm_up(entry, arguments, leaves)
             if not self._program.may_record():
                 return self._run(arguments)
-            if not self._record(kind, arguments, leaves):
-                return self._run_instead(kind, arguments)
-        return self._replay(kind, arguments, leaves)
+            entry.recording = self._record(entry, arguments, leaves)
+        if entry.recording is None:
+            return self._run_instead(entry, arguments)
+        return self._replay(entry.recording, arguments, leaves)
+
+    def _lookup(self, key: CacheKey, arguments: Arguments) -> CacheEntry:
+        now = self._guards.state()
+        for place, entry in enumerate(reversed(self._entries), start=1):
+            if entry.key == key and entry.guard_state.matches(now):
+                if place > 1:
+                    self._entries.append(self._entries.pop(-place))
+                return entry
+        # What has changed may lead to other code, which reads other things.
+        self._guards.rescan()
+        entry = CacheEntry(key, self._guards.state())
+        self._note_miss(entry, arguments)
+        self._entries.append(entry)
+        if len(self._entries) > _MAX_ENTRIES:
+            dropped = self._entries.pop(0)
+            if dropped.recording is not None:
+                self._say_once(
+                    f"more than {_MAX_ENTRIES} kinds of calls were recorded as CUDA graphs, those "
+                    f"not used for longest are dropped; pad inputs to fewer shapes, or switch "
+                    f"graphs off"
+                )
+        return entry
+
+    def _note_miss(self, entry: CacheEntry, arguments: Arguments) -> None:
+        self._misses += 1
+        if self._misses >= _MANY_MISSES:
+            what = _difference(self._entries[-1], entry, arguments)
+            self._say_once("the step runs without CUDA graphs, since it changes each time: ", what)
+
+    def _drop_outdated(self, entry: CacheEntry, leaves: Sequence[Any]) -> None:
+        if entry.recording is None:
+            return
+        if self._is_outdated(entry):
+            # What was replaced concerns the other entries, too: they give back their memory.
+            for each in filter(self._is_outdated, self._entries):
+                each.recording, each.calls = None, 0
+        elif not entry.recording.fits(leaves):
+            # The caller has stopped to use the same tensors each time: copy from now on.
+            entry.recording, entry.may_share = None, False
+
+    def _is_outdated(self, entry: CacheEntry) -> bool:
+        recording = entry.recording
+        return recording is not None and self._program.is_outdated(recording.result[1])
 
     def _run(self, arguments: Arguments) -> Any:
         args, kwargs = arguments
-        return self._memory.run(lambda: self._program.run(*args, **kwargs))
+        return self._pool.run(lambda: self._program.run(*args, **kwargs))
 
-    def _warm_up(self, kind: _Kind, arguments: Arguments, leaves: Sequence[Any]) -> Any:
-        kind.calls += 1
-        kind.addresses = _addresses(leaves)
+    def _warm_up(self, entry: CacheEntry, arguments: Arguments, leaves: Sequence[Any]) -> Any:
+        entry.calls += 1
+        entry.addresses = _addresses(leaves)
         return self._run(arguments)
 
-    def _replay(self, kind: _Kind, arguments: Arguments, leaves: Sequence[Any]) -> Any:
-        if kind.recording is None:
-            raise RuntimeError("there is no recording to replay")
-        result, kept = kind.recording.result
-        if not self._program.may_replay(kept):
-            return self._run(arguments)
-        self._misses = 0
-        self._program.refresh()
-        check = self._verification(arguments)
-        kind.recording.replay(leaves)
-        self.replays += 1
-        # The next replay overwrites the recording's results; the caller gets copies to keep.
-        result = map_tensors(result, torch.clone)
-        if check is not None:
-            check.compare((result, kept))
-        self._program.finish(kept)
-        return result
-
-    def _verification(self, arguments: Arguments) -> Verification | None:
-        if self._verify <= 0:
-            return None
-        self._verify -= 1
-        args, kwargs = map_tensors(arguments, torch.clone)
-        tensors = [*self._program.state(), *self._guards.tensors()]
-        return Verification(
-            {id(tensor): tensor for tensor in tensors}.values(),
-            lambda: self._memory.run(lambda: self._program.record(*args, **kwargs)),
-        )
-
-    def _drop_outdated(self, kind: _Kind, leaves: Sequence[Any]) -> None:
-        if kind.recording is None:
-            return
-        if self._is_outdated(kind):
-            for each in filter(self._is_outdated, self._kinds):
-                each.recording, each.calls = None, 0
-        elif not kind.recording.fits(leaves):
-            # The caller has stopped to use the same tensors each time: copy from now on.
-            kind.recording, kind.may_share = None, False
-
-    def _is_outdated(self, kind: _Kind) -> bool:
-        recording = kind.recording
-        return recording is not None and self._program.is_outdated(recording.result[1])
-
-    def _record(self, kind: _Kind, arguments: Arguments, leaves: Sequence[Any]) -> bool:
-        """Record a kind of call; if it cannot be, note why and return False."""
+    def _record(
+        self, entry: CacheEntry, arguments: Arguments, leaves: Sequence[Any]
+    ) -> Recording | None:
+        """Record a call; if that fails, note why and return None."""
+        # A loader that fills the same memory each time saves the copies: guess so from two calls.
         addresses = _addresses(leaves)
-        same = [kind.may_share and a == b for a, b in zip(addresses, kind.addresses, strict=True)]
-        on_host = HostRandomness()
+        same = [entry.may_share and a == b for a, b in zip(addresses, entry.addresses, strict=True)]
+        on_host = HostRNGState()
         self._program.prepare()
         try:
-            recording = Recording(self._program.record, arguments, leaves, same, self._memory)
+            recording = Recording(self._program.record, arguments, leaves, same, self._pool)
             _check_result(recording.result[0])
             if on_host.changed():
                 raise _NotRecordableError("it draws random numbers on the host")
         except Exception as error:
-            kind.reason = f"it cannot be recorded: {_text(error)}"
-            return False
-        finally:  # so far, nothing has run but Python code
-            self._program.recover()
+            entry.reason = f"it cannot be recorded: {_text(error)}"
+            return None
+        finally:
+            # Whether or not it failed, Python code has run and no kernel has: gradients, the
+            # scaler's notes and RNG states are as after a step that has not been made.
+            self._program.rollback()
             on_host.restore()
-        kind.recording = recording
-        self._logger.info("recorded a CUDA graph after %d calls", kind.calls)
-        return True
+        self._logger.info("recorded a CUDA graph after %d calls", entry.calls)
+        return recording
 
-    def _run_instead(self, kind: _Kind, arguments: Arguments) -> Any:
-        reason, kind.reason = kind.reason, None
-        result = self._run(arguments)  # if this raises, the error is the function's own
-        kind.reason = reason
+    def _run_instead(self, entry: CacheEntry, arguments: Arguments) -> Any:
+        # If this raises, the error is the function's own, and no reason to give up recording.
+        reason, entry.reason = entry.reason, None
+        result = self._run(arguments)
+        entry.reason = reason
         self._say_once(f"the step runs without CUDA graphs: {reason}")
         return result
 
-    def _find(self, key: _Key, arguments: Arguments) -> _Kind:
-        now = self._guards.state()
-        for place, kind in enumerate(reversed(self._kinds), start=1):
-            if kind.key == key and kind.seen.matches(now):
-                if place > 1:
-                    self._kinds.append(self._kinds.pop(-place))
-                return kind
-        self._guards.rescan()
-        kind = _Kind(key, self._guards.state())
-        self._note_miss(kind, arguments)
-        self._kinds.append(kind)
-        if len(self._kinds) > _MAX_KINDS:
-            dropped = self._kinds.pop(0)
-            if dropped.recording is not None:
-                self._say_once(
-                    f"more than {_MAX_KINDS} kinds of calls were recorded as CUDA graphs, those "
-                    f"not used for longest are dropped; pad inputs to fewer shapes, or switch "
-                    f"graphs off"
-                )
-        return kind
+    def _replay(self, recording: Recording, arguments: Arguments, leaves: Sequence[Any]) -> Any:
+        result, graph_state = recording.result
+        if not self._program.may_replay(graph_state):
+            return self._run(arguments)
+        self._misses = 0
+        self._program.refresh()
+        check = self._replay_check(arguments)
+        recording.replay(leaves)
+        self.replays += 1
+        # The next replay overwrites the recording's results; the caller gets copies to keep.
+        result = map_tensors(result, torch.clone)
+        if check is not None:
+            check.compare((result, graph_state))
+        self._program.finish(graph_state)
+        return result
 
-    def _note_miss(self, kind: _Kind, arguments: Arguments) -> None:
-        self._misses += 1
-        if self._misses >= _MANY_MISSES:
-            what = _difference(self._kinds[-1], kind, arguments)
-            self._say_once("the step runs without CUDA graphs, since it changes each time: ", what)
+    def _replay_check(self, arguments: Arguments) -> ReplayCheck | None:
+        if self._replays_to_check <= 0:
+            return None
+        self._replays_to_check -= 1
+        # The step may write to its arguments, which the replay is to find as they were.
+        args, kwargs = map_tensors(arguments, torch.clone)
+        tensors = [*self._program.written_tensors(), *self._guards.tensors()]
+        return ReplayCheck(
+            {id(tensor): tensor for tensor in tensors}.values(),
+            lambda: self._pool.run(lambda: self._program.record(*args, **kwargs)),
+        )
 
     def _why_not(self, arguments: Arguments, leaves: Sequence[Any]) -> str | None:
         for place, leaf in enumerate(leaves):
@@ -247,9 +279,9 @@ def _addresses(leaves: Sequence[Any]) -> list[int]:
     return [leaf.data_ptr() if isinstance(leaf, Tensor) else 0 for leaf in leaves]
 
 
-def _difference(old: _Kind, new: _Kind, arguments: Arguments) -> str:
-    (structure, before, _), (other, after, _) = old.key, new.key
-    if structure != other:
+def _difference(old: CacheEntry, new: CacheEntry, arguments: Arguments) -> str:
+    (spec, before, _), (other, after, _) = old.key, new.key
+    if spec != other:
         return "the nesting of the arguments changes"
     for name, one, two in zip(_names(arguments), before, after, strict=True):
         if one != two and isinstance(one[0], type):
@@ -257,8 +289,8 @@ def _difference(old: _Kind, new: _Kind, arguments: Arguments) -> str:
             return f"{name} changes from {change}; pass numbers that change as tensors"
         if one != two:
             return f"{name} changes its shape or another property; pad inputs to a few shapes"
-    if not old.seen.matches(new.seen):
-        return old.seen.difference(new.seen)
+    if not old.guard_state.matches(new.guard_state):
+        return old.guard_state.difference(new.guard_state)
     return "the settings of the optimizer change"
 
 

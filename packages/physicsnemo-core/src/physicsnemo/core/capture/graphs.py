@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One recording of a call as a CUDA graph, and the memory that it reads its arguments from."""
+"""CUDA graphs: one recording with its static inputs, and the graph pool that all share."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -12,7 +12,9 @@ from physicsnemo.core.pytree import map_leaves
 
 
 class Recording:
-    """A call that was recorded, not run, and can be replayed with other values of its tensors.
+    """CUDA graph of a call, which can be replayed with other values of its tensors.
+
+    Making it runs the Python code of the call, but no kernel.
 
     Parameters
     ----------
@@ -23,9 +25,10 @@ class Recording:
     leaves
         Their leaves.
     in_place
-        For each leaf, whether the recording reads the caller's own memory; it then serves only
-        calls with a tensor at the same address. Other tensors are copied before each replay.
-    memory
+        For each leaf, whether the caller's own memory is the static input; the recording then
+        serves only calls with a tensor at the same address. Other tensors are copied into static
+        inputs of the recording's before each replay.
+    pool
         Where to record.
 
     Attributes
@@ -40,20 +43,22 @@ class Recording:
         arguments: tuple[tuple[Any, ...], dict[str, Any]],
         leaves: Sequence[Any],
         in_place: Sequence[bool],
-        memory: "GraphMemory",
+        pool: "GraphPool",
     ) -> None:
         own = [
-            _own(leaf, shared) if isinstance(leaf, Tensor) else leaf
+            _static_input(leaf, shared) if isinstance(leaf, Tensor) else leaf
             for leaf, shared in zip(leaves, in_place, strict=True)
         ]
-        inputs = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-        self._buffers = {i: own[i] for i in inputs}
-        self._copied = [i for i in inputs if not in_place[i]]
-        self._shared = [(i, leaves[i].data_ptr()) for i in inputs if in_place[i]]
+        tensors = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        self._static_inputs = {i: own[i] for i in tensors}
+        self._copied = [i for i in tensors if not in_place[i]]
+        self._shared = [(i, leaves[i].data_ptr()) for i in tensors if in_place[i]]
         supply = iter(own)
         args, kwargs = map_leaves(arguments, lambda _: next(supply))
+        # Where the step writes to an argument, a replay writes to the static input alone: versions
+        # tell which have to be copied back to the caller's.
         versions = {i: own[i]._version for i in self._copied}
-        self._replay, self.result = memory.record(lambda: function(*args, **kwargs))
+        self._replay, self.result = pool.record(lambda: function(*args, **kwargs))
         self._written = [i for i, version in versions.items() if own[i]._version != version]
 
     def fits(self, leaves: Sequence[Any]) -> bool:
@@ -64,17 +69,20 @@ class Recording:
         """Run the recorded kernels on other values."""
         with torch.no_grad():
             for i in self._copied:
-                self._buffers[i].copy_(leaves[i], non_blocking=True)
+                self._static_inputs[i].copy_(leaves[i], non_blocking=True)
             self._replay()
             for i in self._written:
-                leaves[i].copy_(self._buffers[i])
+                leaves[i].copy_(self._static_inputs[i])
 
 
-class GraphMemory:
-    """The stream and the memory pool that all recordings on one device share.
+class GraphPool:
+    """Graph pool: the memory, and the stream, that all recordings on one device share.
 
-    Sharing is safe since recordings on one stream never run at the same time, and each keeps its
-    own results alive.
+    A pool for each recording would keep the intermediate results of each, and those of training,
+    evaluation and every shape of a batch would add up. Sharing is safe since recordings on one
+    stream never run at the same time, and each keeps its own results alive. But a replay may write
+    over what another recording has left in the pool, so nothing is to be read there after the next
+    call: results are copied, and sums of gradients are moved to memory of their own.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -83,15 +91,16 @@ class GraphMemory:
 
     @staticmethod
     @cache
-    def of(device: torch.device) -> "GraphMemory":
-        """Return the one of a device."""
-        return GraphMemory(device)
+    def of(device: torch.device) -> "GraphPool":
+        """Return the one of a device, for all captured steps of the process."""
+        return GraphPool(device)
 
     def run(self, function: Callable[[], Any]) -> Any:
         """Run a function on the stream that records.
 
         Libraries set up their workspaces for each stream, so warm-up calls belong there.
         """
+        # The streams wait for each other on the device, not the host for either.
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             result = function()
@@ -113,18 +122,21 @@ class GraphMemory:
             ):
                 result = function()
         except BaseException:
+            # Where ``torch.cuda.graph`` fails to end the stream capture, it leaves things as they
+            # are within: the stream is current, the allocator serves it from the pool and refuses
+            # to begin another recording there, and the generator takes part in this one.
             torch.cuda.set_stream(before)
             self._pool = torch.cuda.MemPool()
-            # The generator would go on taking this for a recording.
             generator = torch.cuda.default_generators[before.device_index]
             generator.graphsafe_set_state(generator.clone_state())
             raise
         finally:
+            # Casts of the recording's lie in the pool, and hold values only after a replay.
             torch.clear_autocast_cache()
         return graph.replay, result
 
 
-def _own(leaf: Tensor, shared: bool) -> Tensor:
+def _static_input(leaf: Tensor, shared: bool) -> Tensor:
     with torch.inference_mode(False):  # whose tensors do not tell whether they were written to
         own = leaf.detach() if shared else leaf.detach().clone()
         return own.requires_grad_(leaf.requires_grad)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comparison of a replay with an eager call."""
+"""Replay check: comparison of a replay with an eager call that leaves no trace."""
 
+import random
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from physicsnemo.core.capture.randomness import HostRandomness
 from physicsnemo.core.errors import CaptureError
 from physicsnemo.core.pytree import map_tensors, named_leaves
 
@@ -15,25 +16,61 @@ TOLERANCE = 1e-3
 """Largest accepted relative difference, in the norm of each tensor."""
 
 
-class Verification:
-    """Run a call eagerly, turn everything back, and compare with the replay that follows.
+class HostRNGState:
+    """RNG state of the host: PyTorch's, Python's and NumPy's global generators.
+
+    A replay advances generators of the device, but not these: what was drawn from them is baked in.
+    """
+
+    def __init__(self) -> None:
+        self._torch, self._python = torch.get_rng_state(), random.getstate()
+        # Not imported for this: who draws from it has imported it.
+        self._numpy = sys.modules.get("numpy")
+        self._numpy_state = self._read_numpy()
+
+    def changed(self) -> bool:
+        """Return whether any has advanced."""
+        return (
+            not torch.equal(self._torch, torch.get_rng_state())
+            or self._python != random.getstate()
+            or self._numpy_state != self._read_numpy()
+        )
+
+    def restore(self) -> None:
+        """Turn them back."""
+        torch.set_rng_state(self._torch)
+        random.setstate(self._python)
+        if self._numpy is not None:
+            name, keys, *rest = self._numpy_state
+            self._numpy.random.set_state((name, self._numpy.frombuffer(keys, "uint32"), *rest))
+
+    def _read_numpy(self) -> Any:
+        if self._numpy is None:
+            return None
+        name, keys, *rest = self._numpy.random.get_state()
+        return (name, keys.tobytes(), *rest)
+
+
+class ReplayCheck:
+    """Run a call eagerly, roll everything back, and compare with the replay that follows.
 
     Parameters
     ----------
-    state
+    written
         All tensors that the call changes.
     run
         The eager call.
     """
 
-    def __init__(self, state: Iterable[Tensor], run: Callable[[], Any]) -> None:
-        self._state = list(state)
-        before, on_host = _copies(self._state), HostRandomness()
+    def __init__(self, written: Iterable[Tensor], run: Callable[[], Any]) -> None:
+        self._written = list(written)
+        before, on_host = _copies(self._written), HostRNGState()
         on_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
         self._expected = map_tensors(run(), _copy)
-        self._expected_state = _copies(self._state)
+        self._expected_written = _copies(self._written)
+        # In place: the replay reads and writes these tensors, not others in their stead.
         with torch.no_grad():
-            for tensor, value in zip(self._state, before, strict=True):
+            for tensor, value in zip(self._written, before, strict=True):
                 tensor.copy_(value)
         on_host.restore()
         if on_device is not None:
@@ -48,8 +85,8 @@ class Verification:
         CaptureError
             If its result, or a tensor that it changed, is another one.
         """
-        mine = [*named_leaves(result, "result"), *named_leaves(self._state, "state")]
-        theirs = [*named_leaves(self._expected, ""), *named_leaves(self._expected_state, "")]
+        mine = [*named_leaves(result, "result"), *named_leaves(self._written, "state")]
+        theirs = [*named_leaves(self._expected, ""), *named_leaves(self._expected_written, "")]
         for (name, one), (_, other) in zip(mine, theirs, strict=True):
             problem = _difference(one, other)
             if problem is not None:

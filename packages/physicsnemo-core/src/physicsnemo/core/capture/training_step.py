@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training step, all of it or around a recording."""
+"""Training step: loss, backward pass, clipping and optimizer, eagerly or around a recording."""
 
 import logging
 from collections.abc import Callable, Hashable, Sequence
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from physicsnemo.core.capture.loss import find_loss
 from physicsnemo.core.capture.optimizers import (
     LearningRates,
     has_state,
@@ -23,17 +22,18 @@ from physicsnemo.core.capture.optimizers import (
     step_if_finite,
     why_outside,
 )
-from physicsnemo.core.capture.precision import Precision
-from physicsnemo.core.capture.programs import Program, Step, finished
+from physicsnemo.core.capture.options import Options, Precision
+from physicsnemo.core.capture.step_program import StepFunction, StepProgram, finished
 from physicsnemo.core.pytree import detach
 
 Gradients = list[tuple[Tensor, Tensor | None]]
+"""Parameters, and the gradient of each."""
 
 _MANY_CHANGES = 3
 
 
-class Kept(NamedTuple):
-    """What belongs to a recording of a step.
+class GraphState(NamedTuple):
+    """Graph state: which tensors the recording of a step reads and writes.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Kept(NamedTuple):
     optimizer_state
         What the recorded step of the optimizer reads and writes.
     buckets
-        Which of the buckets that processes exchange gradients in, counted from the first.
+        How often the buckets that processes exchange gradients in had been reset by then.
     """
 
     before: Gradients
@@ -51,8 +51,8 @@ class Kept(NamedTuple):
     buckets: int
 
 
-class Training(Program):
-    """Zero gradients, loss, backward pass, clipping, optimizer.
+class TrainingStep(StepProgram):
+    """Training step: zero gradients, loss, backward pass, clipping, optimizer.
 
     Parameters
     ----------
@@ -64,10 +64,8 @@ class Training(Program):
         The model as the caller has it, which may be wrapped for data-parallel training.
     optimizer, scaler, precision
         What the step uses.
-    clip
-        Largest norm of the gradients of all parameters of the optimizer, None for no limit.
-    accumulation
-        Number of calls whose mean loss one step of the optimizer descends.
+    options
+        Clipping and accumulation.
     logger
         Where it is said why the optimizer stays outside a recording.
     """
@@ -76,20 +74,21 @@ class Training(Program):
 
     def __init__(
         self,
-        function: Step,
+        function: StepFunction,
+        *,
         model: nn.Module,
         wrapper: nn.Module,
         optimizer: Optimizer,
         scaler: torch.amp.GradScaler,
         precision: Precision,
-        clip: float | None,
-        accumulation: int,
+        options: Options,
         logger: logging.Logger,
     ) -> None:
         self._function, self._model, self._wrapper = function, model, wrapper
         self._parallel = [m for m in wrapper.modules() if isinstance(m, DistributedDataParallel)]
         self._optimizer, self._scaler, self._precision = optimizer, scaler, precision
-        self._clip, self._accumulation, self._logger = clip, accumulation, logger
+        self._clip, self._accumulation = options.gradient_clip_norm, options.accumulation_steps
+        self._logger = logger
         self._call = self._buckets = 0
         self._rates = LearningRates(optimizer)
         self._outside: str | None = None
@@ -125,48 +124,56 @@ class Training(Program):
         if not self._is_first:
             self._pin()
 
-    def record(self, *args: Any, **kwargs: Any) -> tuple[Any, Kept]:
+    def record(self, *args: Any, **kwargs: Any) -> tuple[Any, GraphState]:
         """Make the part of a step that a recording can hold."""
         self._before = [] if self._is_first else self._gradients()
         result = self._differentiate(args, kwargs)
         gradients = self._gradients()
         if self._outside is not None:
-            return result, Kept(self._before, gradients, (), self._buckets)
+            return result, GraphState(self._before, gradients, (), self._buckets)
         if self._is_last:
             self._clip_gradients()
             with self._rates.bound():
+                # For most optimizers, ``scaler.step`` waits to know whether gradients overflowed,
+                # which ends a stream capture: here the device decides.
                 step_if_finite(self._optimizer, self._scaler)
             self._scaler.update()
         state = state_objects(self._optimizer)
-        return result, Kept(self._before, gradients, state, self._buckets)
+        return result, GraphState(self._before, gradients, state, self._buckets)
 
-    def recover(self) -> None:
-        """Take back what ``record`` has changed in Python: gradients, and the scaler's notes."""
+    def rollback(self) -> None:
+        """Take back what ``record`` has changed in Python: gradients, and the scaler's notes.
+
+        The gradients that it made have no values, since no kernel has run; those that it was to
+        add to come back. Where recording failed halfway, the scaler would go on taking gradients
+        for unscaled, and refuse to unscale those of the eager step that follows.
+        """
         self._forget()
         _attach(self._before)
 
-    def may_replay(self, kept: Kept) -> bool:
+    def may_replay(self, graph_state: GraphState) -> bool:
         """Return whether the same parameters have gradients to add to."""
         if not self._is_first:
             self._pin()
-        return all(parameter.grad is gradient for parameter, gradient in kept.before)
+        return all(parameter.grad is gradient for parameter, gradient in graph_state.before)
 
-    def is_outdated(self, kept: Kept) -> bool:
+    def is_outdated(self, graph_state: GraphState) -> bool:
         """Return whether the optimizer's state was replaced, as by ``load_state_dict``."""
         state = () if self._outside is not None else state_objects(self._optimizer)
         return (
-            kept.buckets != self._buckets
-            or len(kept.optimizer_state) != len(state)
-            or not all(map(is_, kept.optimizer_state, state))
+            graph_state.buckets != self._buckets
+            or len(graph_state.optimizer_state) != len(state)
+            or not all(map(is_, graph_state.optimizer_state, state))
         )
 
     def refresh(self) -> None:
         """Bring learning rates up to date."""
         self._rates.refresh()
 
-    def finish(self, kept: Kept) -> None:
+    def finish(self, graph_state: GraphState) -> None:
         """Show the gradients, and make the part of the step that is not recorded."""
-        _attach(kept.after)
+        # Another recording, or an eager call, may have put its own in their place.
+        _attach(graph_state.after)
         if not self._is_last:
             self._pin()
         elif self._outside is not None:
@@ -175,12 +182,12 @@ class Training(Program):
             self._scaler.update()
         self._advance()
 
-    def abandon(self) -> None:
+    def reset(self) -> None:
         """Begin anew after a call that failed: gradients of an unfinished accumulation are lost."""
         self._call, self._before = 0, []
         self._forget()
 
-    def state(self) -> list[Tensor]:
+    def written_tensors(self) -> list[Tensor]:
         """Return weights, buffers, sums of gradients, and the states of optimizer and scaler."""
         enabled = self._scaler.is_enabled()
         scaler = (self._scaler._scale, self._scaler._growth_tracker) if enabled else ()
@@ -222,7 +229,7 @@ class Training(Program):
         return no_sync()
 
     def _drop_gradients(self) -> None:
-        # Dropped, not zeroed: so those of a recording live in its own memory.
+        # Dropped, not zeroed: so those of a recording live in the graph pool.
         self._model.zero_grad(set_to_none=True)
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -234,7 +241,8 @@ class Training(Program):
     def _pin(self) -> None:
         """Move the sums of an unfinished accumulation to memory that all recordings add to.
 
-        Other recordings may use the memory that a recording's own gradients lie in.
+        They have to outlast other replays, which may write over what this one left in the graph
+        pool; and the recordings of an accumulation's other calls expect them at fixed addresses.
         """
         for parameter, gradient in self._gradients():
             if gradient is None or gradient is self._pinned.get(parameter):
@@ -252,6 +260,7 @@ class Training(Program):
     def _forget(self) -> None:
         self._drop_gradients()
         if self._scaler.is_enabled():
+            # The scaler has no public way to drop its notes on an optimizer but a whole step.
             self._scaler._per_optimizer_states.clear()
         for parallel in self._parallel:
             try:
@@ -273,6 +282,35 @@ class Training(Program):
             self._logger.warning(
                 "the optimizer's step stays outside the CUDA graph: %s", self._outside
             )
+
+
+def find_loss(result: Any) -> Tensor:
+    """Return the loss: the result, its attribute or item ``loss``, or else its first item.
+
+    Raises
+    ------
+    ValueError
+        If that is not one number with a gradient.
+    """
+    loss = result
+    while not isinstance(loss, Tensor):
+        if hasattr(loss, "loss"):
+            loss = loss.loss
+        elif isinstance(loss, dict) and "loss" in loss:
+            loss = loss["loss"]
+        elif isinstance(loss, tuple | list) and loss:
+            loss = loss[0]
+        else:
+            break
+    if isinstance(loss, Tensor) and loss.numel() == 1 and loss.requires_grad:
+        return loss
+    got = type(loss).__name__
+    if isinstance(loss, Tensor):
+        got = f"a tensor of shape {tuple(loss.shape)}, requires_grad={loss.requires_grad}"
+    raise ValueError(
+        f"a training step must return the loss, one number with gradient, alone, first in a tuple "
+        f"or list, or called 'loss'; got {got}"
+    )
 
 
 def _attach(gradients: Gradients) -> None:
