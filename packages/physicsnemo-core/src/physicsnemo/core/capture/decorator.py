@@ -75,6 +75,10 @@ class ScalerStore:
         self._waiting = {**self._waiting, **waiting}
 
 
+SCALERS = ScalerStore()
+"""The gradient scalers of all captured steps."""
+
+
 class StaticCapture:
     """Base of both decorators: the model, the precision, and the choice to use CUDA graphs.
 
@@ -101,7 +105,7 @@ class StaticCapture:
         Autocast settings, and the gradient scaler, which may be switched off.
     """
 
-    _scalers: ClassVar[ScalerStore] = ScalerStore()
+    _scalers: ClassVar[ScalerStore] = SCALERS
 
     def __init__(
         self,
@@ -115,7 +119,7 @@ class StaticCapture:
         if optim is not None:
             check_optimizer(optim)
         self.logger = logger or logging.getLogger("capture")
-        self.wrapper, self.model, self.optim = model, _unwrap(model), optim
+        self.wrapper, self.model, self.optim = model, _module_in(model), optim
         self.options = options
         meta, device = metadata_of(self.model) or ModelMetaData(), device_of(self.model)
         self.use_graphs = options.use_graphs and device.type == "cuda"
@@ -198,7 +202,7 @@ def _load(scaler: torch.amp.GradScaler, state: dict[str, Any], label: str) -> No
         ) from error
 
 
-def _unwrap(model: torch.nn.Module) -> Module:
+def _module_in(model: torch.nn.Module) -> Module:
     inner = model
     while not isinstance(inner, Module):
         parts = inner._modules

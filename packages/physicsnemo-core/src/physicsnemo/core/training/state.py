@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from physicsnemo.core.capture.decorator import SCALERS
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.format.container import Checkpoint, write_checkpoint
 from physicsnemo.core.format.tensors import write_state
@@ -16,7 +17,6 @@ from physicsnemo.core.rebuild.contents import contents, state_of
 from physicsnemo.core.rebuild.weights import check_weights, moved
 from physicsnemo.core.training.serializable import check_data
 from physicsnemo.models.module import Module
-from physicsnemo.utils.capture import StaticCaptureTraining
 
 # The first five are those of the reference implementation, which ignores the last.
 OPTIMIZER, SCHEDULER, SCALER = "optimizer_state_dict", "scheduler_state_dict", "scaler_state_dict"
@@ -37,7 +37,7 @@ def collect(holders: Holders, epoch: int, metadata: dict[str, Any]) -> dict[str,
     for group in state.get(OPTIMIZER, {}).get("param_groups", []):
         if "param_names" in group:  # a compiled model adds its wrapper to the names
             group["param_names"] = [n.replace("_orig_mod.", "") for n in group["param_names"]]
-    if captures := {label: own for label, own in StaticCaptureTraining.state_dict().items() if own}:
+    if captures := {label: own for label, own in SCALERS.state_dict().items() if own}:
         state[CAPTURES] = captures
     for key, value in state.items():
         check_data(value, key)
@@ -84,7 +84,7 @@ def restore(state: dict[str, Any], holders: Holders, source: str) -> None:
 
 def with_captures(holders: Holders) -> Holders:
     """Add the gradient scalers of captured steps."""
-    return {**holders, CAPTURES: StaticCaptureTraining._scalers}
+    return {**holders, CAPTURES: SCALERS}
 
 
 def restore_random(state: dict[str, Any]) -> None:
