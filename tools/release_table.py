@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from physicsnemo import inspect_checkpoint
-from physicsnemo.core.releases import order
+from physicsnemo.core.history import order
 from physicsnemo.nn.numerics import RELEASES
 from physicsnemo.registry import ModelRegistry
 

@@ -111,7 +111,7 @@ class Choice(Net):
         Argument("backend", "pyg", since="1.3", ignored=("dgl",)),
         Argument("bottleneck", True, since="2.0"),
     )
-    _recorded_as = {"2.0": "elsewhere.layers.Pick"}
+    _recorded_by_release = {"2.0": "elsewhere.layers.Pick"}
 
     def __init__(self, numerics="paper", bottleneck=True):
         super().__init__()

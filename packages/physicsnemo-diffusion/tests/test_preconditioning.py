@@ -261,8 +261,9 @@ def test_numerics_reach_the_network(case, numerics):
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_files_tell_the_public_module(case):
     home = "unet" if "UNet" in case.model else "preconditioning"
-    assert case.model_class.__module__ == f"physicsnemo.models.diffusion.{home}"
-    assert getattr(import_module(case.model_class.__module__), case.model) is case.model_class
+    module = case.model_class(**case.arguments)._args["__module__"]
+    assert module == f"physicsnemo.models.diffusion.{home}"
+    assert getattr(import_module(module), case.model) is case.model_class
 
 
 def test_default_network_of_super_resolution():

@@ -20,6 +20,7 @@ from physicsnemo.core.format.container import EXTENSION
 from physicsnemo.core.format.records import Record
 from physicsnemo.core.format.values import Path, recorded, write
 from physicsnemo.core.history import Argument, Constant, Ignored, Renamed, Twin
+from physicsnemo.core.install.provenance import recorded_as
 from physicsnemo.core.releases import follow_history
 from physicsnemo.models.meta import ModelMetaData
 
@@ -43,11 +44,13 @@ class ModelBase(torch.nn.Module):
     _draws_only_weights: ClassVar[bool] = False
     # How files differ from release to release of the reference implementation; see
     # physicsnemo.models.history. What leaving an argument out means, by the first release where it
-    # does; arguments that come and go; where files record the class, by the first release; keys
-    # (regular expressions) that only files of a release and later ones have.
+    # does; arguments that come and go; the path under which files record the class, by default its
+    # own, and that of files for a release, by the first one; keys (regular expressions) that only
+    # files of a release and later ones have.
     _implied_args: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     _argument_history: ClassVar[tuple[Argument, ...]] = ()
-    _recorded_as: ClassVar[Mapping[str, str]] = {}
+    _recorded_as: ClassVar[str | None] = None
+    _recorded_by_release: ClassVar[Mapping[str, str]] = {}
     _release_marks: ClassVar[Mapping[str, str]] = {}
     _state_history: ClassVar[tuple[Renamed | Twin | Constant | Ignored, ...]] = ()
     __jit_unused_properties__: ClassVar[list[str]] = ["device", "logger", "_args", "_name"]
@@ -210,7 +213,8 @@ def record(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Record:
             default = recorded(parameter.default)
             if _problem(cls, parameter.name, default) is None:
                 arguments[parameter.name] = default
-    return {"__name__": cls.__name__, "__module__": cls.__module__, "__args__": arguments}
+    module, name = recorded_as(cls)
+    return {"__name__": name, "__module__": module, "__args__": arguments}
 
 
 def _flat(parameter: inspect.Parameter, value: Any, signature: inspect.Signature) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The entries of a class's history, by release; see :mod:`physicsnemo.models.history`."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -136,3 +137,15 @@ class Implied:
     def means(self, value: Any) -> bool:
         """Tell whether a value means the same."""
         return value == self.value or value in self.same
+
+
+def order(release: Any) -> tuple[int, ...]:
+    """Return what sorts releases by age; anything that is no release is older than all."""
+    numbers = re.match(r"(\d{1,9})\.(\d{1,9})", release) if isinstance(release, str) else None
+    return tuple(map(int, numbers.groups())) if numbers else ()
+
+
+def covers(change: Any, release: str) -> bool:
+    """Tell whether a release lies between ``since`` and ``until`` of an entry of a history."""
+    at = order(release)
+    return at >= order(change.since) and (change.until is None or at < order(change.until))

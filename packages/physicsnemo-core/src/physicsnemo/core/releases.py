@@ -10,22 +10,10 @@ from typing import Any
 import torch
 
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.history import Constant, Ignored, Renamed, Twin
+from physicsnemo.core.history import Constant, Ignored, Renamed, Twin, covers, order
 
 State = dict[str, Any]  # tensors, but for extra state
 Change = Renamed | Twin | Constant | Ignored
-
-
-def order(release: Any) -> tuple[int, ...]:
-    """Return what sorts releases by age; anything that is no release is older than all."""
-    numbers = re.match(r"(\d{1,9})\.(\d{1,9})", release) if isinstance(release, str) else None
-    return tuple(map(int, numbers.groups())) if numbers else ()
-
-
-def covers(change: Any, release: str) -> bool:
-    """Tell whether a release lies between ``since`` and ``until`` of an entry of a history."""
-    at = order(release)
-    return at >= order(change.since) and (change.until is None or at < order(change.until))
 
 
 def in_own_keys(model: torch.nn.Module, state: State, source: str) -> State:

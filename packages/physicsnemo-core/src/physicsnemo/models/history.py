@@ -4,7 +4,8 @@
 Classes state it as data, and loading and saving follow it: a module by ``_state_history``, what the
 keys of its state were; a model by ``_argument_history``, which constructor arguments files hold, by
 ``_implied_args``, what they mean by leaving one out, by ``_release_marks``, how a file that claims
-no release shows its age, and by ``_recorded_as``, under which name files record the class.
+no release shows its age, by ``_recorded_as``, under which path files record the class, where that
+is not its own, and by ``_recorded_by_release``, under which path files for a release do.
 Authors of plugins whose state changed may use the same, with their own releases.
 """
 

@@ -14,13 +14,13 @@ from physicsnemo.core.base import ModelBase, logger_of
 from physicsnemo.core.format.container import EXTENSION, open_checkpoint, write_checkpoint
 from physicsnemo.core.format.files import Url
 from physicsnemo.core.format.records import Record
+from physicsnemo.core.history import order
 from physicsnemo.core.rebuild.blueprint import Blueprint, construct
 from physicsnemo.core.rebuild.build import load_model
 from physicsnemo.core.rebuild.contents import contents, state_of
 from physicsnemo.core.rebuild.conversion import convert
 from physicsnemo.core.rebuild.resolution import Trusted, resolve
 from physicsnemo.core.rebuild.weights import copy_weights, moved
-from physicsnemo.core.releases import order
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.registry import ModelRegistry
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from physicsnemo.core.format.records import metadata_key
+from physicsnemo.core.history import order
 from physicsnemo.core.install.distributions import distributions_of, installed_version
 from physicsnemo.core.install.entry_points import entry_of, shipped_models
 
@@ -111,8 +112,53 @@ def torch_class_of(model_class: type) -> "type[torch.nn.Module] | None":
     return None if converted is None else converted.torch_class  # type: ignore[no-any-return]
 
 
+def recorded_as(model_class: type, release: str | None = None) -> tuple[str, str]:
+    """Return the module and the name under which files record a class.
+
+    They are its own, unless the class itself, no class that it derives from, says otherwise: by
+    ``_recorded_as`` for all files, by ``_recorded_by_release`` for those that are saved for a
+    release. A module can so be split or renamed, and files stay as they are.
+
+    Parameters
+    ----------
+    model_class
+        The class.
+    release
+        The release of the reference implementation that is to read the file, if it matters.
+
+    Examples
+    --------
+    >>> class Net:
+    ...     _recorded_as = "lab.nets.Net"
+    ...     _recorded_by_release = {"2.0": "lab.networks.Network"}
+    >>> recorded_as(Net), recorded_as(Net, "2.1")
+    (('lab.nets', 'Net'), ('lab.networks', 'Network'))
+    """
+    here, by_release = _recorded_paths(model_class)
+    begun = [first for first in by_release if release and order(first) <= order(release)]
+    path = by_release[max(begun, key=order)] if begun else here
+    if path is None:
+        return model_class.__module__, model_class.__name__
+    module, _, name = path.rpartition(".")
+    return module, name
+
+
+def is_recorded_as(model_class: type, module: str, name: str) -> bool:
+    """Tell whether files may record a class so: by its own path, or by ``_recorded_as``."""
+    own = (model_class.__module__, model_class.__name__)
+    return (module, name) in (own, recorded_as(model_class))
+
+
+def _recorded_paths(model_class: type) -> tuple[str | None, Mapping[str, str]]:
+    # Of the class alone: who derives from it makes another one, which those paths do not mean.
+    own = vars(model_class)
+    return own.get("_recorded_as"), own.get("_recorded_by_release", {})
+
+
 def definition(model_class: type) -> str:
     """Return module and qualified name of a class, or of the torch class that it wraps.
+
+    They are those that files record, where the class has others than its own.
 
     Examples
     --------
@@ -122,6 +168,8 @@ def definition(model_class: type) -> str:
     'torch.nn.modules.linear:Linear'
     """
     source = torch_class_of(model_class) or model_class
+    if "_recorded_as" in vars(source):
+        return ":".join(recorded_as(source))
     return f"{source.__module__}:{source.__qualname__}"
 
 

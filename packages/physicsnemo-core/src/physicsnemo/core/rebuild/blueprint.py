@@ -12,11 +12,12 @@ from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.format.container import Checkpoint
 from physicsnemo.core.format.records import NESTED, metadata_key, nested_records
 from physicsnemo.core.format.values import restore
+from physicsnemo.core.history import order
 from physicsnemo.core.install.provenance import Origin
 from physicsnemo.core.rebuild.contents import ARGUMENT_TYPES, WRITER
 from physicsnemo.core.rebuild.migration import migrate
 from physicsnemo.core.rebuild.resolution import Trusted, resolve
-from physicsnemo.core.releases import order, release_of
+from physicsnemo.core.releases import release_of
 
 _LOGGER = logging.getLogger("checkpoint")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from physicsnemo.core.base import ModelBase, logger_of
 from physicsnemo.core.format.records import Record
-from physicsnemo.core.history import Implied
-from physicsnemo.core.releases import covers, order
+from physicsnemo.core.history import Implied, covers, order
+from physicsnemo.core.install.provenance import recorded_as
 
 
 def implied_arguments(model_class: type[ModelBase], release: Any) -> dict[str, Any]:
@@ -115,11 +115,8 @@ def as_release_has_it(
                 _leave_out(arguments, known.name, Implied(known.default), release)
             elif known.name not in names:
                 arguments[known.name] = known.default
-        recorded = type(model)._recorded_as
-        begun = [first for first in recorded if order(first) <= order(release)]
-        if begun:
-            module, _, name = recorded[max(begun, key=order)].rpartition(".")
-            records[key].update(__module__=module, __name__=name)
+        module, name = recorded_as(type(model), release)
+        records[key].update(__module__=module, __name__=name)
 
 
 def _leave_out(arguments: dict[str, Any], name: str, meant: Implied, release: str) -> None:

@@ -16,7 +16,13 @@ from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginE
 from physicsnemo.core.format.records import Record
 from physicsnemo.core.install.aliases import current_name, without_former_package
 from physicsnemo.core.install.entry_points import installed_entries
-from physicsnemo.core.install.provenance import Origin, definition, torch_class_of
+from physicsnemo.core.install.provenance import (
+    Origin,
+    definition,
+    is_recorded_as,
+    recorded_as,
+    torch_class_of,
+)
 from physicsnemo.core.rebuild.redefinitions import newest_of_each
 from physicsnemo.registry import ModelRegistry
 
@@ -137,7 +143,7 @@ def _is_any(asked: type[ModelBase]) -> bool:
 def _imported(module: str, name: str) -> list[type[ModelBase]]:
     if module == CONVERTED_MODULE:  # where a class has another name
         return []
-    return [c for c in _family_tree(ModelBase) if (c.__module__, c.__name__) == (module, name)]
+    return [c for c in _family_tree(ModelBase) if is_recorded_as(c, module, name)]
 
 
 def _converted(wanted: _Wanted) -> list[type[ModelBase]]:
@@ -288,7 +294,7 @@ def _from_plugins(module: str, name: str) -> list[type[ModelBase]]:
 
 
 def _describe(model_class: type[ModelBase]) -> str:
-    return f"{model_class.__module__}.{model_class.__name__}{_made_of(model_class)}"
+    return f"{'.'.join(recorded_as(model_class))}{_made_of(model_class)}"
 
 
 def _made_of(model_class: type[ModelBase]) -> str:

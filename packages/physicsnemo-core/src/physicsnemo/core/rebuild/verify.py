@@ -9,6 +9,7 @@ from physicsnemo.core.base import ModelBase
 from physicsnemo.core.errors import CheckpointError, PluginError
 from physicsnemo.core.format.container import open_checkpoint
 from physicsnemo.core.format.files import Url
+from physicsnemo.core.install.provenance import recorded_as
 from physicsnemo.core.rebuild.blueprint import Blueprint
 from physicsnemo.core.rebuild.build import load_model
 from physicsnemo.core.rebuild.inspection import inspect_tensors
@@ -76,7 +77,7 @@ def _findings(url: Url, trusted: Trusted) -> Generator[str]:
         checkpoint.check_sums()
         yield "none differs"
         blueprint = Blueprint(checkpoint, ModelBase, {}, trusted)
-        yield f"{blueprint.model_class.__module__}.{blueprint.model_class.__qualname__}"
+        yield f"{recorded_as(blueprint.model_class)[0]}.{blueprint.model_class.__qualname__}"
         blueprint.check_signatures()
         yield "fit the signature"
         model = load_model(blueprint, checkpoint, strict=True)

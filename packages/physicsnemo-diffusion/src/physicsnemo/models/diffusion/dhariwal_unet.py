@@ -121,7 +121,7 @@ class DhariwalUNet(Module):
     """
 
     _implied_args = IMPLIED
-    _recorded_as: ClassVar[Mapping[str, str]] = {
+    _recorded_by_release: ClassVar[Mapping[str, str]] = {
         "2.0": "physicsnemo.models.diffusion_unets.dhariwal_unet.DhariwalUNet"
     }
     __jit_unused_properties__: ClassVar[list[str]] = [*Module.__jit_unused_properties__, *FLAGS]

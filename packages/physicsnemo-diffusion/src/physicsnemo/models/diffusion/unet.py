@@ -99,7 +99,7 @@ class UNet(Module):
         )
     }
     _implied_args = IMPLIED
-    _recorded_as: ClassVar[Mapping[str, str]] = {
+    _recorded_by_release: ClassVar[Mapping[str, str]] = {
         "2.0": "physicsnemo.models.diffusion_unets.unet.CorrDiffRegressionUNet"
     }
     _overridable_args = OVERRIDABLE
@@ -229,7 +229,7 @@ class StormCastUNet(Module):
     """
 
     _implied_args = IMPLIED
-    _recorded_as: ClassVar[Mapping[str, str]] = {
+    _recorded_by_release: ClassVar[Mapping[str, str]] = {
         "2.0": "physicsnemo.models.diffusion_unets.unet.StormCastUNet"
     }
     _overridable_args = OVERRIDABLE

@@ -45,8 +45,8 @@ class VEPrecond_dfsr(Preconditioner):  # noqa: N801  # as users know it
     torch.Size([2, 3, 16, 16])
     """
 
-    __module__ = PUBLIC
-    _recorded_as = legacy("VEPrecond_dfsr")
+    _recorded_as = f"{PUBLIC}.VEPrecond_dfsr"
+    _recorded_by_release = legacy("VEPrecond_dfsr")
     _sigma_may_be_zero = True  # at the last step, for samplers that count steps
 
     def __init__(
@@ -126,8 +126,8 @@ class VEPrecond_dfsr_cond(Preconditioner):  # noqa: N801
     torch.Size([2, 3, 16, 16])
     """
 
-    __module__ = PUBLIC
-    _recorded_as = legacy("VEPrecond_dfsr_cond")
+    _recorded_as = f"{PUBLIC}.VEPrecond_dfsr_cond"
+    _recorded_by_release = legacy("VEPrecond_dfsr_cond")
     _sigma_may_be_zero = True  # at the last step, for samplers that count steps
 
     def __init__(

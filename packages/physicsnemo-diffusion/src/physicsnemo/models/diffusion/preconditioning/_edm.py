@@ -62,8 +62,8 @@ class EDMPrecond(Preconditioner):
     torch.Size([4, 2, 16, 16])
     """
 
-    __module__ = PUBLIC
-    _recorded_as = legacy("EDMPrecond")
+    _recorded_as = f"{PUBLIC}.EDMPrecond"
+    _recorded_by_release = legacy("EDMPrecond")
     _release_marks: ClassVar[dict[str, str]] = {"2.0": "^sigma_data$"}
     _state_history: ClassVar[tuple[Renamed | Constant, ...]] = (
         Constant("sigma_data", since="2.0"),

@@ -69,8 +69,8 @@ class iDDPMPrecond(Preconditioner):  # noqa: N801  # as files name it
     torch.Size([3, 2, 16, 16])
     """
 
-    __module__ = PUBLIC
-    _recorded_as = legacy("iDDPMPrecond")
+    _recorded_as = f"{PUBLIC}.iDDPMPrecond"
+    _recorded_by_release = legacy("iDDPMPrecond")
     _release_marks: ClassVar[dict[str, str]] = {"2.0": "^C_1$"}
     _state_history: ClassVar[tuple[Constant, ...]] = (
         *(Constant(name, since="2.0") for name in ("C_1", "C_2", "M")),

@@ -107,7 +107,6 @@ class Preconditioner(Module):
     arXiv:2206.00364, eq. 7 and table 1.
     """
 
-    __module__ = PUBLIC
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
     _sigma_may_be_zero: ClassVar[bool] = False

@@ -61,8 +61,8 @@ class EDMPrecondSuperResolution(Preconditioner):
     torch.Size([1, 2, 16, 16])
     """
 
-    __module__ = PUBLIC
-    _recorded_as = legacy("EDMPrecondSuperResolution")
+    _recorded_as = f"{PUBLIC}.EDMPrecondSuperResolution"
+    _recorded_by_release = legacy("EDMPrecondSuperResolution")
     use_fp16 = half_precision
     amp_mode = AMP_MODE
     profile_mode = PROFILE_MODE
@@ -156,8 +156,8 @@ class EDMPrecondSR(EDMPrecondSuperResolution):
         Always, and once more if ``scale_cond_input`` is set.
     """
 
-    __module__ = PUBLIC
-    _recorded_as = legacy("EDMPrecondSR")
+    _recorded_as = f"{PUBLIC}.EDMPrecondSR"
+    _recorded_by_release = legacy("EDMPrecondSR")
 
     def __init__(
         self,
@@ -228,8 +228,8 @@ class tEDMPrecondSuperRes(EDMPrecondSuperResolution):  # noqa: N801  # as files 
     Pandey et al. 2024, Heavy-tailed diffusion models, arXiv:2410.14171.
     """
 
-    __module__ = PUBLIC
-    _recorded_as: ClassVar[Mapping[str, str]] = {  # an experimental class to this day
+    _recorded_as = f"{PUBLIC}.tEDMPrecondSuperRes"
+    _recorded_by_release: ClassVar[Mapping[str, str]] = {  # an experimental class to this day
         "1.0": "physicsnemo.experimental.models.diffusion.preconditioning.tEDMPrecondSuperRes"
     }
 

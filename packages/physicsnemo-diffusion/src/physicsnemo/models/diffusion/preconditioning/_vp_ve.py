@@ -57,8 +57,8 @@ class VPPrecond(Preconditioner):
     torch.Size([3, 2, 16, 16])
     """
 
-    __module__ = PUBLIC
-    _recorded_as = legacy("VPPrecond")
+    _recorded_as = f"{PUBLIC}.VPPrecond"
+    _recorded_by_release = legacy("VPPrecond")
     _release_marks: ClassVar[dict[str, str]] = {"2.0": "^beta_d$"}
     _state_history: ClassVar[tuple[Renamed | Constant, ...]] = tuple(
         Constant(name, since="2.0") for name in ("beta_d", "beta_min", "M")
@@ -145,8 +145,8 @@ class VEPrecond(Preconditioner):
     torch.Size([3, 2, 16, 16])
     """
 
-    __module__ = PUBLIC
-    _recorded_as = legacy("VEPrecond")
+    _recorded_as = f"{PUBLIC}.VEPrecond"
+    _recorded_by_release = legacy("VEPrecond")
 
     def __init__(
         self,

@@ -158,8 +158,8 @@ class SongUNet(Module):
     torch.Size([4, 2, 16, 24])
     """
 
-    __module__ = PUBLIC
-    _recorded_as: ClassVar[Mapping[str, str]] = {
+    _recorded_as = f"{PUBLIC}.SongUNet"
+    _recorded_by_release: ClassVar[Mapping[str, str]] = {
         "2.0": "physicsnemo.models.diffusion_unets.song_unet.SongUNet"
     }
     _implied_args = IMPLIED

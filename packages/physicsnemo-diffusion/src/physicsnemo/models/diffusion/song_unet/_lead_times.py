@@ -47,8 +47,8 @@ class SongUNetPosLtEmbd(SongUNetPosEmbd):
     torch.Size([4, 2, 16, 16])
     """
 
-    __module__ = PUBLIC
-    _recorded_as: ClassVar[Mapping[str, str]] = {
+    _recorded_as = f"{PUBLIC}.SongUNetPosLtEmbd"
+    _recorded_by_release: ClassVar[Mapping[str, str]] = {
         "2.0": "physicsnemo.models.diffusion_unets.song_unet.SongUNetPosLtEmbd"
     }
 

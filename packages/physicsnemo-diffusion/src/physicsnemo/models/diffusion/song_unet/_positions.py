@@ -109,8 +109,8 @@ class SongUNetPosEmbd(SongUNet):
     torch.Size([2, 2, 16, 16])
     """
 
-    __module__ = PUBLIC
-    _recorded_as: ClassVar[Mapping[str, str]] = {
+    _recorded_as = f"{PUBLIC}.SongUNetPosEmbd"
+    _recorded_by_release: ClassVar[Mapping[str, str]] = {
         "2.0": "physicsnemo.models.diffusion_unets.song_unet.SongUNetPosEmbd"
     }
     _state_history: ClassVar[tuple[Renamed | Constant, ...]] = (Constant("pos_embd", until="1.3"),)
