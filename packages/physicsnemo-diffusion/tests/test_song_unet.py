@@ -132,12 +132,12 @@ def test_dropped_labels_are_zero():
 
 @pytest.mark.parametrize("level", [1, 2])
 def test_recomputation_changes_no_gradient(level, monkeypatch):
-    from physicsnemo.nn import recomputation
+    from physicsnemo.nn import checkpointing
 
     calls = []
-    real = recomputation.checkpoint
+    real = checkpointing.checkpoint
     monkeypatch.setattr(
-        recomputation, "checkpoint", lambda *args, **kw: calls.append(args[0]) or real(*args, **kw)
+        checkpointing, "checkpoint", lambda *args, **kw: calls.append(args[0]) or real(*args, **kw)
     )
     gradients = []
     for model in (lively(), lively(checkpoint_level=level)):

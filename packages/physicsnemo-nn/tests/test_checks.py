@@ -12,6 +12,8 @@ from physicsnemo.nn.checks import (
     check_above,
     check_at_least,
     check_between,
+    check_choice,
+    check_dense,
     check_grid,
     check_input,
     field_layout,
@@ -260,3 +262,24 @@ def test_checks_of_grids_in_traces():
     assert torch.jit.trace(Double(), torch.ones(1, 1, 4))(torch.ones(1, 1, 3)).shape == (1, 1, 3)
     with pytest.raises(ValueError, match="grid of at least 4 points"):
         torch.fx.symbolic_trace(Double())(torch.ones(1, 1, 3))
+
+
+def test_choices():
+    check_choice("norm", "none", ("layer", "none"))
+    with pytest.raises(ValueError, match="^expected norm to be one of layer, none, got 'batch'$"):
+        check_choice("norm", "batch", {"layer": 1, "none": 2})
+    with pytest.raises(ValueError, match=r"got \['layer'\]$"):
+        check_choice("norm", ["layer"], {"layer": 1})
+
+
+def test_dense_tensors():
+    check_dense("x", torch.zeros(2))
+    with pytest.raises(TypeError, match=r"^expected x to be a tensor, got a list; .*_tensor\(x\)$"):
+        check_dense("x", [0.0])
+    with pytest.raises(TypeError, match=r"as in torch.as_tensor\(x, device='cpu'\)$"):
+        check_dense("x", None, beside=torch.zeros(1))
+    with pytest.raises(TypeError, match=r"dense tensor, got layout torch.sparse_coo; .*to_dense"):
+        check_dense("x", torch.eye(2).to_sparse())
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)], layout=torch.jagged)
+    with pytest.raises(TypeError, match="x to be a dense tensor"):
+        check_dense("x", nested)

@@ -263,7 +263,7 @@ def test_driscoll_healy_is_another_name_of_dhconv():
 def test_dropping_the_path_leaves_the_skip():
     model = build(path_drop_rate=0.5, num_layers=2)
     last = model.blocks[-1].drop_path.train()
-    assert [block.drop_path.rate for block in model.blocks] == [0.0, 0.5]
+    assert [block.drop_path.drop_prob for block in model.blocks] == [0.0, 0.5]
     dropped = last(torch.ones(1000, 3, 2))
     assert set(dropped.flatten().tolist()) == {0.0, 2.0}
     assert (dropped == dropped[:, :1, :1]).all()  # whole samples

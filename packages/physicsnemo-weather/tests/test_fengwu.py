@@ -126,8 +126,8 @@ def test_rates_of_dropped_paths():
     model, rates = Fengwu(**SMALL), [k * 0.2 / 7 for k in range(8)]
     for part in (model.encoder_z, model.decoder_surface):
         blocks = [*part.blocks, *part.blocks_middle]
-        assert [block.drop_path.probability for block in blocks] == pytest.approx(rates)
-    assert [block.drop_path.probability for block in model.fuser.blocks] == [0.2] * 6
+        assert [block.drop_path.drop_prob for block in blocks] == pytest.approx(rates)
+    assert [block.drop_path.drop_prob for block in model.fuser.blocks] == [0.2] * 6
 
 
 def test_names_of_the_state():

@@ -193,7 +193,7 @@ def test_rates_of_dropped_paths():
         (rates[:2], rates[2:], rates[2:], rates[:2]),
         strict=True,
     ):
-        assert [block.drop_path.probability for block in layer.blocks] == pytest.approx(expected)
+        assert [block.drop_path.drop_prob for block in layer.blocks] == pytest.approx(expected)
 
 
 def test_masks_of_the_paper_do_not_grow_with_the_longitude():

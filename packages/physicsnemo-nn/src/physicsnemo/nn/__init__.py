@@ -18,6 +18,7 @@ from physicsnemo.nn.convolution import (
 )
 from physicsnemo.nn.linear import FCLayer, WeightFactLinear, WeightNormLinear
 from physicsnemo.nn.pixel_shuffle import PixelShuffle
+from physicsnemo.nn.transformer import DropPath, Mlp
 
 __all__ = [
     "CappedGELU",
@@ -28,7 +29,9 @@ __all__ = [
     "ConvFCLayer",
     "ConvNdFCLayer",
     "ConvNdKernel1Layer",
+    "DropPath",
     "FCLayer",
+    "Mlp",
     "PixelShuffle",
     "SquarePlus",
     "Stan",

@@ -2,13 +2,15 @@
 """Checks of what a model is given, with texts that say what to change."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from types import EllipsisType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from physicsnemo.nn.tracing import is_tracing
 
 Layout = Mapping[str, int | EllipsisType | None]
 """The axes of a tensor in order: the name of each, and its size.
@@ -96,6 +98,55 @@ def check_above(limit: float, **values: float) -> None:
             raise ValueError(f"expected {name} to be a finite number above {limit}, got {value}")
 
 
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Raise a ValueError if an option is none of its choices.
+
+    Parameters
+    ----------
+    name
+        The option.
+    value
+        What was given for it.
+    choices
+        What it may be.
+
+    Examples
+    --------
+    >>> from physicsnemo.nn.checks import check_choice
+    >>> check_choice("norm", "batch", ("layer", "none"))
+    Traceback (most recent call last):
+    ValueError: expected norm to be one of layer, none, got 'batch'
+    """
+    known = tuple(choices)
+    if value not in known:
+        raise ValueError(f"expected {name} to be one of {', '.join(known)}, got {value!r}")
+
+
+def check_dense(name: str, value: object, beside: Tensor | None = None) -> None:
+    """Raise a TypeError if an argument is no tensor, or a sparse or nested one.
+
+    Parameters
+    ----------
+    name
+        The argument.
+    value
+        What was given for it.
+    beside
+        A tensor on the device that it should be on, for the advice alone.
+    """
+    if not isinstance(value, Tensor):
+        device = "" if beside is None else f", device='{beside.device}'"
+        raise TypeError(
+            f"expected {name} to be a tensor, got a {type(value).__name__}; convert it, as in "
+            f"torch.as_tensor({name}{device})"
+        )
+    if not _is_dense(value):
+        raise TypeError(
+            f"expected {name} to be a dense tensor, got layout {value.layout}; convert it, as in "
+            f"{name}.to_dense()"
+        )
+
+
 def check_input(
     x: Tensor, layout: Layout, weight: Tensor, name: str = "input", numbers: Numbers = "alike"
 ) -> None:
@@ -135,8 +186,7 @@ def check_input(
     Traceback (most recent call last):
     ValueError: expected an input of shape (..., in_features=3), got (8, 2), where in_features is 2
     """
-    # A trace drops comparisons, and warns of each.
-    if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if not is_tracing():
         _check(x, layout, weight, name, numbers)
 
 
@@ -157,7 +207,7 @@ def check_grid(x: Tensor, least: int, reason: str) -> None:
     ValueError
         If an axis has fewer.
     """
-    if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if not is_tracing():
         _check_grid(x, least, reason)
 
 
@@ -168,7 +218,7 @@ def _check(x: Tensor, layout: Layout, weight: Tensor, name: str, numbers: Number
         raise TypeError(
             f"{expected} in a tensor of shape {_axes(layout)}, got {_described(x, weight)}"
         )
-    if x.is_nested or x.layout != torch.strided:
+    if not _is_dense(x):
         kind = "a nested tensor" if x.is_nested else f"a tensor with layout {x.layout}"
         raise TypeError(f"{expected} in a dense tensor, got {kind}; convert it, as in x.to_dense()")
     _check_numbers(x, weight, expected, numbers)
@@ -184,6 +234,10 @@ def _check(x: Tensor, layout: Layout, weight: Tensor, name: str, numbers: Number
             f"{expected} of {weight.dtype}, as the weights are, got {x.dtype}; convert it, as in "
             f"x.to({weight.dtype}), or the model, as in model.to({x.dtype})"
         )
+
+
+def _is_dense(x: Tensor) -> bool:
+    return not x.is_nested and x.layout == torch.strided
 
 
 @torch.fx.wrap

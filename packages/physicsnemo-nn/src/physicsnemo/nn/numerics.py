@@ -10,6 +10,7 @@ oddities that this release had. ``ODDITIES`` is the one table of them.
 from dataclasses import dataclass
 
 from physicsnemo.models.history import Implied
+from physicsnemo.nn.checks import check_choice
 
 PAPER = "paper"
 """The mathematics of the paper that a model cites."""
@@ -169,9 +170,7 @@ def check_numerics(numerics: str) -> None:
     ValueError
         If it is none of these.
     """
-    known = [PAPER, *map(_named, RELEASES)]
-    if numerics not in known:
-        raise ValueError(f"expected numerics to be one of {', '.join(known)}, got {numerics!r}")
+    check_choice("numerics", numerics, (PAPER, *map(_named, RELEASES)))
 
 
 def implied(*oddities: str) -> dict[str, dict[str, Implied]]:
@@ -199,7 +198,3 @@ def implied(*oddities: str) -> dict[str, dict[str, Implied]]:
 
 def _named(release: str) -> str:
     return f"reference-{release}"
-
-
-IMPLIED = implied(*ODDITIES)
-"""The same for a model that any oddity may concern, as one that contains other models."""

@@ -3,7 +3,7 @@
 
 from torch import nn
 
-from physicsnemo.nn.checks import check_at_least
+from physicsnemo.nn.checks import check_at_least, check_choice
 from physicsnemo.nn.dimensions import by_dimension, convolution
 
 _PADDINGS: dict[str, list[type[nn.Module]]] = {
@@ -54,7 +54,7 @@ def padded_convolution(
     >>> padded_convolution(1, 3, 8, kernel_size=5, padding_type="reflect")
     [ReflectionPad1d((2, 2)), Conv1d(3, 8, kernel_size=(5,), stride=(1,))]
     """
-    check_padding_type(padding_type)
+    check_choice("padding_type", padding_type, PADDING_TYPES)
     check_at_least(0, kernel_size=kernel_size)
     if kernel_size % 2 == 0:
         raise ValueError(f"expected an odd kernel_size, which keeps the grid, got {kernel_size}")
@@ -63,11 +63,3 @@ def padded_convolution(
         return [layer(in_channels, out_channels, kernel_size, padding=width)]
     padding = by_dimension(_PADDINGS[padding_type], dimension)
     return [padding(width), layer(in_channels, out_channels, kernel_size)]
-
-
-def check_padding_type(padding_type: str) -> None:
-    """Raise ValueError unless it is one of ``PADDING_TYPES``."""
-    if padding_type not in PADDING_TYPES:
-        raise ValueError(
-            f"expected padding_type to be one of {', '.join(PADDING_TYPES)}, got {padding_type!r}"
-        )

@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor, nn
 
+from physicsnemo.nn.tracing import is_tracing
+
 
 class PixelShuffle(nn.Module):
     """Refine a grid by a whole factor, with the values for the new points taken from channels.
@@ -68,7 +70,7 @@ class PixelShuffle(nn.Module):
 @torch.fx.wrap  # symbolic tracing knows no number of axes
 def _pixel_shuffle(x: Tensor, factor: int) -> Tensor:
     dimension = x.ndim - 2
-    if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if not is_tracing():
         _check_channels(x, factor**dimension)
     offsets = [factor] * dimension
     parts = x.unflatten(1, (-1, *offsets))

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from physicsnemo.nn.precision import at_least_float32
+
 
 class Table(nn.Module):
     """A constant tensor that follows its model from device to device and from type to type.
@@ -42,7 +44,7 @@ class Table(nn.Module):
     def __init__(self, compute: Callable[[], Tensor]) -> None:
         super().__init__()
         self._compute = compute
-        precision = torch.promote_types(torch.get_default_dtype(), torch.float32)
+        precision = at_least_float32(torch.get_default_dtype())
         start = compute().to(precision).to(torch.get_default_device())
         self.register_buffer("value", start, persistent=False)
 
@@ -54,7 +56,7 @@ class Table(nn.Module):
         TypeError
             If that type is wider than that of the table, whose digits would be missed.
         """
-        precision = torch.promote_types(x.dtype, torch.float32)
+        precision = at_least_float32(x.dtype)
         if torch.promote_types(precision, self.value.dtype) != self.value.dtype:
             raise TypeError(
                 f"expected {self.value.dtype} or less, as the tables of this module are, got "
@@ -65,7 +67,7 @@ class Table(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         # Asked of an empty tensor where to go, since to_empty leaves no values.
         target = fn(self.value.new_empty(0))
-        precision = torch.promote_types(target.dtype, torch.float32)
+        precision = at_least_float32(target.dtype)
         lacking = self.value.is_meta or precision.itemsize > self.value.dtype.itemsize
         exact = self._compute() if lacking else self.value
         self.value = exact.to(precision).to(target.device)

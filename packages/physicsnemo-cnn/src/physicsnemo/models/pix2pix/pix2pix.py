@@ -10,9 +10,15 @@ from torch import Tensor, nn
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
-from physicsnemo.nn.checks import check_at_least, check_grid, check_input, field_layout
+from physicsnemo.nn.checks import (
+    check_at_least,
+    check_choice,
+    check_grid,
+    check_input,
+    field_layout,
+)
 from physicsnemo.nn.dimensions import batch_normalization, convolution, transposed_convolution
-from physicsnemo.nn.padding import check_padding_type, padded_convolution
+from physicsnemo.nn.padding import PADDING_TYPES, padded_convolution
 
 __all__ = ["MetaData", "Pix2Pix", "ResnetBlock"]
 
@@ -125,7 +131,7 @@ class Pix2Pix(Module):
         check_at_least(
             0, n_downsampling=n_downsampling, n_upsampling=n_upsampling, n_blocks=n_blocks
         )
-        check_padding_type(padding_type)
+        check_choice("padding_type", padding_type, PADDING_TYPES)
         self.layout = field_layout(in_channels, dimension)
         # A grid needs more points than are reflected: 3 of the given one, 1 of the coarsest one.
         reflects = n_blocks > 0 and padding_type == "reflect"

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from physicsnemo.nn.precision import at_least_float32
 from physicsnemo.utils.diffusion._denoiser import Net, _accepts, _conditioned, _keywords
 from physicsnemo.utils.diffusion._integration import RandnLike
 from physicsnemo.utils.patching import BasePatching2D
@@ -71,7 +72,7 @@ class Views:
                     f"expected {name} for each of {len(images)} images, got {tuple(label.shape)}"
                 )
         self._shape = images.shape
-        self._type = torch.promote_types(images.dtype, torch.float32)
+        self._type = at_least_float32(images.dtype)
         self._patching = patching
         self._labels = labels
         self.images = self._cut(images)

@@ -6,10 +6,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from physicsnemo.nn.precision import at_least_float32
+
 
 def rounded(exact: Tensor) -> Tensor:
     """Return a constant in the default type, in single precision at least."""
-    return exact.to(torch.promote_types(torch.get_default_dtype(), torch.float32))
+    return exact.to(at_least_float32(torch.get_default_dtype()))
 
 
 def converted(before: Tensor, after: Tensor, exact: Callable[[], Tensor]) -> Tensor:

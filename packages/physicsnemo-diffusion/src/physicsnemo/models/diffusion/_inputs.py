@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physicsnemo.nn.checks import check_input, is_integer
+from physicsnemo.nn.checks import check_dense, check_input, is_integer
+from physicsnemo.nn.tracing import is_tracing, is_transformed
 
 Resolution = int | Sequence[int]
 
@@ -70,7 +71,7 @@ def check_images(
     layout = {"batch": None, "in_channels": channels, "height": height, "width": width}
     check_input(x, layout, weight, name="x", numbers="floating")
     factor, rest = 2 ** (levels - 1), taps % 2
-    if not tracing() and ((x.shape[2] - rest) % factor or (x.shape[3] - rest) % factor):
+    if not is_tracing() and ((x.shape[2] - rest) % factor or (x.shape[3] - rest) % factor):
         multiples = f"multiples of {factor}" + (" and one more" if rest else "")
         raise ValueError(
             f"expected height and width to be {multiples}, as {levels} levels halve them "
@@ -100,16 +101,7 @@ def check_real(name: str, given: Any, beside: Tensor, *, or_on_cpu: bool = False
     ValueError
         If it is on another device.
     """
-    if not isinstance(given, Tensor):
-        raise TypeError(
-            f"expected {name} to be a tensor, got a {type(given).__name__}; convert it, as in "
-            f"torch.as_tensor({name}, device='{beside.device}')"
-        )
-    if given.is_nested or given.layout != torch.strided:
-        raise TypeError(
-            f"expected {name} to be a dense tensor, got layout {given.layout}; convert it, as in "
-            f"{name}.to_dense()"
-        )
+    check_dense(name, given, beside)
     if given.is_complex() or given.dtype == torch.bool:
         raise TypeError(
             f"expected {name} of real numbers, got {given.dtype}; convert them, as in "
@@ -146,7 +138,7 @@ def check_noise_levels(sigma: Any, x: Tensor, *, or_zero: bool = False) -> None:
         If it is on a device that is neither that of the fields nor the CPU; if there is neither
         one level nor one for each sample; or if one is not finite and above 0.
     """
-    if torch.compiler.is_compiling() or tracing():
+    if torch.compiler.is_compiling() or is_tracing():
         return
     if isinstance(sigma, Real) and not isinstance(sigma, bool):
         level = float(sigma)
@@ -161,7 +153,7 @@ def check_noise_levels(sigma: Any, x: Tensor, *, or_zero: bool = False) -> None:
         )
     if sigma.device.type != "cpu" or type(sigma) not in (Tensor, torch.nn.Parameter):
         return
-    if transformed():  # as by vmap, which does not tell the numbers
+    if is_transformed():  # as by vmap, which does not tell the numbers
         return
     wrong = ~(((sigma >= 0) if or_zero else (sigma > 0)) & sigma.isfinite())
     if wrong.any():
@@ -176,7 +168,7 @@ def _no_level(given: Any, or_zero: bool) -> str:
 def check_noise_labels(noise_labels: Tensor, x: Tensor) -> None:
     """Raise an error unless there is a real number for the noise of each image, or one for all."""
     check_real("noise_labels", noise_labels, x, or_on_cpu=True)
-    if not tracing() and tuple(noise_labels.shape) not in ((1,), (len(x),)):
+    if not is_tracing() and tuple(noise_labels.shape) not in ((1,), (len(x),)):
         raise ValueError(
             f"expected noise_labels of shape (batch={len(x)},) or (1,), got "
             f"{tuple(noise_labels.shape)}"
@@ -203,7 +195,9 @@ def as_vectors(
     labels = numbers_of(labels)
     check_real(name, labels, x)
     shape = tuple(labels.shape)
-    if not tracing() and (len(shape) != 2 or shape[1] != features or shape[0] not in (1, len(x))):
+    if not is_tracing() and (
+        len(shape) != 2 or shape[1] != features or shape[0] not in (1, len(x))
+    ):
         raise ValueError(
             f"expected {name} of shape (batch={len(x)}, {features}) or (1, {features}), got {shape}"
         )
@@ -219,14 +213,3 @@ def numbers_of(given: Any) -> Any:
 def dropped(labels: Tensor, probability: float, batch: int) -> Tensor:
     """Return labels of which those of a random choice of samples are zero."""
     return labels * (torch.rand(batch, 1, device=labels.device) >= probability)
-
-
-def transformed() -> bool:
-    """Tell whether a transform of :mod:`torch.func` is at work."""
-    compiling = torch.compiler.is_compiling()
-    return not compiling and torch._C._functorch.peek_interpreter_stack() is not None
-
-
-def tracing() -> bool:
-    """Tell whether a trace is being made: it drops comparisons of sizes, and warns of each."""
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]

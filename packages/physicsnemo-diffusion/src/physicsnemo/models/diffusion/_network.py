@@ -11,7 +11,8 @@ from physicsnemo.models.diffusion._inputs import Resolution, numbers_of
 from physicsnemo.models.diffusion.dhariwal_unet import DhariwalUNet
 from physicsnemo.models.diffusion.song_unet import SongUNet, SongUNetPosEmbd, SongUNetPosLtEmbd
 from physicsnemo.models.module import Module
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_choice, check_input
+from physicsnemo.nn.precision import at_least_float32
 
 _CLASSES: tuple[type[Module], ...] = (SongUNetPosEmbd, SongUNetPosLtEmbd, SongUNet, DhariwalUNet)
 _NETWORKS: dict[str, Callable[..., Module]] = {found.__name__: found for found in _CLASSES}
@@ -34,10 +35,7 @@ def build_network(
     ValueError
         If there is no network of that name, or it refuses the arguments.
     """
-    if model_type not in _NETWORKS:
-        raise ValueError(
-            f"expected model_type to be one of {', '.join(_NETWORKS)}, got {model_type!r}"
-        )
+    check_choice("model_type", model_type, _NETWORKS)
     return _NETWORKS[model_type](
         img_resolution=img_resolution,
         in_channels=in_channels,
@@ -49,7 +47,7 @@ def build_network(
 
 def wide_type(wrapper: Module) -> torch.dtype:
     """Return the type for all outside the network: float32, or that of the weights if wider."""
-    return torch.promote_types(wrapper.device_buffer.dtype, torch.float32)
+    return at_least_float32(wrapper.device_buffer.dtype)
 
 
 def network_type(wrapper: Module, use_fp16: bool, force_fp32: bool) -> torch.dtype:

@@ -6,17 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physicsnemo.nn.checks import is_integer
+from physicsnemo.nn.checks import check_dense, is_integer
 from physicsnemo.utils.patching import GridPatching2D
 
 STATE_TYPES = (torch.float32, torch.float64)
-
-
-def check_options(**values: tuple[str, tuple[str, ...]]) -> None:
-    """Raise an error if an option is none of its choices, given after it."""
-    for name, (value, choices) in values.items():
-        if value not in choices:
-            raise ValueError(f"expected {name} to be one of {', '.join(choices)}, got {value!r}")
 
 
 def check_numbers(num_steps: int, **positive: float) -> None:
@@ -57,7 +50,7 @@ def check_churn(churn: float, s_min: float, s_max: float, s_noise: float) -> Non
 
 def check_latents(latents: Tensor) -> None:
     """Raise an error unless samples can be computed from these latents."""
-    _check_tensor("latents", latents)
+    check_dense("latents", latents)
     if not latents.is_floating_point():
         raise TypeError(f"expected latents of floating-point numbers, got {latents.dtype}")
     if latents.ndim < 2:
@@ -99,7 +92,7 @@ def check_labels(class_labels: Tensor | None, batch: int) -> None:
     """Raise an error unless there is a label for each sample."""
     if class_labels is None:
         return
-    _check_tensor("class_labels", class_labels)
+    check_dense("class_labels", class_labels)
     if class_labels.ndim == 0 or len(class_labels) != batch:
         raise ValueError(
             f"expected class_labels for each of {batch} latents, got {tuple(class_labels.shape)}"
@@ -128,21 +121,8 @@ def check_number(name: str, value: Any) -> None:
         raise TypeError(f"expected {name} to be a number, got {value!r}")
 
 
-def _check_tensor(name: str, value: Any) -> None:
-    if not isinstance(value, Tensor):
-        raise TypeError(
-            f"expected {name} to be a tensor, got a {type(value).__name__}; convert it, as in "
-            f"torch.as_tensor({name})"
-        )
-    if value.is_nested or value.layout != torch.strided:
-        raise TypeError(
-            f"expected {name} to be a dense tensor, got layout {value.layout}; convert it, as in "
-            f"{name}.to_dense()"
-        )
-
-
 def _check_image(name: str, image: Tensor, batches: set[int], grid: torch.Size) -> None:
-    _check_tensor(name, image)
+    check_dense(name, image)
     if image.is_complex():
         raise TypeError(f"expected {name} of real numbers, got {image.dtype}")
     if image.ndim < 2 or len(image) not in batches or image.shape[2:] != grid:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from physicsnemo.nn.checks import check_choice
 from physicsnemo.utils.diffusion._denoiser import Denoiser, Net
 from physicsnemo.utils.diffusion._discretizations import (
     Discretization,
@@ -22,7 +23,6 @@ from physicsnemo.utils.diffusion._inputs import (
     check_fractions,
     check_latents,
     check_numbers,
-    check_options,
     check_state_type,
 )
 from physicsnemo.utils.diffusion._integration import Churn, Integrator, RandnLike
@@ -177,12 +177,10 @@ def deterministic_sampler(
     >>> print(f"{samples.mean():.1f}, {samples.std():.1f}")
     3.0, 0.5
     """
-    check_options(
-        solver=(solver, get_args(Solver)),
-        discretization=(discretization, get_args(Discretization)),
-        schedule=(schedule, get_args(ScheduleName)),
-        scaling=(scaling, get_args(ScalingName)),
-    )
+    check_choice("solver", solver, get_args(Solver))
+    check_choice("discretization", discretization, get_args(Discretization))
+    check_choice("schedule", schedule, get_args(ScheduleName))
+    check_choice("scaling", scaling, get_args(ScalingName))
     check_numbers(num_steps, rho=rho, C_1=C_1, C_2=C_2, M=M, beta_d=beta_d, beta_min=beta_min)
     check_fractions(alpha=alpha, epsilon_s=epsilon_s)
     check_churn(S_churn, S_min, S_max, S_noise)

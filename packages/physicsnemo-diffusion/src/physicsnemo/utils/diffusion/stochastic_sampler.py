@@ -6,6 +6,7 @@ import math
 import torch
 from torch import Tensor
 
+from physicsnemo.nn.precision import at_least_float32
 from physicsnemo.utils.diffusion._denoiser import Denoiser, Net
 from physicsnemo.utils.diffusion._discretizations import edm_levels
 from physicsnemo.utils.diffusion._inputs import (
@@ -103,7 +104,7 @@ def stochastic_sampler(
     check_numbers(num_steps, rho=rho)
     check_churn(S_churn, S_min, S_max, S_noise)
     check_latents(latents)
-    dtype = torch.promote_types(latents.dtype, torch.float32) if dtype is None else dtype
+    dtype = at_least_float32(latents.dtype) if dtype is None else dtype
     check_state_type(dtype)
     denoiser = Denoiser(
         net, latents, img_lr, mean_hr, class_labels, lead_time_label, patching, dtype

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from physicsnemo.nn.precision import at_least_float32
 from physicsnemo.utils.patching._tiling import Tiling
 
 
@@ -172,7 +173,7 @@ def _add_up(patches: Tensor, rows: Tiling, columns: Tiling, batch: int) -> Tenso
     grid = patches.unflatten(0, (columns.number, rows.number, batch))
     blocks = grid.permute(2, 3, 4, 5, 1, 0).flatten(4).flatten(1, 3)
     return functional.fold(
-        blocks.to(torch.promote_types(blocks.dtype, torch.float32)),
+        blocks.to(at_least_float32(blocks.dtype)),
         (rows.end, columns.end),
         (rows.patch, columns.patch),
         stride=(rows.stride, columns.stride),

@@ -4,9 +4,9 @@
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from physicsnemo.models.afno._modes import Grid
+from physicsnemo.nn import Mlp
 from physicsnemo.nn.checks import check_at_least, check_input, is_integer
 
 
@@ -82,8 +82,8 @@ class PatchEmbed(nn.Module):
         return tokens.flatten(start_dim=2).transpose(1, 2)
 
 
-class AFNOMlp(nn.Module):
-    """A network of two layers at each token.
+class AFNOMlp(Mlp):
+    """MLP of each token: :class:`physicsnemo.nn.Mlp` by the argument names of nvidia-physicsnemo.
 
     Parameters
     ----------
@@ -94,22 +94,15 @@ class AFNOMlp(nn.Module):
     out_features
         Channels of the output.
     drop
-        Probability of dropping a hidden or an output channel of a token in training.
+        Dropout probability of hidden and output channels.
     """
 
     def __init__(
         self, in_features: int, latent_features: int, out_features: int, drop: float = 0.0
     ) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(in_features, latent_features)
-        self.fc2 = nn.Linear(latent_features, out_features)
-        self.drop = nn.Dropout(drop)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map tokens of shape (..., in_features) to (..., out_features)."""
-        hidden = self.drop(functional.gelu(self.fc1(x)))
-        output: Tensor = self.drop(self.fc2(hidden))
-        return output
+        super().__init__(
+            in_features, hidden_features=latent_features, out_features=out_features, drop=drop
+        )
 
 
 def join_patches(tokens: Tensor, patch_size: Sequence[int]) -> Tensor:

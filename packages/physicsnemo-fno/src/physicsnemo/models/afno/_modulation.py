@@ -8,6 +8,7 @@ from torch.nn import functional
 from physicsnemo.models.afno._filter import SpectralFilter, to_blocks
 from physicsnemo.models.afno._modes import Grid
 from physicsnemo.models.history import Renamed, follow_history
+from physicsnemo.nn.checks import check_choice
 from physicsnemo.nn.numerics import PAPER
 
 SCALE_SHIFT_MODES = ("complex", "real")
@@ -64,7 +65,7 @@ class ModAFNO2DLayer(SpectralFilter):
             hidden_size_factor,
             numerics,
         )
-        check_scale_shift_mode(scale_shift_mode)
+        check_choice("scale_shift_mode", scale_shift_mode, SCALE_SHIFT_MODES)
         self.scale_shift_mode = scale_shift_mode
         parts = 2 if scale_shift_mode == "complex" else 1
         self.scale_shift = ScaleShiftMlp(mod_features, parts * hidden_size * hidden_size_factor)
@@ -192,14 +193,6 @@ class ScaleShiftMlp(nn.Module):
         """Return scale and shift, of shape (batch, out_features), of (batch, in_features)."""
         scale, shift = self.net(x).chunk(2, dim=-1)
         return 1 + scale, shift
-
-
-def check_scale_shift_mode(mode: str) -> None:
-    """Raise ValueError unless there is such a mode."""
-    if mode not in SCALE_SHIFT_MODES:
-        raise ValueError(
-            f"expected scale_shift_mode to be one of {', '.join(SCALE_SHIFT_MODES)}, got {mode!r}"
-        )
 
 
 def _complex_product(left: Tensor, right: Tensor) -> Tensor:

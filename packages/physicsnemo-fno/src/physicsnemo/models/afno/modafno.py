@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from physicsnemo.models.afno._filter import AFNO2DLayer, SpectralFilter
 from physicsnemo.models.afno._layers import AFNOMlp, PatchEmbed, initialize, join_patches
 from physicsnemo.models.afno._modulation import (
+    SCALE_SHIFT_MODES,
     ModAFNO2DLayer,
     ModAFNOMlp,
     ScaleShiftMlp,
-    check_scale_shift_mode,
 )
 from physicsnemo.models.afno.modembed import ModEmbedNet
 from physicsnemo.models.meta import ModelMetaData
@@ -24,6 +24,7 @@ from physicsnemo.nn.checks import (
     check_above,
     check_at_least,
     check_between,
+    check_choice,
     check_input,
 )
 from physicsnemo.nn.numerics import PAPER, implied
@@ -145,7 +146,7 @@ class ModAFNO(Module):
         check_at_least(1, depth=depth, out_channels=out_channels, mod_dim=mod_dim)
         check_above(0, mlp_ratio=mlp_ratio)
         check_between(0, 1, drop_rate=drop_rate)
-        check_scale_shift_mode(scale_shift_mode)
+        check_choice("scale_shift_mode", scale_shift_mode, SCALE_SHIFT_MODES)
         self.patch_embed = PatchEmbed(inp_shape, in_channels, patch_size, embed_dim)
         rows, columns = self.patch_embed.grid
         start = torch.empty(1, rows * columns, embed_dim)

@@ -24,6 +24,7 @@ from physicsnemo.nn import (
 from physicsnemo.nn.checks import check_at_least, check_input, field_layout
 from physicsnemo.nn.convolution import pointwise_convolution, pointwise_linear
 from physicsnemo.nn.numerics import PAPER
+from physicsnemo.nn.precision import at_least_float32
 
 
 class FNOEncoder(nn.Module):
@@ -208,8 +209,7 @@ class FNOEncoder(nn.Module):
         if not self.coord_features:
             return x
         # Half precision would merge neighbouring points of fine grids.
-        precision = torch.promote_types(x.dtype, torch.float32)
-        coordinates = self.meshgrid(list(x.shape), x.device, precision)
+        coordinates = self.meshgrid(list(x.shape), x.device, at_least_float32(x.dtype))
         return torch.cat((x, coordinates.to(x.dtype)), dim=1)
 
     def _lift(self, points: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from physicsnemo.nn.checks import is_integer
+from physicsnemo.nn.checks import check_choice, is_integer
 
 PADDING_TYPES = ("constant", "reflect", "replicate", "circular")
 
@@ -68,10 +68,7 @@ def check_padding_type(padding_type: str, widths: list[int]) -> None:
     ValueError
         If there is no such type.
     """
-    if padding_type not in PADDING_TYPES:
-        raise ValueError(
-            f"expected padding_type to be one of {', '.join(PADDING_TYPES)}, got {padding_type!r}"
-        )
+    check_choice("padding_type", padding_type, PADDING_TYPES)
     if padding_type != "constant" and len(widths) > 3 and any(widths):
         raise NotImplementedError(
             f"padding_type={padding_type!r} is not available for dimension={len(widths)}: PyTorch "

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 from physicsnemo.nn.checks import check_input, field_layout
 from physicsnemo.nn.fourier import Frequencies, concrete, to_field, to_modes, widened
 from physicsnemo.nn.numerics import PAPER, has_oddity
+from physicsnemo.nn.tracing import is_tracing
 
 # The corners of the spectrum that hold its low frequencies, in the order of the weights: on which
 # side of zero the frequencies of each axis lie. The last axis needs one side only, since the
@@ -185,8 +186,8 @@ def _frequencies(modes: tuple[int, ...], grid: Sequence[int]) -> list[Frequencie
 
 def check_modes(modes: Sequence[int], grid: Sequence[int]) -> None:
     """Raise ValueError if the spectrum of a grid has fewer modes than asked for."""
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        return  # see check_input
+    if is_tracing():
+        return
     spectrum = (*grid[:-1], grid[-1] // 2 + 1)
     for axis, (asked, available) in enumerate(zip(modes, spectrum, strict=True), start=1):
         if asked > available:

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
+from physicsnemo.nn import checks
+
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _enabled: ContextVar[bool] = ContextVar("graph_checks", default=True)
 
@@ -65,8 +67,7 @@ def check_dense(tensor: object, name: str) -> None:
             f"expected {name} to be a tensor, got {type(tensor).__name__}; convert it, as in "
             f"torch.as_tensor({name})"
         )
-    if tensor.is_nested or tensor.layout != torch.strided:
-        raise TypeError(f"expected {name} to be a dense tensor, got one of layout {tensor.layout}")
+    checks.check_dense(name, tensor)
 
 
 def check_batch(batch: Tensor | None, num_graphs: int) -> None:

@@ -13,7 +13,7 @@ from physicsnemo.models.gnn_layers._stack import stack
 from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph
 from physicsnemo.models.gnn_layers.graph import Graph
 from physicsnemo.models.gnn_layers.messages import gather
-from physicsnemo.nn.recomputation import recomputed
+from physicsnemo.nn.checkpointing import maybe_checkpoint
 
 __all__ = ["MeshGraphEdgeMLPConcat", "MeshGraphEdgeMLPSum", "MeshGraphMLP"]
 
@@ -87,7 +87,7 @@ class MeshGraphMLP(nn.Module):
         """
         if not self.model:
             return torch.cat(parts, dim=-1)
-        return recomputed(self._apply_layers, self.recompute_activation, *parts)
+        return maybe_checkpoint(self._apply_layers, self.recompute_activation, *parts)
 
     def _apply_layers(self, *parts: Tensor) -> Tensor:
         first, others = _divide(self.model)
@@ -162,7 +162,9 @@ class MeshGraphEdgeMLPConcat(nn.Module):
         ValueError
             If the numbers of features are not those of the layer or of the graph.
         """
-        return recomputed(self._forward, self.recompute_activation, efeat, nfeat, as_graph(graph))
+        return maybe_checkpoint(
+            self._forward, self.recompute_activation, efeat, nfeat, as_graph(graph)
+        )
 
     def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph) -> Tensor:
         first, others = _divide(self.model)
@@ -202,7 +204,9 @@ class MeshGraphEdgeMLPSum(nn.Module):
 
     def forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: GraphLike) -> Tensor:
         """Map features of edges and nodes to features of edges, as the other does."""
-        return recomputed(self._forward, self.recompute_activation, efeat, nfeat, as_graph(graph))
+        return maybe_checkpoint(
+            self._forward, self.recompute_activation, efeat, nfeat, as_graph(graph)
+        )
 
     def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph) -> Tensor:
         weights = (self.lin_efeat, self.lin_src, self.lin_dst)

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from physicsnemo.nn import get_activation
-from physicsnemo.nn.attention import dot_product_attention
 from physicsnemo.nn.checks import check_at_least
+from physicsnemo.nn.transformer import dot_product_attention
 
 
 class CausalDecoder(nn.Module):

@@ -10,6 +10,7 @@ from physicsnemo.models.gnn_layers._checks import can_read, check_dense
 from physicsnemo.models.gnn_layers.graph import Incidence
 from physicsnemo.models.gnn_layers.messages import gather
 from physicsnemo.nn.checks import check_at_least
+from physicsnemo.nn.precision import at_least_float32
 
 __all__ = ["Interpolation", "knn_interpolate"]
 
@@ -116,7 +117,7 @@ def nearest_points(
 ) -> Nearest:
     """Find the points that are nearest to each new point; those of other samples weigh nothing."""
     _check_positions(pos_x, pos_y)
-    dtype = torch.promote_types(torch.promote_types(pos_x.dtype, pos_y.dtype), torch.float32)
+    dtype = at_least_float32(torch.promote_types(pos_x.dtype, pos_y.dtype))
     pos_x, pos_y = pos_x.detach().to(dtype), pos_y.detach().to(dtype)  # from forward mode, too
     size = max(1, _AT_ONCE // max(1, pos_x.shape[0]))
     blocks = []

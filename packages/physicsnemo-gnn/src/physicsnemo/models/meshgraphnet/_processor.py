@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import save_on_cpu
 
 from physicsnemo.models.gnn_layers import Graph, GraphLike, MeshEdgeBlock, MeshNodeBlock, as_graph
+from physicsnemo.nn.checkpointing import maybe_checkpoint
 from physicsnemo.nn.checks import check_at_least, is_integer
-from physicsnemo.nn.recomputation import recomputed
 
 __all__ = ["MeshGraphNetProcessor"]
 
@@ -122,7 +122,7 @@ class MeshGraphNetProcessor(nn.Module):
         size = count // self.checkpoint_segments if self.checkpoint_segments else max(count, 1)
         with self._offloading():
             for start in range(0, count, size):
-                edge_features, node_features = recomputed(
+                edge_features, node_features = maybe_checkpoint(
                     self._apply_blocks,
                     self.checkpoint_segments > 0,
                     edge_features,

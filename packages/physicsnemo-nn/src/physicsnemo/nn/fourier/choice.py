@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """When a product with a matrix is faster than a fast Fourier transform."""
 
-import torch
+from physicsnemo.nn.tracing import is_tracing
 
 # Numbers of modes up to which products took less time, whatever the number of points.
 _LARGEST_PRODUCT = {"cuda": 256, "cpu": 64}
@@ -23,8 +23,3 @@ def product_wins(n: int, kept: int, device_type: str) -> bool:
     if is_tracing():
         return True  # the number of points is not known, and a trace serves all
     return kept <= _LARGEST_PRODUCT.get(device_type, _OTHER_DEVICES) or n <= 64
-
-
-def is_tracing() -> bool:
-    """Return whether sizes are unknown, since the trace that is being made serves all."""
-    return bool(torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]

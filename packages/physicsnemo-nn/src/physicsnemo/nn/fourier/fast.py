@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physicsnemo.nn.compiling import exporting
+from physicsnemo.nn.precision import at_least_float32
+from physicsnemo.nn.tracing import is_exporting
 
 
 def real_modes(values: Tensor, scale: float) -> Tensor:
@@ -41,11 +42,11 @@ def complex_values(modes: Tensor, scale: float) -> Tensor:
 
 def _is_compiled() -> bool:
     # Exported programs run where these operators are not known.
-    return torch.compiler.is_compiling() and not exporting()
+    return torch.compiler.is_compiling() and not is_exporting()
 
 
 def _scaled(transform: Callable[..., Tensor], scale: float, x: Tensor, *size: int) -> Tensor:
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    wide = x.to(at_least_float32(x.dtype))
     # Scaled before it is rounded, since a sum over many points exceeds what float16 holds.
     return (scale * transform(wide, *size)).to(x.dtype)
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from physicsnemo.nn.fourier.choice import is_tracing
 from physicsnemo.nn.fourier.frequencies import Frequencies, runs
+from physicsnemo.nn.tracing import is_tracing, is_transformed
 
 
 def analysis(n: int, count: int, scale: float, like: Tensor) -> Tensor:
@@ -109,5 +109,5 @@ def _is_traced() -> bool:
         torch.compiler.is_compiling()
         or is_tracing()
         or _get_current_dispatch_mode() is not None
-        or torch._C._functorch.peek_interpreter_stack() is not None
+        or is_transformed()
     )

@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from physicsnemo.nn.fourier.choice import is_tracing, product_wins
+from physicsnemo.nn.fourier.choice import product_wins
 from physicsnemo.nn.fourier.fast import (
     complex_modes,
     complex_values,
@@ -34,6 +34,10 @@ from physicsnemo.nn.fourier.fast import (
 )
 from physicsnemo.nn.fourier.frequencies import Frequencies, check_frequencies, runs
 from physicsnemo.nn.fourier.matrices import analysis, rotation, synthesis, unrotation
+from physicsnemo.nn.precision import widened
+from physicsnemo.nn.tracing import is_tracing
+
+__all__ = ["Norm", "concrete", "to_field", "to_modes", "widened"]
 
 Norm = Literal["forward", "ortho"]
 """Whether the transform to modes is divided by the number of points, or both by its root."""
@@ -125,13 +129,6 @@ def to_field(
         rest = rest // len(frequencies[index + 1])
     values = values.reshape(-1, 2, len(frequencies[-1]), channels)
     return _modes_to_real(values, grid[-1], scales[-1]).reshape(batch, *grid, channels)
-
-
-def widened(x: Tensor) -> Tensor:
-    """Return a tensor in single precision or better, or as it is where autocast chooses."""
-    if not x.is_meta and torch.is_autocast_enabled(x.device.type):  # it does not know that device
-        return x
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def concrete(size: int) -> int:

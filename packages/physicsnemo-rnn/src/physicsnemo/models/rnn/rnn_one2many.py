@@ -8,6 +8,7 @@ from torch import Tensor
 
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.rnn._recurrent import RecurrentModel
+from physicsnemo.nn.tracing import is_tracing
 
 __all__ = ["MetaData", "One2ManyRNN"]
 
@@ -120,7 +121,7 @@ class One2ManyRNN(RecurrentModel):
             If it has another shape or device than expected.
         """
         self._check(x, {"nr_tsteps": ...})
-        if not self.ignores_further_steps and not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        if not self.ignores_further_steps and not is_tracing():
             _check_steps(x)
         encoding = self.encoder_layers(x.select(2, 0))
         return self._continue(encoding, torch.zeros_like(encoding), x)

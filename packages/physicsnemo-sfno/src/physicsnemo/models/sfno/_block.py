@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The block that the operator is a chain of."""
 
-import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.sfno._filter import SpectralFilter
 from physicsnemo.models.sfno._transform import SphericalAnalysis, SphericalSynthesis
+from physicsnemo.nn import DropPath
 
 
 class SphericalBlock(nn.Module):
@@ -58,32 +58,3 @@ class SphericalBlock(nn.Module):
         skip: Tensor = x if same_grid else synthesis(spectrum).to(x.dtype)
         changed: Tensor = self.drop_path(self.mlp(self.norm(filtered)))
         return skip + changed
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: in training, zero whole samples at random, and scale the others up.
-
-    Parameters
-    ----------
-    rate
-        Probability of zeroing a sample.
-
-    References
-    ----------
-    Huang et al. 2016, arXiv:1603.09382.
-    """
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Drop samples of a batch (batch, ...)."""
-        if not self.training or not self.rate:
-            return x
-        keep = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= self.rate
-        return x * (keep / (1 - self.rate)).to(x.dtype)
-
-    def extra_repr(self) -> str:
-        """Return the rate, as it appears in the printed model."""
-        return f"{self.rate:g}"

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.sfno._transform import no_autocast
+from physicsnemo.nn.precision import no_autocast
 
 # The axes of the filter and of what it maps: b samples, i and o channels, l degrees, m orders, and
 # p and q the real and imaginary parts.
@@ -64,5 +64,5 @@ class SpectralFilter(nn.Module):
         """Map coefficients of shape (batch, channels, lmax, mmax, 2) to others of that shape."""
         real, imaginary = self.weight.to(spectrum.dtype).unbind(-1)
         matrices = torch.stack((real, imaginary, -imaginary, real), dim=-1).unflatten(-1, (2, 2))
-        with no_autocast(spectrum.device.type):
+        with no_autocast(spectrum):
             return torch.einsum(self.product, spectrum, matrices)

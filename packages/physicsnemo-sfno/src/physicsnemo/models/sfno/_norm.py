@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.sfno._grid import SphericalGrid
+from physicsnemo.nn.precision import at_least_float32
 from physicsnemo.nn.table import Table
 
 NORMALIZATIONS = ("instance_norm", "layer_norm", "none")
@@ -44,7 +45,7 @@ class SphericalNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize fields of shape (batch, channels, nlat, nlon)."""
-        precise = x.to(torch.promote_types(x.dtype, torch.float32))
+        precise = x.to(at_least_float32(x.dtype))
         centred = precise - self._mean(precise)
         scale = self.weight[:, None, None] * (self._mean(centred.square()) + _EPSILON).rsqrt()
         return (centred * scale + self.bias[:, None, None]).to(x.dtype)
@@ -74,7 +75,7 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize fields of shape (batch, channels, nlat, nlon)."""
-        precise = x.to(torch.promote_types(x.dtype, torch.float32))
+        precise = x.to(at_least_float32(x.dtype))
         variance, mean = torch.var_mean(precise, dim=1, keepdim=True, correction=0)
         scale = self.weight[:, None, None] * (variance + _EPSILON).rsqrt()
         return ((precise - mean) * scale + self.bias[:, None, None]).to(x.dtype)

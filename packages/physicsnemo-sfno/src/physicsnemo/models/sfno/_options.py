@@ -3,32 +3,8 @@
 
 from collections.abc import Sequence
 
-from physicsnemo.models.sfno._filter import OPERATOR_TYPES
 from physicsnemo.models.sfno._grid import SphericalGrid
-from physicsnemo.models.sfno._norm import NORMALIZATIONS
-from physicsnemo.models.sfno._position import POSITION_EMBEDDINGS
 from physicsnemo.nn.checks import check_at_least, check_real, is_integer
-
-_CHOICES = {
-    "filter_type": ("linear",),
-    "operator_type": OPERATOR_TYPES,
-    "normalization_layer": NORMALIZATIONS,
-    "pos_embed": POSITION_EMBEDDINGS,
-}
-
-
-def check_choices(**values: str) -> None:
-    """Raise an error if an option is none of its choices.
-
-    Raises
-    ------
-    ValueError
-        If one is not.
-    """
-    for name, value in values.items():
-        if value not in _CHOICES[name]:
-            choices = ", ".join(_CHOICES[name])
-            raise ValueError(f"expected {name} to be one of {choices}, got {value!r}")
 
 
 def check_counts(**values: int) -> None:

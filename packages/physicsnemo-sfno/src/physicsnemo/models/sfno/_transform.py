@@ -3,13 +3,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.sfno._grid import SphericalGrid
+from physicsnemo.nn.precision import no_autocast
 from physicsnemo.nn.table import Table
 
 
@@ -76,7 +76,7 @@ class SphericalAnalysis(nn.Module):
             If the fields are of float64 and the layer is not.
         """
         fourier, legendre = self.fourier.like(x), self.legendre.like(x)
-        with no_autocast(x.device.type):
+        with no_autocast(x):
             # A truncated Fourier transform is as fast as a product as by FFT, and stays real.
             waves = x.to(fourier.dtype) @ fourier
             by_order = waves.unflatten(-1, (2, self.mmax)).mT
@@ -135,7 +135,7 @@ class SphericalSynthesis(nn.Module):
             If the coefficients are of float64 and the layer is not.
         """
         fourier, legendre = self.fourier.like(spectrum), self.legendre.like(spectrum)
-        with no_autocast(spectrum.device.type):
+        with no_autocast(spectrum):
             waves = _by_order(legendre, spectrum.to(legendre.dtype))
             return waves.mT.flatten(-2) @ fourier
 
@@ -175,11 +175,6 @@ def check_truncation(grid: SphericalGrid, lmax: int, mmax: int) -> None:
                 f"{grid.nlat} × {grid.nlon} points, got {asked}; ask for fewer modes, or use a "
                 f"finer grid"
             )
-
-
-def no_autocast(device_type: str) -> AbstractContextManager[None]:
-    """Keep products in single precision; the meta device knows no autocast."""
-    return nullcontext() if device_type == "meta" else torch.autocast(device_type, enabled=False)
 
 
 def _by_order(matrices: Tensor, x: Tensor) -> Tensor:

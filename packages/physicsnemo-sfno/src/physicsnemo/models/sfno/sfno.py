@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.models.sfno._block import SphericalBlock
-from physicsnemo.models.sfno._filter import SpectralFilter
-from physicsnemo.models.sfno._norm import normalization
+from physicsnemo.models.sfno._filter import OPERATOR_TYPES, SpectralFilter
+from physicsnemo.models.sfno._norm import NORMALIZATIONS, normalization
 from physicsnemo.models.sfno._options import (
-    check_choices,
     check_counts,
     check_rates,
     coarser_grid,
@@ -21,13 +20,13 @@ from physicsnemo.models.sfno._options import (
     truncation,
 )
 from physicsnemo.models.sfno._pointwise import pointwise_network
-from physicsnemo.models.sfno._position import position_embedding
+from physicsnemo.models.sfno._position import POSITION_EMBEDDINGS, position_embedding
 from physicsnemo.models.sfno._transform import (
     SphericalAnalysis,
     SphericalSynthesis,
     transforms,
 )
-from physicsnemo.nn.checks import check_input
+from physicsnemo.nn.checks import check_choice, check_input
 
 __all__ = ["SFNO", "MetaData"]
 
@@ -174,12 +173,10 @@ class SFNO(Module):
         mlp_drop_rate: float = 0.0,
     ) -> None:
         super().__init__(meta=MetaData())
-        check_choices(
-            filter_type=filter_type,
-            operator_type=operator_type,
-            normalization_layer=normalization_layer,
-            pos_embed=pos_embed,
-        )
+        check_choice("filter_type", filter_type, ("linear",))
+        check_choice("operator_type", operator_type, OPERATOR_TYPES)
+        check_choice("normalization_layer", normalization_layer, NORMALIZATIONS)
+        check_choice("pos_embed", pos_embed, POSITION_EMBEDDINGS)
         check_counts(
             inp_chans=inp_chans,
             out_chans=out_chans,

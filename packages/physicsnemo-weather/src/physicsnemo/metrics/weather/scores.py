@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor
 
+from physicsnemo.nn.precision import at_least_float32
+
 __all__ = ["acc", "check_alike", "known", "rmse", "where_weighed", "widened"]
 
 _GRID = (-2, -1)
@@ -140,7 +142,7 @@ def check_alike(prediction: Tensor, target: Tensor, *others: Tensor | None) -> N
 
 def widened(x: Tensor) -> Tensor:
     """Return values in single precision at least, where squares neither overflow nor vanish."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x.to(at_least_float32(x.dtype))
 
 
 def known(target: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from physicsnemo.nn.compiling import called_when_traced
+from physicsnemo.nn.tracing import assume_constant_result
 
 __all__ = ["Map", "Sources", "map_and_transpose"]
 
@@ -33,7 +33,7 @@ def map_and_transpose(x: Tensor, size: int, padding: int, sources: Sources) -> t
     return maps
 
 
-@called_when_traced
+@assume_constant_result
 def _keep(*request: *_Request) -> tuple[Map, Map]:
     with torch.inference_mode(False):  # so that training can use what inference made
         maps = _made(*request)

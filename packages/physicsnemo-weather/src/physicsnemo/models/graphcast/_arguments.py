@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks of the arguments of GraphCastNet."""
 
-from physicsnemo.nn.checks import check_at_least
+from physicsnemo.nn.checks import check_at_least, check_choice
 
 _TYPES = ("MessagePassing", "GraphTransformer")
 # The finest mesh whose pairs of vertices are held in memory, of two gigabytes there.
@@ -23,8 +23,7 @@ def check_dims(
 
 def check_processor(kind: str, khop_neighbors: int, mesh_level: int) -> None:
     """Raise an error unless there is a processor of that kind, for that mesh."""
-    if kind not in _TYPES:
-        raise ValueError(f"expected processor_type to be one of {', '.join(_TYPES)}, got {kind!r}")
+    check_choice("processor_type", kind, _TYPES)
     if kind != "GraphTransformer":
         return
     check_at_least(1, khop_neighbors=khop_neighbors)

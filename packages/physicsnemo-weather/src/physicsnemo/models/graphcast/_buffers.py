@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from physicsnemo.models.gnn_layers import Graph
+from physicsnemo.nn.precision import at_least_float32
 
 Constants = Mapping[str, Tensor]
 """Buffers by their names in the model, on the CPU; numbers in double precision."""
@@ -51,11 +52,6 @@ def graph_tensors(graph: Graph) -> dict[str, Tensor]:
     }
 
 
-def at_least_single(dtype: torch.dtype) -> torch.dtype:
-    """Return a type of numbers, or single precision if that is more precise."""
-    return torch.promote_types(dtype, torch.float32)
-
-
 def keep_constants(
     model: nn.Module, names: list[str], apply: Callable[[], object], make: Callable[[], Constants]
 ) -> None:
@@ -83,7 +79,7 @@ def keep_constants(
         new = model.get_buffer(name)
         if new is old or new.is_meta or type(new) is not Tensor:
             continue
-        dtype = at_least_single(new.dtype) if new.is_floating_point() else new.dtype
+        dtype = at_least_float32(new.dtype) if new.is_floating_point() else new.dtype
         if old.is_meta or torch.promote_types(old.dtype, dtype) != old.dtype:
             made = make() if made is None else made
             old = made[name]

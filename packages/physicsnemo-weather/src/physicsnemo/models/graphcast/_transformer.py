@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from physicsnemo.models.history import Ignored, follow_history
-from physicsnemo.nn.attention import dot_product_attention
+from physicsnemo.nn.transformer import dot_product_attention
 
 # What Transformer Engine starts with, and drops in training.
 _DEVIATION = 0.023

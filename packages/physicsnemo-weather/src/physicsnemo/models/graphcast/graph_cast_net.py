@@ -15,7 +15,6 @@ from physicsnemo.models.graphcast._arguments import check_dims, check_processor
 from physicsnemo.models.graphcast._buffers import (
     Constants,
     GraphBuffers,
-    at_least_single,
     graph_tensors,
     keep_constants,
 )
@@ -39,9 +38,10 @@ from physicsnemo.models.history import Argument
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
+from physicsnemo.nn.checkpointing import maybe_checkpoint
 from physicsnemo.nn.checks import check_at_least, check_input
 from physicsnemo.nn.numerics import PAPER, check_numerics, implied
-from physicsnemo.nn.recomputation import recomputed
+from physicsnemo.nn.precision import at_least_float32
 
 __all__ = ["GraphCastNet", "MetaData", "get_lat_lon_partition_separators"]
 
@@ -302,7 +302,9 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         """
         x = self.prepare_input(grid_nfeat, *self._origin)
         random = self.training and not self._passes_messages
-        x = recomputed(self.custom_forward, self._recomputes_model, x, random=random)
+        x = maybe_checkpoint(
+            self.custom_forward, self._recomputes_model, x, preserve_rng_state=random
+        )
         return self.prepare_output(x, *self._destination)
 
     def prepare_input(
@@ -350,11 +352,13 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
 
     def custom_forward(self, grid_nfeat: Tensor) -> Tensor:
         """Map features of points to features of points, of shape (points, fields)."""
-        efeat, nfeat, grid_nfeat = recomputed(
+        efeat, nfeat, grid_nfeat = maybe_checkpoint(
             self.encoder_forward, self._recomputes_encoder, grid_nfeat
         )
         efeat, nfeat = self._process(self.processor, efeat, nfeat)
-        return recomputed(self.decoder_forward, self._recomputes_decoder, efeat, nfeat, grid_nfeat)
+        return maybe_checkpoint(
+            self.decoder_forward, self._recomputes_decoder, efeat, nfeat, grid_nfeat
+        )
 
     def encoder_forward(self, grid_nfeat: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         """Embed all features, bring those of the grid to the mesh, and pass messages once.
@@ -441,7 +445,7 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         """Make graphs a part of the model that is in no checkpoint."""
         for name in _GRAPHS:
             self.add_module(f"{name}_graph", GraphBuffers(getattr(graphs, name)))
-        features = features_of(graphs, at_least_single(torch.get_default_dtype()))
+        features = features_of(graphs, at_least_float32(torch.get_default_dtype()))
         for name, tensor in features.items():
             tensor = tensor.to(torch.get_default_device())
             self.register_buffer(name, tensor, persistent=False)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from physicsnemo.models.gnn_layers import Graph, GraphLike, MeshNodeBlock, as_graph
 from physicsnemo.models.gnn_layers.mesh_graph_mlp import edge_perceptron
 from physicsnemo.models.graphcast._transformer import TransformerLayer
+from physicsnemo.nn.checkpointing import maybe_checkpoint
 from physicsnemo.nn.numerics import PAPER, check_numerics
-from physicsnemo.nn.recomputation import recomputed
 
 __all__ = ["GraphCastProcessor", "GraphCastProcessorGraphTransformer"]
 
@@ -116,7 +116,7 @@ class GraphCastProcessor(nn.Module):
         graph, really = as_graph(graph), bool(self._bounds)
         state = (efeat, efeat, nfeat)  # what edges are, what they send, and what vertices are
         for start, end in pairwise(self._bounds or (0, len(self.processor_layers))):
-            state = recomputed(self._apply_blocks, really, *state, graph, start, end)
+            state = maybe_checkpoint(self._apply_blocks, really, *state, graph, start, end)
         return state[0], state[2]
 
     def _apply_blocks(
@@ -213,7 +213,9 @@ class GraphCastProcessorGraphTransformer(nn.Module):
         """Update features of shape (vertices, hidden_dim)."""
         really = bool(self._bounds)
         for start, end in pairwise(self._bounds or (0, len(self.processor_layers))):
-            nfeat = recomputed(self._apply_layers, really, nfeat, start, end, random=self.training)
+            nfeat = maybe_checkpoint(
+                self._apply_layers, really, nfeat, start, end, preserve_rng_state=self.training
+            )
         return nfeat
 
     def _apply_layers(self, nfeat: Tensor, start: int, end: int) -> Tensor:

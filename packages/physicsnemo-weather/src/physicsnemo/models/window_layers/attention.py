@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from physicsnemo.models.window_layers.windows import Windows
-from physicsnemo.nn.attention import dot_product_attention
-from physicsnemo.nn.compiling import exporting
+from physicsnemo.nn.tracing import is_exporting
+from physicsnemo.nn.transformer import dot_product_attention
 
 # What one launch of a CUDA kernel takes.
 _MOST_HEADS = 65535
@@ -69,7 +69,7 @@ def _mix(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     # Ready-made kernels write the gradient of the bias for each sample, and sum it afterwards. One
     # that the compiler makes does not, and is several times as fast; it wants some channels.
-    compiled = torch.compiler.is_compiling() and not exporting()
+    compiled = torch.compiler.is_compiling() and not is_exporting()
     if compiled and q.is_cuda and q.shape[-1] >= _LEAST_CHANNELS:
         return flex_with_bias(q, k, v, bias)
     return dot_product_attention(q, k, v, bias)

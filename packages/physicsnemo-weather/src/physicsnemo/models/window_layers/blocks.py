@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from physicsnemo.models.history import Constant, Renamed, follow_history
 from physicsnemo.models.window_layers.padding import Pads, crop_grid, pad_grid
+from physicsnemo.nn import DropPath, Mlp
 
 
 class WindowBlock(nn.Module):
@@ -67,7 +67,7 @@ class WindowBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.attn = attention
         self.norm2 = nn.LayerNorm(dim)
-        self.mlp = Mlp(dim, 4 * dim)
+        self.mlp = Mlp(dim, hidden_features=4 * dim, out_features=dim)
         self.drop_path = DropPath(drop_path)
         self.pads, self.roll, self.unroll = pads, roll, unroll
         self.post_norm = post_norm
@@ -99,51 +99,3 @@ class WindowBlock(nn.Module):
         if self.unroll:
             x = x.roll(self.unroll, axes)
         return crop_grid(x, self.pads)
-
-
-class Mlp(nn.Module):
-    """A network of two layers at each point.
-
-    Parameters
-    ----------
-    features
-        Channels of the input and the output.
-    hidden_features
-        Hidden channels.
-    """
-
-    def __init__(self, features: int, hidden_features: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(features, hidden_features)
-        self.fc2 = nn.Linear(hidden_features, features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map points of shape (..., features) to points of that shape."""
-        output: Tensor = self.fc2(functional.gelu(self.fc1(x)))
-        return output
-
-
-class DropPath(nn.Module):
-    """Leave out a branch for some samples in training, and enlarge it for the others.
-
-    Parameters
-    ----------
-    probability
-        That of leaving out, below 1.
-
-    References
-    ----------
-    Huang et al. 2016, Deep networks with stochastic depth, arXiv:1603.09382.
-    """
-
-    def __init__(self, probability: float = 0.0) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map a branch's output, samples first, to one of the same mean."""
-        if not (self.training and self.probability):
-            return x
-        keep = 1 - self.probability
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        return x * x.new_empty(shape).bernoulli_(keep).div_(keep)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from physicsnemo.nn.precision import at_least_float32
 from physicsnemo.nn.table import Table
 from physicsnemo.utils.weather._interpolation import barycentric, bilinear, unit_vectors
 from physicsnemo.utils.weather._places import (
@@ -77,7 +78,7 @@ class _Regridder(nn.Module):
         """
         self._check(fields)
         cells = fields.flatten(-len(self.source_shape))
-        dtype = torch.promote_types(fields.dtype, torch.float32)
+        dtype = at_least_float32(fields.dtype)
         main = cells[..., self.cells[0]].to(dtype)
         # Of infinities there are no differences.
         base = torch.where(main.isfinite(), main, 0)

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from physicsnemo.models.diffusion.layers.convolution import Conv2d
 from physicsnemo.models.diffusion.layers.normalization import GroupNorm
-from physicsnemo.nn.attention import dot_product_attention
 from physicsnemo.nn.checks import is_integer
 from physicsnemo.nn.numerics import PAPER, has_oddity
+from physicsnemo.nn.precision import at_least_float32
+from physicsnemo.nn.transformer import dot_product_attention
 
 
 class Attention(nn.Module):
@@ -132,6 +133,6 @@ class AttentionOp:
         ----------
         Vaswani et al. 2017, arXiv:1706.03762, eq. (1).
         """
-        precise = torch.promote_types(q.dtype, torch.float32)
+        precise = at_least_float32(q.dtype)
         products = torch.einsum("bcq,bck->bqk", q.to(precise), k.to(precise))
         return (products / math.sqrt(q.shape[1])).softmax(dim=2).to(q.dtype)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from physicsnemo.nn.checks import check_choice
+
 INIT_MODES = ("xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_normal")
 
 
@@ -98,8 +100,7 @@ def weight_init(shape: Sequence[int], mode: str, fan_in: int, fan_out: int) -> T
     >>> weight_init((4, 12), "kaiming_uniform", fan_in=12, fan_out=4).abs().max() <= 0.5
     tensor(True)
     """
-    if mode not in INIT_MODES:
-        raise ValueError(f"expected init_mode to be one of {', '.join(INIT_MODES)}, got {mode!r}")
+    check_choice("init_mode", mode, INIT_MODES)
     variance = 2 / (fan_in + fan_out) if mode.startswith("xavier") else 1 / fan_in
     weights = torch.empty(tuple(shape))
     if mode.endswith("uniform"):

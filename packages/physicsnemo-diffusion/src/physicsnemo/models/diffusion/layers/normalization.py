@@ -3,17 +3,18 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.models.diffusion._inputs import transformed
 from physicsnemo.models.history import Twin, follow_history
+from physicsnemo.nn.checks import check_choice
 from physicsnemo.nn.numerics import PAPER, has_oddity
+from physicsnemo.nn.precision import no_autocast
+from physicsnemo.nn.tracing import is_transformed
 
 Function = Callable[[Tensor], Tensor]
 
@@ -114,9 +115,10 @@ class GroupNorm(nn.Module):
             # Rounded once, to the type that it is used in: weights may be kept in a narrower one.
             weight = weight.to(torch.promote_types(weight.dtype, x.dtype)) * ((n - 1) / n) ** 0.5
             eps = eps * (n - 1) / n
-        if transformed():  # vmap knows no other memory format
+        if is_transformed():  # vmap knows no other memory format
             x = x.contiguous()
-        with _without_autocast(x):
+        # Autocast would make norms return single precision, and so double the traffic after them.
+        with no_autocast(x):
             return torch.group_norm(
                 x, self.num_groups, weight.to(x.dtype), self.bias.to(x.dtype), eps
             )
@@ -134,16 +136,8 @@ def get_activation(name: str | None) -> Function:
     ValueError
         If there is none.
     """
-    if name not in ACTIVATIONS:
-        raise ValueError(f"expected act to be one of {', '.join(ACTIVATIONS)}, got {name!r}")
+    check_choice("act", name, ACTIVATIONS)
     return ACTIVATIONS[name]
-
-
-def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
-    # Autocast would make norms return single precision, and so double the traffic after them.
-    if x.is_meta or not torch.is_autocast_enabled(x.device.type):
-        return nullcontext()
-    return torch.autocast(x.device.type, enabled=False)
 
 
 def _apex_norm(norm: GroupNorm) -> nn.Module:

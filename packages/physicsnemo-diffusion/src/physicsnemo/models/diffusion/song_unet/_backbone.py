@@ -34,8 +34,9 @@ from physicsnemo.models.diffusion.layers.block import profile_range
 from physicsnemo.models.history import Argument
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
+from physicsnemo.nn.checkpointing import maybe_checkpoint
+from physicsnemo.nn.checks import check_choice
 from physicsnemo.nn.numerics import PAPER
-from physicsnemo.nn.recomputation import recomputed
 
 PUBLIC = "physicsnemo.models.diffusion.song_unet"
 """The module that users import the networks from, by which files name them."""
@@ -202,9 +203,9 @@ class SongUNet(Module):
         bottleneck_attention: bool = True,
     ) -> None:
         super().__init__(meta=MetaData())
-        _check_choice("embedding_type", embedding_type, ("positional", "fourier", "zero"))
-        _check_choice("encoder_type", encoder_type, ("standard", "skip", "residual"))
-        _check_choice("decoder_type", decoder_type, ("standard", "skip"))
+        check_choice("embedding_type", embedding_type, ("positional", "fourier", "zero"))
+        check_choice("encoder_type", encoder_type, ("standard", "skip", "residual"))
+        check_choice("decoder_type", decoder_type, ("standard", "skip"))
         self.img_shape = height_and_width(img_resolution)
         self.in_channels, self.out_channels = in_channels, out_channels
         self.label_dim, self.augment_dim = label_dim, augment_dim
@@ -426,13 +427,8 @@ class SongUNet(Module):
         """Apply a block that works at ``factor`` times the resolution of its input."""
         pixels = factor**2 * x.shape[2] * x.shape[3]
         again = self._recompute_above is not None and pixels > self._recompute_above
-        result: Tensor = recomputed(block, again, x, emb, random=True)
+        result: Tensor = maybe_checkpoint(block, again, x, emb, preserve_rng_state=True)
         return result
-
-
-def _check_choice(name: str, given: str, known: Sequence[str]) -> None:
-    if given not in known:
-        raise ValueError(f"expected {name} to be one of {', '.join(known)}, got {given!r}")
 
 
 def _recompute_above(img_shape: tuple[int, int], checkpoint_level: int) -> int | None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from physicsnemo.models.diffusion._inputs import check_real, tracing, transformed
+from physicsnemo.models.diffusion._inputs import check_real
+from physicsnemo.nn.tracing import is_tracing, is_transformed
 
 Selector = Callable[[Tensor], Tensor]
 
@@ -76,7 +77,7 @@ def number_of_images(x: Tensor, global_index: Tensor | None) -> int:
     if global_index is None:
         return x.shape[0]
     batch, patches = x.shape[0], global_index.shape[0]
-    if not tracing() and (patches == 0 or batch % patches):
+    if not is_tracing() and (patches == 0 or batch % patches):
         raise ValueError(
             f"global_index holds {patches} patches, so the batch must be that number times the "
             f"number of images, got {batch}; is one of the patches empty?"
@@ -114,7 +115,7 @@ def as_lead_times(labels: Tensor | None, fields: Tensor, images: int | None = No
     check_real("lead_time_label", labels, fields)
     labels = labels.squeeze(1) if labels.ndim == 2 and labels.shape[1] == 1 else labels
     shape = tuple(labels.shape)
-    if len(shape) != 1 or not (images is None or tracing() or shape[0] in (1, images)):
+    if len(shape) != 1 or not (images is None or is_tracing() or shape[0] in (1, images)):
         size = "images" if images is None else f"images={images}"
         raise ValueError(f"expected lead_time_label of shape ({size},) or (1,), got {shape}")
     _check_steps(labels, len(fields))
@@ -136,7 +137,7 @@ def check_index(index: Tensor, x: Tensor, size: tuple[int, int]) -> None:
     """
     check_real("global_index", index, x)
     shape = tuple(index.shape)
-    if not tracing() and (len(shape) != 4 or shape[1] != 2):
+    if not is_tracing() and (len(shape) != 4 or shape[1] != 2):
         raise ValueError(
             f"expected global_index of shape (patches, 2, height, width), rows and then columns, "
             f"got {shape}"
@@ -162,7 +163,7 @@ def _check_steps(labels: Tensor, steps: int) -> None:
 def _outside(indices: Tensor, number: int) -> float | None:
     """Return an index that is not below a number, if there is one and looking is free."""
     plain = indices.device.type == "cpu" and type(indices) is Tensor
-    if torch.compiler.is_compiling() or tracing() or transformed() or not plain:
+    if torch.compiler.is_compiling() or is_tracing() or is_transformed() or not plain:
         return None
     wrong = ~((indices >= 0) & (indices < number))
     return indices[wrong][0].item() if wrong.any() else None
@@ -171,7 +172,7 @@ def _outside(indices: Tensor, number: int) -> float | None:
 def check_fields(fields: Tensor, x: Tensor, in_channels: int) -> None:
     """Raise a ValueError unless fields of positions fit the images that they are appended to."""
     expected = (x.shape[0], in_channels - x.shape[1], *x.shape[2:])
-    if tracing() or fields.shape == expected:
+    if is_tracing() or fields.shape == expected:
         return
     if fields.shape[1] != expected[1]:
         raise ValueError(
