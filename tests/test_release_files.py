@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files of every class and release of nvidia-physicsnemo load, and are written so for it again."""
+
+import inspect
+
+import pytest
+import torch
+
+from physicsnemo import Module
+from physicsnemo.nn.numerics import ODDITIES, has_oddity
+from physicsnemo.registry import ModelRegistry
+from physicsnemo.testing import Case
+from tests.reference_files import MODULES, RELEASES, read, write
+from tools.cases import all_cases
+
+SMALL = {"model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [4]}
+SONG = {"img_resolution": [8, 12], "in_channels": 3, "out_channels": 2, **SMALL}
+ONE = {"img_resolution": 8, "img_channels": 2, **SMALL}
+HEADS = {"model_type": "DhariwalUNet", "model_channels": 32, "channel_mult": [1, 4]}
+LEAD = {"lead_time_channels": 2, "lead_time_steps": 3}
+GRID = "SongUNetPosEmbd"
+
+
+def numbers(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
+
+
+def noisy(channels, **named):
+    """Return what makes two fields in noise, for networks and wrappers around them."""
+    return lambda: (
+        {"x": numbers(2, channels, 8, 12), "noise_labels": torch.tensor([0.3, 1.7])}
+        | {name: value.clone() for name, value in named.items()}
+    )
+
+
+def square(**named):
+    return lambda: {"x": numbers(2, 2, 8, 8), "sigma": torch.tensor([0.3, 1.7])} | named
+
+
+def paired(condition=3, channels=2):
+    return lambda: {
+        "x": numbers(2, channels, 8, 12),
+        "img_lr": numbers(2, condition, 8, 12) if condition else None,
+        "sigma": torch.tensor([0.3, 1.7]),
+    }
+
+
+def grid(count, **more):
+    return SONG | {"in_channels": 3 + count, "N_grid_channels": count} | more
+
+
+PAIR = {"img_resolution": [8, 12], "img_in_channels": 7, "img_out_channels": 2, **SMALL}
+LABEL = torch.tensor([2, 0])
+# Options beyond those of the packages' own cases: id, class, arguments, inputs, first release.
+EXTRA = [
+    ("grid-8", GRID, grid(8), noisy(3), "1.2"),
+    ("grid-12", GRID, grid(12), noisy(3), "1.2"),
+    ("grid-linear", GRID, grid(2, gridtype="linear"), noisy(3), "1.2"),
+    ("grid-test", GRID, grid(2, gridtype="test"), noisy(3), "1.2"),
+    ("grid-learnable", GRID, grid(5, gridtype="learnable"), noisy(3), "1.2"),
+    ("grid-octave", GRID, grid(8, gridtype="sinusoidal_octave"), noisy(3), "2.1"),
+    ("grid-none", GRID, grid(0), noisy(3), "1.3"),
+    ("grid-none-learnable", GRID, grid(0, gridtype="learnable"), noisy(3), "1.2"),
+    ("probabilities", GRID, grid(4, prob_channels=[1]), noisy(3), "1.2"),
+    ("no-bottom", GRID, grid(4, bottleneck_attention=False), noisy(3), "2.0"),
+    ("fourier", GRID, grid(4, embedding_type="fourier"), noisy(3), "1.2"),
+    ("no-embedding", GRID, grid(4, embedding_type="zero"), noisy(3), "1.2"),
+    (
+        "lead-times",
+        "SongUNetPosLtEmbd",
+        grid(4, **LEAD) | {"in_channels": 9},
+        noisy(3, lead_time_label=LABEL),
+        "1.2",
+    ),
+    (
+        "lead-times-alone",
+        "SongUNetPosLtEmbd",
+        grid(0, **LEAD) | {"in_channels": 5},
+        noisy(3, lead_time_label=LABEL),
+        "1.3",
+    ),
+    (
+        "lead-times-octave",
+        "SongUNetPosLtEmbd",
+        grid(8, **LEAD, gridtype="sinusoidal_octave", prob_channels=[0]) | {"in_channels": 13},
+        noisy(3, lead_time_label=LABEL),
+        "2.1",
+    ),
+    (
+        "lead-times-learnable",
+        "SongUNetPosLtEmbd",
+        grid(3, **LEAD, gridtype="learnable") | {"in_channels": 8},
+        noisy(3, lead_time_label=LABEL),
+        "1.2",
+    ),
+    ("song-no-bottom", "SongUNet", SONG | {"bottleneck_attention": False}, noisy(3), "2.0"),
+    (
+        "song-all-options",
+        "SongUNet",
+        SONG
+        | {"label_dim": 3, "augment_dim": 2, "additive_pos_embed": True, "amp_mode": True}
+        | {"encoder_type": "residual", "decoder_type": "skip", "resample_filter": [1, 3, 3, 1]}
+        | {"channel_mult_noise": 2, "checkpoint_level": 1, "act": "relu", "profile_mode": True},
+        noisy(3, class_labels=torch.eye(3)[:2], augment_labels=numbers(2, 2)),
+        "1.2",
+    ),
+    ("vp", "VPPrecond", ONE | {"beta_d": 15.0, "beta_min": 0.2, "M": 500}, square(), "1.2"),
+    ("vp-heads", "VPPrecond", ONE | HEADS | {"epsilon_t": 1e-4}, square(), "1.2"),
+    ("ve", "VEPrecond", ONE | {"sigma_min": 0.1, "sigma_max": 10.0}, square(), "1.2"),
+    ("ve-heads", "VEPrecond", ONE | HEADS, square(), "1.2"),
+    (
+        "iddpm",
+        "iDDPMPrecond",
+        ONE | HEADS | {"M": 1000, "C_1": 0.002, "C_2": 0.01},
+        square(),
+        "1.2",
+    ),
+    ("iddpm-song", "iDDPMPrecond", ONE | {"model_type": "SongUNet"}, square(), "1.2"),
+    ("edm", "EDMPrecond", ONE | {"model_type": "SongUNet", "sigma_data": 0.7}, square(), "1.2"),
+    (
+        "edm-channels",
+        "EDMPrecond",
+        ONE | {"model_type": "SongUNet", "sigma_data": [0.7, 2.0]},
+        square(),
+        "2.0",
+    ),
+    (
+        "edm-labels",
+        "EDMPrecond",
+        ONE | HEADS | {"label_dim": 3, "sigma_min": 0.01, "sigma_max": 90.0},
+        square(class_labels=torch.eye(3)[:2]),
+        "1.2",
+    ),
+    (
+        "edm-condition",
+        "EDMPrecond",
+        ONE | {"model_type": "SongUNet", "img_in_channels": 5, "img_out_channels": 2},
+        square(condition=numbers(2, 3, 8, 8)),
+        "1.2",
+    ),
+    (
+        "edm-grid",
+        "EDMPrecond",
+        ONE | {"model_type": GRID, "img_in_channels": 6, "img_out_channels": 2},
+        square(),
+        "1.2",
+    ),
+    ("sr-grid", "EDMPrecondSuperResolution", PAIR | {"sigma_data": 0.8}, paired(), "1.2"),
+    (
+        "sr-octave",
+        "EDMPrecondSuperResolution",
+        PAIR | {"img_in_channels": 11, "N_grid_channels": 8, "gridtype": "sinusoidal_octave"},
+        paired(),
+        "2.1",
+    ),
+    (
+        "sr-song-no-bottom",
+        "EDMPrecondSuperResolution",
+        PAIR | {"img_in_channels": 3, "model_type": "SongUNet", "bottleneck_attention": False},
+        paired(),
+        "2.0",
+    ),
+    (
+        "sr-heads",
+        "EDMPrecondSuperResolution",
+        PAIR | HEADS | {"img_resolution": 8, "img_in_channels": 3},
+        lambda: {
+            "x": numbers(2, 2, 8, 8),
+            "img_lr": numbers(2, 3, 8, 8),
+            "sigma": torch.tensor([0.3, 1.7]),
+        },
+        "1.2",
+    ),
+    ("sr-scaled", "EDMPrecondSR", PAIR | {"img_channels": 9}, paired(), "1.2"),
+    (
+        "sr-unscaled",
+        "EDMPrecondSR",
+        PAIR | {"img_channels": 9, "scale_cond_input": False},
+        paired(),
+        "1.2",
+    ),
+    (
+        "heavy-tails",
+        "tEDMPrecondSuperRes",
+        PAIR | {"img_in_channels": 3, "model_type": "SongUNet", "nu": 4},
+        paired(),
+        "1.2",
+    ),
+    (
+        "regression-heads",
+        "UNet",
+        PAIR | HEADS | {"img_resolution": 8, "img_in_channels": 3},
+        lambda: {"x": numbers(2, 2, 8, 8), "img_lr": numbers(2, 3, 8, 8)},
+        "1.2",
+    ),
+    (
+        "regression-lead-times",
+        "UNet",
+        PAIR | LEAD | {"img_in_channels": 9, "model_type": "SongUNetPosLtEmbd"},
+        lambda: {
+            "x": numbers(2, 2, 8, 12),
+            "img_lr": numbers(2, 3, 8, 12),
+            "lead_time_label": LABEL,
+        },
+        "1.2",
+    ),
+    (
+        "regression-no-bottom",
+        "UNet",
+        PAIR | {"img_in_channels": 3, "model_type": "SongUNet", "bottleneck_attention": False},
+        lambda: {"x": numbers(2, 2, 8, 12), "img_lr": numbers(2, 3, 8, 12)},
+        "2.0",
+    ),
+    (
+        "sums",
+        "FNO",
+        {"in_channels": 1, "out_channels": 1, "num_fno_modes": 5, "latent_channels": 4}
+        | {"num_fno_layers": 1, "padding": 0},
+        lambda: (numbers(1, 1, 8, 8),),
+        "1.2",
+    ),
+]
+
+
+def cases():
+    """Return class, arguments, inputs and release: one case a class for all, others for one."""
+    found, seen = [], set()
+    for case in all_cases():
+        # Some sizes that the papers take are none that the reference can compute.
+        if case.model in MODULES and str(case) != "Pangu-other_levels":
+            arguments = {k: v for k, v in case.arguments.items() if k != "numerics"}
+            releases = RELEASES[-1:] if case.model in seen else RELEASES
+            seen.add(case.model)
+            found += [(case.model, case.id, arguments, case.inputs, it) for it in releases]
+    for identifier, model, arguments, inputs, since in EXTRA:
+        releases = RELEASES[RELEASES.index(since) :]
+        found += [(model, identifier, arguments, inputs, it) for it in releases]
+    return [
+        pytest.param(model, arguments, inputs, release, id=f"{model}-{identifier}-{release}")
+        for model, identifier, arguments, inputs, release in found
+    ]
+
+
+def build(model_class, arguments, release):
+    if "numerics" in inspect.signature(model_class.__init__).parameters:
+        arguments = arguments | {"numerics": f"reference-{release}"}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = Case("", model_class, arguments, tuple).build()
+        for parameter in model.parameters():  # since some start from zero
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def run(model, inputs):
+    given = inputs()
+    with torch.no_grad():
+        return model(**given) if isinstance(given, dict) else model(*given)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "arguments", "inputs", "release"), cases())
+def test_a_file_of_a_release(name, arguments, inputs, release, tmp_path):
+    model_class = ModelRegistry().factory(name)
+    model = build(model_class, arguments, release)
+    path = write(model, release, tmp_path / "theirs.mdlus")
+    same = Module.from_checkpoint(path).eval()
+    assert type(same) is model_class
+    if "numerics" in same._args["__args__"]:
+        stated = same._args["__args__"]["numerics"]
+        for oddity in ODDITIES:
+            assert has_oddity(stated, oddity) == has_oddity(f"reference-{release}", oddity)
+    own, loaded = model.state_dict(), same.state_dict()
+    assert loaded.keys() == own.keys()
+    assert all(torch.equal(loaded[key], own[key]) for key in own)
+    torch.testing.assert_close(run(same, inputs), run(model, inputs), rtol=1e-6, atol=1e-6)
+
+    same.save(tmp_path / "ours.mdlus", for_release=release)
+    theirs, ours = read(path), read(tmp_path / "ours.mdlus")
+    assert ours[0] == theirs[0] == (release >= "2.0")
+    assert ours[1].keys() == theirs[1].keys()
+    for key, tensor in theirs[1].items():
+        torch.testing.assert_close(ours[1][key], tensor)
+    assert ours[2]["__args__"] == theirs[2]["__args__"]
+    assert ours[2]["__name__"] == theirs[2]["__name__"]
+    assert ours[2]["__module__"] in (theirs[2]["__module__"], "physicsnemo.models.diffusion")
+    assert order(ours[3]["physicsnemo_version"]) == order(theirs[3]["physicsnemo_version"])
+
+
+def order(version):
+    return tuple(map(int, version.split(".")[:2]))
