@@ -20,7 +20,12 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_packages_keep_to_what_they_declare(repository: Path):
+def plant(repository: Path, package: str, file: str, code: str) -> None:
+    path = repository / "packages" / package / "src" / "physicsnemo" / file
+    path.write_text(f"{path.read_text()}\n{code}\n")
+
+
+def test_all_contracts_are_kept(repository: Path):
     assert import_contracts.main(repository) == 0
 
 
@@ -36,10 +41,45 @@ def test_packages_keep_to_what_they_declare(repository: Path):
 def test_an_undeclared_arrow_breaks_a_contract(
     package: str, file: str, module: str, repository: Path, capfd: pytest.CaptureFixture[str]
 ):
-    path = repository / "packages" / package / "src" / "physicsnemo" / file
-    path.write_text(f"{path.read_text()}\nimport {module}\n")
+    plant(repository, package, file, f"import {module}")
     assert import_contracts.main(repository) == 1
     assert (
         f"{package} imports nothing of packages that it does not declare BROKEN"
         in capfd.readouterr().out
     )
+
+
+LATE = "def late():\n    import {}"
+FOR_TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import {}"
+UPWARD = "The layers of physicsnemo-core import only those below them BROKEN"
+CIRCLE = "No modules within a room of physicsnemo-core import each other in a circle BROKEN"
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "broken"),
+    [
+        ("core/format/files.py", "import physicsnemo.core.base", UPWARD),
+        ("core/base.py", LATE.format("physicsnemo.models.module"), UPWARD),
+        ("core/rebuild/build.py", FOR_TYPES.format("physicsnemo.models.module"), UPWARD),
+        ("core/rebuild/weights.py", LATE.format("physicsnemo.core.rebuild.build"), CIRCLE),
+        (
+            "core/install/provenance.py",
+            FOR_TYPES.format("torch"),
+            "What is installed is read without PyTorch BROKEN",
+        ),
+    ],
+)
+def test_an_arrow_against_the_layers_of_core_breaks_a_contract(
+    file: str, code: str, broken: str, repository: Path, capfd: pytest.CaptureFixture[str]
+):
+    plant(repository, "physicsnemo-core", file, code)
+    assert import_contracts.main(repository) == 1
+    assert broken in capfd.readouterr().out
+
+
+def test_a_family_that_reaches_into_core_breaks_a_contract(
+    repository: Path, capfd: pytest.CaptureFixture[str]
+):
+    plant(repository, "physicsnemo-mlp", "models/mlp/__init__.py", "import physicsnemo.core.base")
+    assert import_contracts.main(repository) == 1
+    assert "Nobody but physicsnemo-core imports physicsnemo.core BROKEN" in capfd.readouterr().out

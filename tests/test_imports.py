@@ -5,8 +5,9 @@ The isolation session proves the same by running the code; this reads it, in a s
 """
 
 import ast
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,6 +101,70 @@ def test_every_declared_dependency_is_imported(package: Package):
     used = {_distribution(name) for path in package.modules.values() for name in imported(path)}
     unseen = {"physicsnemo-core", "numpy"}  # one owns the namespace, the other torch looks for
     assert names(package.dependencies) <= used | unseen
+
+
+def private(package: Package, owners: Mapping[str, str]) -> set[str]:
+    """Return what a package imports though it is private: to a module, or to another package."""
+    found = set()
+    for node in _nodes(package):
+        if not isinstance(node, ast.ImportFrom) or _top(node.module or "") != "physicsnemo":
+            continue
+        for alias in node.names:
+            path = f"{node.module}.{alias.name}"
+            is_module = path in owners
+            ours = owners.get(path if is_module else str(node.module)) == package.name
+            checked = path.split(".") if not ours else [] if is_module else [alias.name]
+            if any(re.match(r"_(?!_)", part) for part in checked):
+                found.add(path)
+    return found
+
+
+def late_imports(package: Package) -> list[str]:
+    """Return the modules of this project that a package's functions import."""
+    return [
+        str(inner.module)
+        for node in _nodes(package)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.ImportFrom) and _top(str(inner.module)) == "physicsnemo"
+    ]
+
+
+def _nodes(package: Package) -> Iterator[ast.AST]:
+    for path in package.modules.values():
+        yield from ast.walk(ast.parse(path.read_text()))
+
+
+@each_with_code
+def test_private_names_stay_where_they_are(package: Package):
+    assert private(package, OWNERS) == set()
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("from physicsnemo.nn import _hidden", {"physicsnemo.nn._hidden"}),
+        ("from physicsnemo.nn._hidden import shown", {"physicsnemo.nn._hidden.shown"}),
+        ("from physicsnemo.models.mlp._own import shown", set()),
+        (
+            "from physicsnemo.models.mlp._own import _hidden",
+            {"physicsnemo.models.mlp._own._hidden"},
+        ),
+        ("from physicsnemo.models.mlp import _own", set()),
+    ],
+)
+def test_a_private_name_of_another_is_seen(line: str, found: set[str], tmp_path: Path):
+    folder = tmp_path / "src" / "physicsnemo" / "models" / "mlp"
+    folder.mkdir(parents=True)
+    (folder / "_own.py").write_text("shown = _me = 1\n")
+    (folder / "__init__.py").write_text(f"from physicsnemo import Module\n{line}\n")
+    package = replace(WORKSPACE["physicsnemo-mlp"], folder=tmp_path)
+    assert private(package, OWNERS | dict.fromkeys(package.modules, package.name)) == found
+
+
+def test_core_imports_late_only_where_listing_models_gains_by_it():
+    late = late_imports(WORKSPACE["physicsnemo-core"])
+    assert late == ["physicsnemo.core.format.files", "physicsnemo.core.base"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check with import-linter that packages import only those of this repository that they declare.
+"""Check with import-linter which module may import which.
 
-The contracts follow from ``packages/*/pyproject.toml``, so a new package needs no new rule.
+Packages import only those of this repository that they declare, which follows from
+``packages/*/pyproject.toml``, so a new package needs no new rule. Within core, each layer imports
+only those below it. Imports within functions and for type checkers alone count too.
 """
 
 import os
@@ -17,6 +19,56 @@ from tools.workspace import ROOT, Package, closure, packages
 HEAD = """
 [importlinter]
 root_package = physicsnemo
+include_external_packages = true
+
+[importlinter:contract:layers]
+name = The layers of physicsnemo-core import only those below them
+type = layers
+layers =
+    physicsnemo.cli
+    physicsnemo.testing
+    physicsnemo.utils.checkpoint
+    physicsnemo.core.training
+    physicsnemo.utils.capture
+    physicsnemo.core.capture
+    physicsnemo.models.module
+    physicsnemo.core.rebuild
+    physicsnemo.hooks | physicsnemo.registry
+    physicsnemo.core.base
+    physicsnemo.core.install
+    physicsnemo.core.format
+    physicsnemo.models.history
+    physicsnemo.core.releases
+    physicsnemo.core.history | physicsnemo.models.meta
+    physicsnemo.core.lazy | physicsnemo.core.pytree
+    physicsnemo.core.errors
+
+[importlinter:contract:rooms]
+name = No modules within a room of physicsnemo-core import each other in a circle
+type = acyclic_siblings
+ancestors =
+    physicsnemo.core.format
+    physicsnemo.core.install
+    physicsnemo.core.rebuild
+    physicsnemo.core.capture
+    physicsnemo.core.training
+
+[importlinter:contract:install]
+name = What is installed is read without PyTorch
+type = forbidden
+source_modules = physicsnemo.core.install
+forbidden_modules = torch
+"""
+CORE = "physicsnemo-core"
+PRIVATE = """
+[importlinter:contract:private]
+name = Nobody but physicsnemo-core imports physicsnemo.core
+type = protected
+as_packages = false
+protected_modules =
+    physicsnemo.core
+    physicsnemo.core.**
+allowed_importers = {own}
 """
 CONTRACT = """
 [importlinter:contract:{name}]
@@ -44,8 +96,8 @@ def main(root: Path = ROOT) -> int:
 
 
 def contracts(workspace: Mapping[str, Package]) -> str:
-    """Return import-linter's configuration: one contract for each package that holds code."""
-    text = HEAD
+    """Return import-linter's configuration; one contract is of each package that holds code."""
+    text = HEAD + PRIVATE.format(own=_lines(workspace[CORE].modules))
     for name, package in workspace.items():
         declared = {part.name for part in closure(name, workspace)}
         others = (other for other in workspace.values() if other.name not in declared)

@@ -5,15 +5,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from physicsnemo.core.format.records import metadata_key
 from physicsnemo.core.history import order
 from physicsnemo.core.install.distributions import distributions_of, installed_version
 from physicsnemo.core.install.entry_points import entry_of, shipped_models
-
-if TYPE_CHECKING:
-    import torch
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # of a distribution
 _VERSION = re.compile(r"[A-Za-z0-9.+!_-]{1,100}")
@@ -106,7 +103,7 @@ class Origin:
 _KEYS = ("distribution", "distribution_version", "registered_name", "defined_as")
 
 
-def torch_class_of(model_class: type) -> "type[torch.nn.Module] | None":
+def torch_class_of(model_class: type) -> type[Any] | None:
     """Return the class that ``Module.from_torch`` made a class of, None for one that it did not."""
     converted = vars(model_class).get("_converted_from")
     return None if converted is None else converted.torch_class  # type: ignore[no-any-return]
