@@ -13,7 +13,7 @@ from physicsnemo.models.diffusion import (
     VEPrecond,
     iDDPMPrecond,
 )
-from physicsnemo.models.diffusion.preconditioning._iddpm import noise_levels
+from physicsnemo.utils.diffusion._time_steps import iddpm_schedule
 
 SMALL = {"model_channels": 8, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": []}
 
@@ -57,7 +57,7 @@ def test_filter(in_double):
 
 def test_levels_of_steps(in_double):
     net = in_double(lambda: iDDPMPrecond(8, 2, M=20, model_type="SongUNet", **SMALL))
-    assert net.u.tolist() == pytest.approx(noise_levels(20, 0.001, 0.008), rel=1e-15)
+    assert net.u.tolist() == pytest.approx(iddpm_schedule(20, 0.001, 0.008), rel=1e-15)
 
 
 def test_what_somebody_put_in_place_of_a_constant_stays():

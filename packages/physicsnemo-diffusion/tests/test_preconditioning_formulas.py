@@ -14,7 +14,7 @@ from physicsnemo.models.diffusion import (
     VPPrecond,
     iDDPMPrecond,
 )
-from physicsnemo.models.diffusion.preconditioning._iddpm import alpha_bar, noise_levels
+from physicsnemo.utils.diffusion._time_steps import alpha_bar, iddpm_schedule
 
 LEVELS = [0.002, 0.02, 0.3, 0.5, 1.0, 7.0, 80.0, 152.0]
 SIGMA = torch.tensor(LEVELS, dtype=torch.float64)
@@ -39,7 +39,7 @@ def exact_sigma(time: float) -> float:
 
 def nearest_step(sigma: float) -> int:
     """Return the number of the step, from the last one's 0, whose level is nearest."""
-    levels = noise_levels(1000, 0.001, 0.008)
+    levels = iddpm_schedule(1000, 0.001, 0.008)
     return 999 - min(range(1001), key=lambda j: abs(levels[j] - sigma))
 
 
@@ -123,7 +123,7 @@ def test_vp_loses_nothing_at_early_times(time, dtype):
 def test_iddpm_levels():
     """The recursion of table 1, checked through the shares of signal and noise that it means."""
     steps, c_1, c_2 = 1000, 0.001, 0.008
-    levels = noise_levels(steps, c_1, c_2)
+    levels = iddpm_schedule(steps, c_1, c_2)
     assert len(levels) == steps + 1
     assert levels[-1] == 0
     assert levels == sorted(levels, reverse=True)
@@ -136,4 +136,4 @@ def test_iddpm_levels():
 
 def test_iddpm_without_steps():
     with pytest.raises(ValueError, match="at least one step, got M=0"):
-        noise_levels(0, 0.001, 0.008)
+        iddpm_schedule(0, 0.001, 0.008)

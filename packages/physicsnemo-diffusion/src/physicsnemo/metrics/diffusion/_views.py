@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a net is shown in a step of training: images as a whole, or patches of them."""
+"""Views: what a net is shown in a training step, images as a whole or patches of them."""
 
-from functools import partial
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from physicsnemo.nn.precision import at_least_float32
-from physicsnemo.utils.diffusion._denoiser import Net, _accepts, _conditioned, _keywords
-from physicsnemo.utils.diffusion._integration import RandnLike
+from physicsnemo.utils.diffusion._nets import (
+    Net,
+    RandnLike,
+    conditioned,
+    keywords_of,
+    keywords_of_patches,
+)
 from physicsnemo.utils.patching import BasePatching2D
 
 
 class Noise(Protocol):
-    """How often which noise level is shown, and how much it counts."""
+    """Distribution and weight of noise levels."""
 
     def sigma(self, normal: Tensor) -> Tensor:
         """Turn standard normal numbers into noise levels."""
@@ -100,15 +104,15 @@ class Views:
     def denoising(
         self, noise: Noise, net: Net, condition: Tensor | None, randn_like: RandnLike
     ) -> Tensor:
-        """Return the weighed mean square error of a denoiser of views in noise."""
+        """Return the weighted mean square error of a denoiser of views in noise."""
         shape = self.images.shape[1:]
         sigma = noise.sigma(self._draw(randn_like)).reshape(-1, *[1] * len(shape))
         noisy = self.images + sigma * self._draw(randn_like, *shape)
-        denoised = _conditioned(net, condition, self.keywords(net))(noisy, sigma)
+        denoised = conditioned(net, condition, self.keywords(net))(noisy, sigma)
         return self._mean_square(denoised, noise.weight(sigma))
 
     def regression(self, net: Net, condition: Tensor | None) -> Tensor:
-        """Return the weighed mean square error of a network that predicts the views."""
+        """Return the weighted mean square error of a network that predicts the views."""
         return self._mean_square(self.predicted(net, condition))
 
     def predicted(self, net: Net, condition: Tensor | None) -> Tensor:
@@ -116,24 +120,17 @@ class Views:
         return net(torch.zeros_like(self.images), condition, **self.keywords(net))
 
     def keywords(self, net: Net) -> dict[str, Any]:
-        """Return the labels as arguments of a net.
-
-        Those of an image are repeated for each patch, but for lead times: these choose among maps,
-        which ``embedding_selector`` cuts.
+        """Return the labels as keyword arguments of a net.
 
         Raises
         ------
         ValueError
             If the net takes no such argument.
         """
-        keywords = _keywords(net, **self._labels)
+        keywords = keywords_of(net, **self._labels)
         if self._patching is None:
             return keywords
-        for name in keywords.keys() - {"lead_time_label"}:
-            keywords[name] = torch.cat([keywords[name]] * self._patching.patch_num)
-        if _accepts(net, "embedding_selector"):
-            keywords["embedding_selector"] = partial(_select, self._patching, self._shape[0])
-        return keywords
+        return keywords_of_patches(net, keywords, self._patching, batch=self._shape[0])
 
     def _draw(self, randn_like: RandnLike, *shape: int) -> Tensor:
         """Return normal numbers of a shape for each view, drawn image by image."""
@@ -165,8 +162,3 @@ def _spread(weights: Tensor, shape: torch.Size) -> Tensor:
             f"expected weights of a shape that broadcasts to {tuple(shape)}, that of the images, "
             f"got {tuple(weights.shape)}"
         ) from None
-
-
-def _select(patching: BasePatching2D, batch: int, fields: Tensor) -> Tensor:
-    """Cut fields (channels, height, width), or some for each image, as images are cut."""
-    return patching.apply(fields.expand(batch, -1, -1, -1))

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from physicsnemo.metrics.diffusion._views import Views
 from physicsnemo.metrics.diffusion.denoising import DenoisingLoss, EDMLoss
-from physicsnemo.utils.diffusion._denoiser import Net
-from physicsnemo.utils.diffusion._integration import RandnLike
+from physicsnemo.utils.diffusion._nets import Net, RandnLike
 from physicsnemo.utils.patching import BasePatching2D
 
 

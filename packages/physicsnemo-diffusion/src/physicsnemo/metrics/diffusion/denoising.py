@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from physicsnemo.metrics.diffusion._views import Views
-from physicsnemo.utils.diffusion._denoiser import Net
-from physicsnemo.utils.diffusion._integration import RandnLike
+from physicsnemo.utils.diffusion._nets import Net, RandnLike
 from physicsnemo.utils.patching import BasePatching2D
 
 

@@ -1,38 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """A net with what it is conditioned on, as a function of the state and the noise level alone."""
 
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from physicsnemo.utils import unwrap
 from physicsnemo.utils.diffusion._inputs import (
     check_labels,
     check_number,
     check_patching,
     conditioning_image,
 )
+from physicsnemo.utils.diffusion._nets import (
+    Net,
+    bare,
+    conditioned,
+    keywords_of,
+    keywords_of_patches,
+)
 from physicsnemo.utils.patching import GridPatching2D
-
-Net = Callable[..., Tensor]
 
 
 class Denoiser:
-    """A net on whole images, or patch by patch where there is a ``patching``.
-
-    A net's parameters tell how it is called: ``net(x, sigma, condition=image)`` if one is named
-    ``condition``, ``net(x, sigma)`` if the second is named ``sigma``, which is a net without a
-    conditioning image, else ``net(x, image, sigma)``.
+    """Denoiser: a net on whole images, or patch by patch where there is a ``patching``.
 
     Parameters
     ----------
     net
-        The net. Labels are passed to it by keyword, those that are None not at all.
+        The net, called as :func:`~physicsnemo.utils.diffusion._nets.conditioned` says. Labels are
+        passed to it by keyword, those that are None not at all.
     latents
         What sampling starts from, of shape (batch, channels, ...).
     img_lr, mean_hr
@@ -50,6 +49,7 @@ class Denoiser:
         self,
         net: Net,
         latents: Tensor,
+        *,
         img_lr: Tensor | None,
         mean_hr: Tensor | None,
         class_labels: Tensor | None,
@@ -60,14 +60,14 @@ class Denoiser:
         check_patching(patching, latents)
         check_labels(class_labels, len(latents))
         image = conditioning_image(latents, img_lr, mean_hr)
-        keywords = _keywords(net, class_labels=class_labels, lead_time_label=lead_time_label)
-        self._bare = _bare(net)
+        keywords = keywords_of(net, class_labels=class_labels, lead_time_label=lead_time_label)
+        self._bare = bare(net)
         self._dtype = dtype if latents.dtype == torch.float64 else torch.float32
         self._patching, self._batch = patching, len(latents)
         if patching is not None:
-            keywords |= _of_patches(net, patching, keywords, self._batch)
+            keywords = keywords_of_patches(net, keywords, patching, self._batch)
             image = image if image is None else patching.apply(image, additional_input=img_lr)
-        self._net = _conditioned(net, None if image is None else image.to(self._dtype), keywords)
+        self._net = conditioned(net, None if image is None else image.to(self._dtype), keywords)
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """Return the expectation of the clean image, of the shape of ``x``."""
@@ -112,66 +112,3 @@ class Denoiser:
         dtype = torch.float32 if device.type == "mps" else torch.float64
         round_sigma = getattr(self._bare, "round_sigma", torch.as_tensor)
         return cast(Tensor, round_sigma(torch.tensor(levels, dtype=dtype, device=device))).tolist()
-
-
-def _conditioned(net: Net, image: Tensor | None, keywords: dict[str, Any]) -> Net:
-    names = list(_parameters(net))
-    if "condition" in names:
-        return partial(net, condition=image, **keywords)
-    if names[1:2] != ["sigma"]:
-        return lambda x, sigma: net(x, image, sigma, **keywords)
-    if image is not None:
-        raise ValueError(
-            f"the net takes no conditioning image: its parameters are {', '.join(names)}; leave "
-            f"out img_lr and mean_hr, or name the net's parameter 'condition'"
-        )
-    return partial(net, **keywords)
-
-
-def _keywords(net: Net, **labels: Tensor | None) -> dict[str, Any]:
-    given = {name: label for name, label in labels.items() if label is not None}
-    unknown = [name for name in given if not _accepts(net, name)]
-    if unknown:
-        raise ValueError(
-            f"the net takes no {' and no '.join(unknown)}: its parameters are "
-            f"{', '.join(_parameters(net))}"
-        )
-    return given
-
-
-def _of_patches(
-    net: Net, patching: GridPatching2D, keywords: Mapping[str, Any], batch: int
-) -> dict[str, Any]:
-    changed: dict[str, Any] = {}
-    if "class_labels" in keywords:
-        # Patches are ordered by place first, then by sample.
-        changed["class_labels"] = torch.cat([keywords["class_labels"]] * patching.patch_num)
-    if _accepts(net, "embedding_selector"):
-        changed["embedding_selector"] = partial(_select, patching, batch)
-    return changed
-
-
-def _select(patching: GridPatching2D, batch: int, embedding: Tensor) -> Tensor:
-    """Cut fields (channels, height, width) into the patches of each sample."""
-    return patching.apply(embedding.expand(batch, -1, -1, -1))
-
-
-def _accepts(net: Net, name: str) -> bool:
-    parameters = _parameters(net)
-    if name in parameters:
-        return True
-    if all(it.kind is not inspect.Parameter.VAR_KEYWORD for it in parameters.values()):
-        return False
-    # Preconditioners hand further arguments on to the model that they wrap.
-    model = getattr(_bare(net), "model", None)
-    return _accepts(model, name) if isinstance(model, nn.Module) else True
-
-
-def _parameters(net: Net) -> Mapping[str, inspect.Parameter]:
-    bare = _bare(net)
-    function = bare.forward if isinstance(bare, nn.Module) else bare
-    return inspect.signature(function).parameters
-
-
-def _bare(net: Net) -> Net:
-    return unwrap(net) if isinstance(net, nn.Module) else net

@@ -9,15 +9,7 @@ import torch
 from torch import Tensor
 
 from physicsnemo.nn.checks import check_choice
-from physicsnemo.utils.diffusion._denoiser import Denoiser, Net
-from physicsnemo.utils.diffusion._discretizations import (
-    Discretization,
-    default_range,
-    edm_levels,
-    iddpm_levels,
-    ve_levels,
-    vp_levels,
-)
+from physicsnemo.utils.diffusion._denoiser import Denoiser
 from physicsnemo.utils.diffusion._inputs import (
     check_churn,
     check_fractions,
@@ -25,19 +17,28 @@ from physicsnemo.utils.diffusion._inputs import (
     check_numbers,
     check_state_type,
 )
-from physicsnemo.utils.diffusion._integration import Churn, Integrator, RandnLike
-from physicsnemo.utils.diffusion._schedules import (
+from physicsnemo.utils.diffusion._nets import Net, RandnLike
+from physicsnemo.utils.diffusion._probability_flow import (
     Linear,
-    Path,
+    ProbabilityFlow,
     ScalingName,
     Schedule,
     ScheduleName,
     VarianceExploding,
     VariancePreserving,
 )
+from physicsnemo.utils.diffusion._solver import Churn, Solver
+from physicsnemo.utils.diffusion._time_steps import (
+    Discretization,
+    default_range,
+    edm_levels,
+    iddpm_levels,
+    ve_levels,
+    vp_levels,
+)
 from physicsnemo.utils.patching import GridPatching2D
 
-Solver = Literal["heun", "euler"]
+SolverName = Literal["heun", "euler"]
 
 
 def deterministic_sampler(
@@ -53,7 +54,7 @@ def deterministic_sampler(
     sigma_min: float | None = None,
     sigma_max: float | None = None,
     rho: float = 7.0,
-    solver: Solver = "heun",
+    solver: SolverName = "heun",
     discretization: Discretization = "edm",
     schedule: ScheduleName = "linear",
     scaling: ScalingName = "none",
@@ -177,7 +178,7 @@ def deterministic_sampler(
     >>> print(f"{samples.mean():.1f}, {samples.std():.1f}")
     3.0, 0.5
     """
-    check_choice("solver", solver, get_args(Solver))
+    check_choice("solver", solver, get_args(SolverName))
     check_choice("discretization", discretization, get_args(Discretization))
     check_choice("schedule", schedule, get_args(ScheduleName))
     check_choice("scaling", scaling, get_args(ScalingName))
@@ -187,7 +188,14 @@ def deterministic_sampler(
     check_latents(latents)
     check_state_type(dtype)
     denoiser = Denoiser(
-        net, latents, img_lr, mean_hr, class_labels, lead_time_label, patching, dtype
+        net,
+        latents,
+        img_lr=img_lr,
+        mean_hr=mean_hr,
+        class_labels=class_labels,
+        lead_time_label=lead_time_label,
+        patching=patching,
+        dtype=dtype,
     )
     low, high = default_range(discretization, VariancePreserving(beta_d, beta_min), epsilon_s)
     low, high = denoiser.sigma_range(
@@ -196,7 +204,7 @@ def deterministic_sampler(
     levels = {
         "vp": lambda: vp_levels(num_steps, low, high, epsilon_s),
         "ve": lambda: ve_levels(num_steps, low, high),
-        "iddpm": lambda: iddpm_levels(num_steps, low, high, C_1, C_2, M),
+        "iddpm": lambda: iddpm_levels(num_steps, low, high, C_1=C_1, C_2=C_2, M=M),
         "edm": lambda: edm_levels(num_steps, low, high, rho),
     }
     schedules: dict[str, Callable[[], Schedule]] = {
@@ -204,10 +212,16 @@ def deterministic_sampler(
         "ve": VarianceExploding,
         "linear": Linear,
     }
-    integrator = Integrator(
-        denoiser,
-        Path(schedules[schedule](), preserves_variance=scaling == "vp"),
-        Churn(min(S_churn / num_steps, math.sqrt(2) - 1), S_min, S_max, S_noise, randn_like),
-        midpoint=alpha if solver == "heun" else None,
+    churn = Churn(
+        gamma=min(S_churn / num_steps, math.sqrt(2) - 1),
+        s_min=S_min,
+        s_max=S_max,
+        s_noise=S_noise,
+        randn_like=randn_like,
     )
-    return integrator.run(latents.to(dtype), levels[discretization](), progress)
+    return Solver(
+        denoiser,
+        ProbabilityFlow(schedules[schedule](), preserves_variance=scaling == "vp"),
+        churn,
+        alpha=alpha if solver == "heun" else None,
+    ).sample(latents.to(dtype), levels[discretization](), progress)

@@ -7,16 +7,17 @@ import torch
 from torch import Tensor
 
 from physicsnemo.nn.precision import at_least_float32
-from physicsnemo.utils.diffusion._denoiser import Denoiser, Net
-from physicsnemo.utils.diffusion._discretizations import edm_levels
+from physicsnemo.utils.diffusion._denoiser import Denoiser
 from physicsnemo.utils.diffusion._inputs import (
     check_churn,
     check_latents,
     check_numbers,
     check_state_type,
 )
-from physicsnemo.utils.diffusion._integration import Churn, Integrator, RandnLike
-from physicsnemo.utils.diffusion._schedules import Linear, Path
+from physicsnemo.utils.diffusion._nets import Net, RandnLike
+from physicsnemo.utils.diffusion._probability_flow import Linear, ProbabilityFlow
+from physicsnemo.utils.diffusion._solver import Churn, Solver
+from physicsnemo.utils.diffusion._time_steps import edm_levels
 from physicsnemo.utils.patching import GridPatching2D
 
 
@@ -107,13 +108,23 @@ def stochastic_sampler(
     dtype = at_least_float32(latents.dtype) if dtype is None else dtype
     check_state_type(dtype)
     denoiser = Denoiser(
-        net, latents, img_lr, mean_hr, class_labels, lead_time_label, patching, dtype
+        net,
+        latents,
+        img_lr=img_lr,
+        mean_hr=mean_hr,
+        class_labels=class_labels,
+        lead_time_label=lead_time_label,
+        patching=patching,
+        dtype=dtype,
     )
     low, high = denoiser.sigma_range(sigma_min, sigma_max)
-    integrator = Integrator(
-        denoiser,
-        Path(Linear(), preserves_variance=False),
-        Churn(S_churn / num_steps, S_min, S_max, S_noise, randn_like),
-        midpoint=1.0,
+    churn = Churn(
+        gamma=S_churn / num_steps,
+        s_min=S_min,
+        s_max=S_max,
+        s_noise=S_noise,
+        randn_like=randn_like,
     )
-    return integrator.run(latents.to(dtype), edm_levels(num_steps, low, high, rho), progress)
+    flow = ProbabilityFlow(Linear(), preserves_variance=False)
+    levels = edm_levels(num_steps, low, high, rho)
+    return Solver(denoiser, flow, churn, alpha=1.0).sample(latents.to(dtype), levels, progress)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The preconditioner of improved denoising diffusion."""
 
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -19,6 +18,7 @@ from physicsnemo.models.diffusion.preconditioning._preconditioner import (
 )
 from physicsnemo.models.history import Constant
 from physicsnemo.nn.numerics import PAPER
+from physicsnemo.utils.diffusion._time_steps import alpha_bar, iddpm_schedule
 
 
 class iDDPMPrecond(Preconditioner):  # noqa: N801  # as files name it
@@ -91,7 +91,7 @@ class iDDPMPrecond(Preconditioner):  # noqa: N801  # as files name it
         numerics: str = PAPER,
         **model_kwargs: Any,
     ) -> None:
-        levels = noise_levels(M, C_1, C_2)
+        levels = iddpm_schedule(M, C_1, C_2)
         super().__init__(
             img_resolution=img_resolution,
             channels=img_channels,
@@ -116,7 +116,7 @@ class iDDPMPrecond(Preconditioner):  # noqa: N801  # as files name it
         return self
 
     def _exact_levels(self) -> Tensor:
-        return torch.tensor(noise_levels(self.M, self.C_1, self.C_2), dtype=torch.float64)
+        return torch.tensor(iddpm_schedule(self.M, self.C_1, self.C_2), dtype=torch.float64)
 
     def alpha_bar(self, j: float) -> float:
         r"""Return :math:`\bar\alpha_j`, the share of the signal at a step from the noisiest."""
@@ -152,19 +152,3 @@ class iDDPMPrecond(Preconditioner):  # noqa: N801  # as files name it
             c_in=(sigma.square() + 1).rsqrt(),
             c_noise=step.to(sigma.dtype),
         )
-
-
-def alpha_bar(step: float, steps: int, c_2: float) -> float:
-    """Return the share of the signal at a step, counted from the noisiest."""
-    return math.sin(0.5 * math.pi * step / steps / (c_2 + 1)) ** 2
-
-
-def noise_levels(steps: int, c_1: float, c_2: float) -> list[float]:
-    """Return the noise levels of all steps, from the noisiest to none."""
-    if steps < 1:
-        raise ValueError(f"expected at least one step, got M={steps}")
-    levels = [0.0]
-    for j in range(steps, 0, -1):
-        ratio = alpha_bar(j - 1, steps, c_2) / alpha_bar(j, steps, c_2)
-        levels.append(math.sqrt((levels[-1] ** 2 + 1) / max(ratio, c_1) - 1))
-    return levels[::-1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How noise level and scale depend on time: Karras et al. (2022), Table 1."""
+"""The probability flow, and its noise schedules and scalings: Karras et al. 2022, table 1."""
 
 import math
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ ScalingName = Literal["vp", "none"]
 
 
 class Schedule(Protocol):
-    """The noise level as a function of time, with its derivative and its inverse."""
+    """Noise schedule: the noise level as a function of time, its derivative and its inverse."""
 
     def sigma(self, t: float) -> float:
         """Return the noise level at a time."""
 
-    def slope(self, t: float) -> float:
+    def sigma_dot(self, t: float) -> float:
         """Return the derivative of the noise level."""
 
-    def time(self, sigma: float) -> float:
+    def sigma_inv(self, sigma: float) -> float:
         """Return the time of a noise level."""
 
 
 @dataclass(frozen=True)
 class VariancePreserving:
-    """The noise of Song et al. (2021), eq. 32, whose rate grows linearly in time."""
+    """Variance-preserving schedule of Song et al. 2021, eq. 32: a rate linear in time."""
 
     beta_d: float
     beta_min: float
@@ -46,12 +46,12 @@ class VariancePreserving:
         """Return the noise level at a time."""
         return math.sqrt(math.expm1(0.5 * self.beta_d * t**2 + self.beta_min * t))
 
-    def slope(self, t: float) -> float:
+    def sigma_dot(self, t: float) -> float:
         """Return the derivative of the noise level."""
         sigma = self.sigma(t)
         return 0.5 * (self.beta_min + self.beta_d * t) * (sigma + 1 / sigma)
 
-    def time(self, sigma: float) -> float:
+    def sigma_inv(self, sigma: float) -> float:
         """Return the time of a noise level."""
         # This form of the quadratic formula has no division by beta_d, which may be zero.
         twice = 2 * math.log1p(sigma**2)
@@ -60,57 +60,64 @@ class VariancePreserving:
 
 @dataclass(frozen=True)
 class VarianceExploding:
-    """The noise of Song et al. (2021), eq. 30, as Brownian motion: variance is time."""
+    """Variance-exploding schedule of Song et al. 2021, eq. 30: Brownian motion."""
 
     def sigma(self, t: float) -> float:
         """Return the noise level at a time."""
         return math.sqrt(t)
 
-    def slope(self, t: float) -> float:
+    def sigma_dot(self, t: float) -> float:
         """Return the derivative of the noise level."""
         return 0.5 / math.sqrt(t)
 
-    def time(self, sigma: float) -> float:
+    def sigma_inv(self, sigma: float) -> float:
         """Return the time of a noise level."""
         return sigma**2
 
 
 @dataclass(frozen=True)
 class Linear:
-    """The noise of Karras et al. (2022): its level is time."""
+    """Linear schedule of Karras et al. 2022: the noise level is the time."""
 
     def sigma(self, t: float) -> float:
         """Return the noise level at a time."""
         return t
 
-    def slope(self, t: float) -> float:
+    def sigma_dot(self, t: float) -> float:
         """Return the derivative of the noise level."""
         return 1.0
 
-    def time(self, sigma: float) -> float:
+    def sigma_inv(self, sigma: float) -> float:
         """Return the time of a noise level."""
         return sigma
 
 
 @dataclass(frozen=True)
-class Path:
-    """The probability-flow equation of a schedule and a scaling: Karras et al. (2022), eq. 81.
+class ProbabilityFlow:
+    r"""Probability-flow differential equation of a noise schedule and a scaling: eq. 81.
 
-    For a state x of noise level n and scale s, both functions of time, and a net D, it is
-    x' = (n'/n + s'/s) x - (n'/n) s D(x/s, n).
+    .. math:: \frac{dx}{dt} = \left(\frac{\dot\sigma}{\sigma} + \frac{\dot s}{s}\right) x
+              - \frac{\dot\sigma s}{\sigma} \, D\left(\frac{x}{s}; \sigma\right)
+
+    Attributes
+    ----------
+    schedule
+        :math:`\sigma(t)`.
+    preserves_variance
+        Whether the scaling is :math:`s = 1 / \sqrt{1 + \sigma^2}` (``"vp"``), which keeps the
+        variance of the state near that of the data, or 1.
     """
 
     schedule: Schedule
     preserves_variance: bool
-    """Whether the scale keeps the variance of the state near that of the data (``"vp"``)."""
 
-    def scale(self, t: float) -> float:
-        """Return what the sum of signal and noise is multiplied by."""
+    def s(self, t: float) -> float:
+        """Return the scaling at a time."""
         return 1 / math.hypot(1, self.schedule.sigma(t)) if self.preserves_variance else 1.0
 
-    def coefficients(self, t: float) -> tuple[float, float]:
-        """Return the factors of the state and of the denoised state in the derivative."""
-        sigma, slope, scale = self.schedule.sigma(t), self.schedule.slope(t), self.scale(t)
-        growth = slope / sigma
-        decay = sigma * slope * scale**2 if self.preserves_variance else 0.0
-        return growth - decay, -growth * scale
+    def derivative(self, t: float) -> tuple[float, float]:
+        """Return dx/dt, as the factors of the state and of the denoised state."""
+        sigma, sigma_dot, s = self.schedule.sigma(t), self.schedule.sigma_dot(t), self.s(t)
+        growth = sigma_dot / sigma
+        decay = sigma * sigma_dot * s**2 if self.preserves_variance else 0.0  # -s_dot / s
+        return growth - decay, -growth * s

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The noise levels that a sampler visits: Karras et al. (2022), Table 1, "time steps"."""
+"""Time-step discretizations, as noise levels: Karras et al. 2022, table 1, "time steps"."""
 
 import math
 from typing import Literal
 
-from physicsnemo.utils.diffusion._schedules import VariancePreserving
+from physicsnemo.utils.diffusion._probability_flow import VariancePreserving
 
 Discretization = Literal["vp", "ve", "iddpm", "edm"]
 
@@ -37,7 +37,7 @@ def ve_levels(num_steps: int, sigma_min: float, sigma_max: float) -> list[float]
 
 
 def edm_levels(num_steps: int, sigma_min: float, sigma_max: float, rho: float) -> list[float]:
-    """Return levels whose ``rho``-th roots are even: Karras et al. (2022), eq. 5."""
+    """Return levels whose ``rho``-th roots are even: eq. 5."""
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return [(high + f * (low - high)) ** rho for f in _fractions(num_steps)]
 
@@ -46,11 +46,11 @@ def iddpm_levels(
     num_steps: int,
     sigma_min: float,
     sigma_max: float,
-    ratio_min: float,
-    offset: float,
-    num_levels: int,
+    C_1: float,  # noqa: N803
+    C_2: float,  # noqa: N803
+    M: int,  # noqa: N803
 ) -> list[float]:
-    """Return an even choice of the levels of Nichol and Dhariwal (2021), arXiv:2102.09672.
+    """Return an even choice of the levels of improved DDPM.
 
     Parameters
     ----------
@@ -58,30 +58,49 @@ def iddpm_levels(
         How many are chosen.
     sigma_min, sigma_max
         The range to choose from.
-    ratio_min, offset, num_levels
-        The constants C1, C2 and M of Karras et al. (2022), Table 1.
+    C_1, C_2, M
+        Constants of the noise schedule; M is the number of its levels.
 
     Raises
     ------
     ValueError
         If the range contains none.
     """
-    levels = [0.0]
-    for j in range(num_levels, 0, -1):
-        ratio = _signal(j - 1, offset, num_levels) / _signal(j, offset, num_levels)
-        levels.append(math.sqrt((levels[-1] ** 2 + 1) / max(ratio, ratio_min) - 1))
-    inside = [level for level in reversed(levels) if sigma_min <= level <= sigma_max]
+    levels = iddpm_schedule(M, C_1, C_2)
+    inside = [level for level in levels if sigma_min <= level <= sigma_max]
     if not inside:
         raise ValueError(
-            f"none of the {num_levels} levels of the iddpm discretization, which end at "
+            f"none of the {M} levels of the iddpm discretization, which end at "
             f"{max(levels):.4g}, is between sigma_min={sigma_min} and sigma_max={sigma_max}"
         )
     spacing = (len(inside) - 1) / max(num_steps - 1, 1)
     return [inside[round(spacing * i)] for i in range(num_steps)]
 
 
-def _signal(j: int, offset: float, num_levels: int) -> float:
-    return math.sin(0.5 * math.pi * j / num_levels / (offset + 1)) ** 2
+def iddpm_schedule(M: int, C_1: float, C_2: float) -> list[float]:  # noqa: N803
+    r"""Return all noise levels :math:`u_0, \dots, u_M` of improved DDPM, down to 0.
+
+    Raises
+    ------
+    ValueError
+        If there is no step.
+
+    References
+    ----------
+    Nichol and Dhariwal 2021, arXiv:2102.09672, as in Karras et al. 2022, table 1.
+    """
+    if M < 1:
+        raise ValueError(f"expected at least one step, got M={M}")
+    levels = [0.0]
+    for j in range(M, 0, -1):
+        ratio = alpha_bar(j - 1, M, C_2) / alpha_bar(j, M, C_2)
+        levels.append(math.sqrt((levels[-1] ** 2 + 1) / max(ratio, C_1) - 1))
+    return levels[::-1]
+
+
+def alpha_bar(j: float, M: int, C_2: float) -> float:  # noqa: N803
+    r"""Return :math:`\bar\alpha_j`, the share of the signal at a step, from the noisiest 0."""
+    return math.sin(0.5 * math.pi * j / M / (C_2 + 1)) ** 2
 
 
 def _fractions(num_steps: int) -> list[float]:
