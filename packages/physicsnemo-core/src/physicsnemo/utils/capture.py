@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decorators that run a training or evaluation step with AMP, CUDA graphs and compilation."""
+"""Training and evaluation steps with mixed precision, CUDA graphs and compilation."""
 
 import logging
 
@@ -14,31 +14,31 @@ __all__ = ["StaticCaptureEvaluateNoGrad", "StaticCaptureTraining"]
 
 
 class StaticCaptureTraining(_StaticCapture):
-    """Make a training step of a function that returns the loss.
+    """Training step of a function that returns the loss, with mixed precision and CUDA graphs.
 
     A step zeroes the gradients, calls the function under autocast, calls ``backward`` on the loss,
     clips the gradients where asked to, and advances the optimizer. The function returns the loss
     alone, first in a tuple or list, or among other things under the name ``loss``, as an item or
-    as an attribute. The caller gets all that it returns, without gradients, to keep.
+    as an attribute. The caller gets all that it returns, detached, to keep.
 
-    On a GPU, a model whose metadata sets ``cuda_graphs`` has the step recorded as a CUDA graph
-    after ``cuda_graph_warmup`` ordinary calls, and later calls replay the recording, as long as it
+    On a GPU, if the model's metadata sets ``cuda_graphs``, the step is recorded as a CUDA graph
+    after ``cuda_graph_warmup`` eager calls, and later calls replay the recording, as long as it
     computes the same; the decorated function has a method ``replays()`` that counts them. The graph
     holds the whole step for Adam and AdamW with ``fused=True`` or ``capturable=True`` and SGD with
     ``fused=True``, learning rates being read from ``param_groups`` at each call; other optimizers
     make their step outside, which is logged. Gradients (``parameter.grad``) can be read until the
     next captured call.
 
-    What a recording bakes in is watched: the shapes of tensors and the numbers among the
+    Guards watch what a recording bakes in: the shapes of tensors and the numbers among the
     arguments, and whatever the code of the function and of what it calls reads by name, in
     closures, globals, defaults and attributes. If that changes, another recording is made, or, if
-    it changes all the time, the steps run as without graphs, which is logged. The values of
-    tensors may change in any way. Not watched is what is found only by running code (the inside of
-    libraries, sets, queues or large containers, hooks of tensors): ``verify`` finds it.
+    it changes at each call, the steps run eagerly, which is logged. The values of tensors may
+    change in any way. Not guarded is what is found only by running code (the inside of libraries,
+    sets, queues or large containers, hooks of tensors): ``verify`` finds it.
 
     Calls whose arguments contain tensors that are on another device or require gradients, or
-    objects that are no tuples, lists, dictionaries or dataclasses, run as without graphs, which is
-    logged as well.
+    objects that are no tuples, lists, dictionaries or dataclasses, run eagerly, which is logged as
+    well.
 
     Parameters
     ----------
@@ -47,29 +47,29 @@ class StaticCaptureTraining(_StaticCapture):
     optim
         Its optimizer.
     logger
-        Where decisions are logged, by default the logger ``capture``.
+        Logger of decisions, by default the one named ``capture``.
     use_graphs
-        Whether to use CUDA graphs, where the device and the model allow it.
+        CUDA graphs, where the device and the model allow them.
     use_amp
-        Whether to use autocast, and a gradient scaler for float16, where the model allows it.
+        Mixed precision, where the model allows it: autocast, and a gradient scaler for float16.
     compile
-        Whether to compile the function with ``torch.compile``.
+        Compilation of the function with ``torch.compile``.
     cuda_graph_warmup
-        Number of ordinary calls before one is recorded; ``DistributedDataParallel`` needs 11.
+        Number of eager calls before one is recorded; ``DistributedDataParallel`` needs 11.
     amp_type
-        Type for autocast, ``torch.float16`` or ``torch.bfloat16``; a CPU always uses bfloat16.
+        Autocast type, ``torch.float16`` or ``torch.bfloat16``; a CPU always uses bfloat16.
     gradient_clip_norm
         Largest norm of the gradients of all parameters of the optimizer together, by default
         unlimited.
     label
         Name of the gradient scaler's state in :meth:`state_dict`, by default ``scaler_<number>``.
     accumulation_steps
-        Number of calls that make one step of the optimizer, which descends the mean of their
-        losses; each call returns its own loss. Calls left over at the end of an epoch count
-        towards the next step.
+        Gradient accumulation: number of calls that make one step of the optimizer, which descends
+        the mean of their losses; each call returns its own loss. Calls left over at the end of an
+        epoch count towards the next step.
     verify
-        Number of first replays to compare with an ordinary call on the same data, or True for
-        three. Slow, but finds what is not watched.
+        Number of first replays to compare with an eager call on the same data, or True for
+        three. Slow, but finds what is not guarded.
 
     Raises
     ------
@@ -80,11 +80,11 @@ class StaticCaptureTraining(_StaticCapture):
     TypeError
         If the function is a generator or coroutine function.
     CaptureError
-        By the step, if ``verify`` finds a replay that differs from an ordinary call.
+        By the step, if ``verify`` finds a replay that differs from an eager call.
 
     Notes
     -----
-    What the function raises, the step raises. The gradients of an unfinished accumulation are then
+    The step raises what the function raises. The gradients of an unfinished accumulation are then
     lost, and the next call begins another.
 
     Examples
@@ -150,17 +150,17 @@ class StaticCaptureTraining(_StaticCapture):
 
 
 class StaticCaptureEvaluateNoGrad(_StaticCapture):
-    """Make an evaluation step of a function: no gradients, autocast, CUDA graphs.
+    """Evaluation step of a function, without gradients, with mixed precision and CUDA graphs.
 
-    The function may return anything. When it is recorded as a CUDA graph, and what is watched then,
-    is said at :class:`StaticCaptureTraining`.
+    The function may return anything. :class:`StaticCaptureTraining` says when it is recorded as a
+    CUDA graph, and what is guarded then.
 
     Parameters
     ----------
     model, logger, use_graphs, use_amp, compile, cuda_graph_warmup, amp_type, verify
         As for :class:`StaticCaptureTraining`; there is no gradient scaler.
     label
-        Accepted for symmetry, and not used.
+        Not used; accepted as by :class:`StaticCaptureTraining`.
 
     Raises
     ------
@@ -170,7 +170,7 @@ class StaticCaptureEvaluateNoGrad(_StaticCapture):
     TypeError
         If the function is a generator or coroutine function.
     CaptureError
-        By the step, if ``verify`` finds a replay that differs from an ordinary call.
+        By the step, if ``verify`` finds a replay that differs from an eager call.
 
     Examples
     --------
