@@ -84,10 +84,10 @@ def measure(device: torch.device, points: Sequence[int], modes: Sequence[int]) -
 
 def _row(axis: str, n: int, kept: int, device: torch.device) -> Row:
     step = _step(axis, n, kept, device)
-    with patch.object(transforms, "product_wins", lambda *_: True):
+    with patch.object(transforms, "prefer_matmul", lambda *_: True):
         product_s = _time(step, device)
     # Of one point is the other axis of complex values: always transformed in the same way.
-    with patch.object(transforms, "product_wins", lambda size, *_: size == 1):
+    with patch.object(transforms, "prefer_matmul", lambda size, *_: size == 1):
         fft_s = _time(step, device)
     return Row(axis, n, kept, product_s, fft_s, way(n, kept, device))
 

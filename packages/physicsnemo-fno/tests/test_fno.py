@@ -317,7 +317,7 @@ def test_accuracy(grid, modes, dtype, tolerance):
 
 @pytest.mark.parametrize("wins", [True, False])
 def test_large_means_do_not_overflow_in_half_precision(wins, monkeypatch):
-    monkeypatch.setattr(transforms, "product_wins", lambda *_: wins)
+    monkeypatch.setattr(transforms, "prefer_matmul", lambda *_: wins)
     model = FNO(3, 3, num_fno_modes=12, latent_channels=16)
     for weight in model.spec_encoder.spconv_layers.parameters():
         torch.nn.init.normal_(weight, std=16**-0.5)
@@ -342,7 +342,7 @@ def test_half_precision_module(dtype):
 )
 def test_one_graph_without_complex_numbers(dimension, wins, monkeypatch):
     """Whether a product wins, or a fast transform; forward and backward."""
-    monkeypatch.setattr(transforms, "product_wins", lambda *_: wins)
+    monkeypatch.setattr(transforms, "prefer_matmul", lambda *_: wins)
     graphs = []
 
     def look(graph, _):

@@ -38,7 +38,7 @@ NORMS = ["forward", "ortho"]
 
 @pytest.fixture(params=["product", "fast"], autouse=True)
 def _way(request, monkeypatch):
-    monkeypatch.setattr(transforms, "product_wins", lambda *_: request.param == "product")
+    monkeypatch.setattr(transforms, "prefer_matmul", lambda *_: request.param == "product")
     torch.manual_seed(0)
 
 

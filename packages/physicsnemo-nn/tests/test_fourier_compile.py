@@ -17,7 +17,7 @@ COLUMNS = (0, 1, 2)
 
 @pytest.fixture(params=["product", "fast"])
 def way(request, monkeypatch):
-    monkeypatch.setattr(transforms, "product_wins", lambda *_: request.param == "product")
+    monkeypatch.setattr(transforms, "prefer_matmul", lambda *_: request.param == "product")
     torch.manual_seed(0)
     torch.compiler.reset()
     return request.param
@@ -102,7 +102,7 @@ def test_exported_programs_know_no_operators_of_ours():
 
 def test_traces_serve_all_sizes(monkeypatch):
     """They hold products, whichever way the sizes at hand would go."""
-    monkeypatch.setattr(choice, "_LARGEST_PRODUCT", {"cpu": 0})
+    monkeypatch.setattr(choice, "_MATMUL_MODES", {"cpu": 0})
     traced = torch.jit.trace(squared, random_field(80, 90))
     x = random_field(11, 9)
     torch.testing.assert_close(traced(x), squared(x))

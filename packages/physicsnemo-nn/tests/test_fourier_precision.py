@@ -20,7 +20,7 @@ AUTOCAST_ERROR = {torch.bfloat16: 8e-3, torch.float16: 1e-3}
 
 @pytest.fixture(params=["product", "fast"], autouse=True)
 def _way(request, monkeypatch):
-    monkeypatch.setattr(transforms, "product_wins", lambda *_: request.param == "product")
+    monkeypatch.setattr(transforms, "prefer_matmul", lambda *_: request.param == "product")
     torch.manual_seed(0)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from physicsnemo.models.sfno import SFNO, SphericalGrid, SphericalSynthesis
+from physicsnemo.models.sfno import SFNO, InverseRealSHT, SphericalGrid
 
 SIZES = {"inp_chans": 2, "out_chans": 2, "embed_dim": 6, "num_layers": 3, "scale_factor": 2}
 SQUARE = {"inp_shape": [17, 32], "out_shape": [17, 32]}
@@ -27,7 +27,7 @@ def smooth(shape, lmax=8, grid_type="equiangular", channels=2):
     """Return fields of degrees below lmax: the same ones on every grid."""
     generator = torch.Generator().manual_seed(1)
     spectrum = torch.randn(2, channels, lmax, lmax, 2, generator=generator, dtype=torch.float64)
-    return SphericalSynthesis(SphericalGrid(*shape, grid_type), lmax, lmax).double()(spectrum)
+    return InverseRealSHT(SphericalGrid(*shape, grid_type), lmax, lmax).double()(spectrum)
 
 
 def zonal_about(axis, degree, grid):
@@ -69,7 +69,7 @@ def test_harmonics_are_eigenfunctions(grid_type, internal, operator_type):
     model = linear_operator(
         model_grid_type=grid_type, sht_grid_type=internal, operator_type=operator_type
     )
-    synthesis = SphericalSynthesis(SphericalGrid(17, 32, grid_type), 5, 5).double()
+    synthesis = InverseRealSHT(SphericalGrid(17, 32, grid_type), 5, 5).double()
     for degree, order in ((0, 0), (3, 0), (2, 1), (4, 4)):
         start = torch.zeros(1, 1, 5, 5, 2, dtype=torch.float64)
         start[..., degree, order, :] = torch.tensor([0.8, -0.6 if order else 0.0])
@@ -205,7 +205,7 @@ def test_internal_grid_and_truncation(inp_shape, scale_factor, internal, modes):
         model = SFNO(
             inp_shape, inp_shape, 1, 1, embed_dim=2, num_layers=2, scale_factor=scale_factor
         )
-    synthesis = model.syntheses[0]
+    synthesis = model.inverse_transforms[0]
     assert (synthesis.grid.nlat, synthesis.grid.nlon) == internal
     assert synthesis.grid.grid_type == "legendre-gauss"
     assert (synthesis.lmax, synthesis.mmax) == (modes, modes)
@@ -274,7 +274,7 @@ def test_dropping_the_path_leaves_the_skip():
 @pytest.mark.parametrize("scale", [1e-2, 1e3])
 def test_instance_norm_takes_statistics_over_the_sphere(scale):
     model = build()
-    norm, grid = model.blocks[0].norm, model.syntheses[0].grid
+    norm, grid = model.blocks[0].norm, model.inverse_transforms[0].grid
     x = scale * torch.randn(2, 6, grid.nlat, grid.nlon, dtype=torch.float64) + 5 * scale
     y = norm(x)
     area = grid.weights()[:, None] / (2 * grid.nlon)

@@ -6,9 +6,9 @@ import pickle
 
 import pytest
 import torch
-from torch_harmonics import InverseRealSHT, RealSHT
+import torch_harmonics
 
-from physicsnemo.models.sfno import SphericalAnalysis, SphericalGrid, SphericalSynthesis
+from physicsnemo.models.sfno import InverseRealSHT, RealSHT, SphericalGrid
 
 GRIDS = [
     SphericalGrid(nlat, nlon, grid_type)
@@ -35,8 +35,8 @@ def modes(grid):
 def pair(grid, lmax, mmax):
     """Return both transforms in float64."""
     return (
-        SphericalAnalysis(grid, lmax, mmax).double(),
-        SphericalSynthesis(grid, lmax, mmax).double(),
+        RealSHT(grid, lmax, mmax).double(),
+        InverseRealSHT(grid, lmax, mmax).double(),
     )
 
 
@@ -62,8 +62,8 @@ def test_agrees_with_torch_harmonics(grid):
     analysis, synthesis = pair(grid, n, n)
     size = {"lmax": n, "mmax": n, "grid": grid.grid_type}
     x = torch.randn(2, 3, grid.nlat, grid.nlon, dtype=torch.float64)
-    spectrum = RealSHT(grid.nlat, grid.nlon, **size)(x)
-    field = InverseRealSHT(grid.nlat, grid.nlon, **size)(spectrum)
+    spectrum = torch_harmonics.RealSHT(grid.nlat, grid.nlon, **size)(x)
+    field = torch_harmonics.InverseRealSHT(grid.nlat, grid.nlon, **size)(spectrum)
     parts = torch.view_as_real(spectrum)
     torch.testing.assert_close(analysis(x), parts, rtol=0, atol=1e-13)
     torch.testing.assert_close(synthesis(parts), field, rtol=0, atol=1e-12)
@@ -73,7 +73,7 @@ def test_agrees_with_torch_harmonics(grid):
 def test_agrees_with_torch_harmonics_where_degrees_and_orders_differ(grid):
     size = {"lmax": modes(grid), "mmax": 3, "grid": grid.grid_type}
     x = torch.randn(grid.nlat, grid.nlon, dtype=torch.float64)
-    expected = torch.view_as_real(RealSHT(grid.nlat, grid.nlon, **size)(x))
+    expected = torch.view_as_real(torch_harmonics.RealSHT(grid.nlat, grid.nlon, **size)(x))
     analysis, _ = pair(grid, modes(grid), 3)
     torch.testing.assert_close(analysis(x), expected, rtol=0, atol=1e-13)
 
@@ -135,7 +135,7 @@ def test_single_precision_suffices(shape):
     grid = SphericalGrid(*shape)
     x = torch.randn(shape, dtype=torch.float64)
     analysis, synthesis = (
-        kind(grid, modes(grid), modes(grid)) for kind in (SphericalAnalysis, SphericalSynthesis)
+        kind(grid, modes(grid), modes(grid)) for kind in (RealSHT, InverseRealSHT)
     )
     spectrum, field = analysis(x.float()), synthesis(analysis(x.float()))
     assert spectrum.dtype == field.dtype == torch.float32
@@ -148,7 +148,7 @@ def test_single_precision_suffices(shape):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_and_autocast_compute_in_single_precision(dtype):
     grid = SphericalGrid(17, 32)
-    analysis, synthesis = SphericalAnalysis(grid, 9, 9), SphericalSynthesis(grid, 9, 9)
+    analysis, synthesis = RealSHT(grid, 9, 9), InverseRealSHT(grid, 9, 9)
     x = torch.randn(2, 17, 32).to(dtype)
     expected = analysis(x.float()), synthesis(analysis(x.float()))
     with torch.autocast("cpu", dtype):
@@ -162,7 +162,7 @@ def test_a_program_in_float64_is_exact_to_float64():
     torch.set_default_dtype(torch.float64)
     try:
         grid = SphericalGrid(16, 31, "legendre-gauss")
-        analysis, synthesis = SphericalAnalysis(grid, 12, 12), SphericalSynthesis(grid, 12, 12)
+        analysis, synthesis = RealSHT(grid, 12, 12), InverseRealSHT(grid, 12, 12)
         spectrum = torch.randn(12, 12, 2)
         spectrum[:, 0, 1] = 0
         spectrum *= (torch.arange(12)[:, None] >= torch.arange(12))[..., None]
@@ -175,18 +175,18 @@ def test_float64_is_not_computed_with_tables_of_float32():
     grid = SphericalGrid(9, 16)
     x = torch.zeros(9, 16, dtype=torch.float64)
     with pytest.raises(TypeError, match=r"float32 or less.*got torch.float64; convert the module"):
-        SphericalAnalysis(grid, 4, 4)(x)
+        RealSHT(grid, 4, 4)(x)
     with pytest.raises(TypeError, match=r"float32 or less"):
-        SphericalSynthesis(grid, 4, 4)(SphericalAnalysis(grid, 4, 4).double()(x))
+        InverseRealSHT(grid, 4, 4)(RealSHT(grid, 4, 4).double()(x))
 
 
 def test_tables_are_not_saved_and_come_back_from_the_meta_device():
-    analysis = SphericalAnalysis(SphericalGrid(17, 32), 9, 9)
+    analysis = RealSHT(SphericalGrid(17, 32), 9, 9)
     assert analysis.state_dict() == {}
     x = torch.randn(17, 32)
     expected = analysis(x)
     with torch.device("meta"):
-        other = SphericalAnalysis(SphericalGrid(17, 32), 9, 9)
+        other = RealSHT(SphericalGrid(17, 32), 9, 9)
     assert other.legendre.value.is_meta
     assert torch.equal(other.to_empty(device="cpu")(x), expected)
     assert torch.equal(pickle.loads(pickle.dumps(analysis))(x), expected)
@@ -212,7 +212,7 @@ def test_gradients():
         (SphericalGrid(9, 16), 2, 0, "mmax from 1 to 2"),
     ],
 )
-@pytest.mark.parametrize("kind", [SphericalAnalysis, SphericalSynthesis])
+@pytest.mark.parametrize("kind", [RealSHT, InverseRealSHT])
 def test_unresolved_modes(kind, grid, lmax, mmax, message):
     with pytest.raises(ValueError, match=message):
         kind(grid, lmax, mmax)

@@ -187,7 +187,7 @@ def check_input(
     ValueError: expected an input of shape (..., in_features=3), got (8, 2), where in_features is 2
     """
     if not is_tracing():
-        _check(x, layout, weight, name, numbers)
+        _check(x, layout, weight, name=name, numbers=numbers)
 
 
 def check_grid(x: Tensor, least: int, reason: str) -> None:
@@ -221,7 +221,7 @@ def _check(x: Tensor, layout: Layout, weight: Tensor, name: str, numbers: Number
     if not _is_dense(x):
         kind = "a nested tensor" if x.is_nested else f"a tensor with layout {x.layout}"
         raise TypeError(f"{expected} in a dense tensor, got {kind}; convert it, as in x.to_dense()")
-    _check_numbers(x, weight, expected, numbers)
+    _check_numbers(x, weight, expected=expected, numbers=numbers)
     if x.device != weight.device:
         subject = "the input" if name == "input" else name
         raise ValueError(

@@ -51,45 +51,41 @@ ODDITIES = {
     "heads_split_pixels": Oddity(
         "attention heads split the pixels instead of the channels",
         "diffusion backbones",
-        None,
-        "1.3",
+        until="1.3",
     ),
     "sines_before_cosines": Oddity(
         "a sinusoidal grid of four channels is sin y, sin x, cos y, cos x",
         "SongUNetPosEmbd, SongUNetPosLtEmbd",
-        None,
-        "1.3",
+        until="1.3",
     ),
     "joined_embedding_selection": Oddity(
         "embedding_selector is called once, on the grid joined with the field of the first label",
         "SongUNetPosEmbd, SongUNetPosLtEmbd",
-        None,
-        "1.3",
+        until="1.3",
     ),
     "lead_times_need_grid": Oddity(
         "without a grid, the fields of lead times are left out too",
         "SongUNetPosEmbd, SongUNetPosLtEmbd",
-        None,
-        "1.3",
+        until="1.3",
     ),
     "first_step_of_many": Oddity(
-        "further time steps of the input are ignored", "One2ManyRNN", None, "2.0"
+        "further time steps of the input are ignored", "One2ManyRNN", until="2.0"
     ),
     "swapped_pads": Oddity(
-        "each axis is padded by the amount of another", "One2ManyRNN, Seq2SeqRNN", None, "2.0"
+        "each axis is padded by the amount of another", "One2ManyRNN, Seq2SeqRNN", until="2.0"
     ),
     "short_doubling": Oddity(
         "an odd number n of points is doubled to 2 n - 1", "One2ManyRNN, Seq2SeqRNN"
     ),
-    "fixed_neighbours": Oddity("k is ignored, and 3 taken", "Mesh_Reduced", None, "2.0"),
+    "fixed_neighbours": Oddity("k is ignored, and 3 taken", "Mesh_Reduced", until="2.0"),
     "summed_corners": Oddity(
         "where corners of the spectrum overlap their products add up, instead of one replacing the "
         "other",
         "FNO in two or more dimensions",
-        "2.0",
+        since="2.0",
     ),
     "latitude_roll": Oddity(
-        "shifted windows roll longitudes by the shift of latitudes", "Pangu, Fengwu", None, "2.1"
+        "shifted windows roll longitudes by the shift of latitudes", "Pangu, Fengwu", until="2.1"
     ),
     "unbiased_variance": Oddity(
         "group normalization takes the unbiased variance in evaluation", "diffusion backbones"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The constant matrices of truncated Fourier transforms, each for the transform along one axis.
+"""Truncated DFT matrices, each for the transform along one axis.
 
 ``like`` is a tensor that tells their type and device. They are computed there in float64, and kept.
 """
@@ -15,48 +15,49 @@ from physicsnemo.nn.fourier.frequencies import Frequencies, runs
 from physicsnemo.nn.tracing import is_tracing, is_transformed
 
 
-def analysis(n: int, count: int, scale: float, like: Tensor) -> Tensor:
-    """Return the matrix of a real axis, (2 count, n): both parts of modes 0 to count - 1."""
-    return _constant(_analysis, n, tuple(range(count)), scale, like)
+def rdft(n: int, count: int, scale: float, like: Tensor) -> Tensor:
+    """Return the DFT of a real axis, (2 count, n): both parts of modes 0 to count - 1."""
+    return _constant(_rdft, n, kept=tuple(range(count)), scale=scale, like=like)
 
 
-def synthesis(n: int, count: int, scale: float, like: Tensor) -> Tensor:
-    """Return the matrix back to a real axis, (n, 2 count)."""
-    return _constant(_synthesis, n, tuple(range(count)), scale, like)
+def irdft(n: int, count: int, scale: float, like: Tensor) -> Tensor:
+    """Return the inverse DFT to a real axis, (n, 2 count)."""
+    return _constant(_irdft, n, kept=tuple(range(count)), scale=scale, like=like)
 
 
-def rotation(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    """Return the matrix of an axis of complex values, (parts and kept, n and parts)."""
-    return _constant(_rotation, n, kept, scale, like)
+def dft(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return the DFT of a complex axis, (parts and kept, n and parts)."""
+    return _constant(_dft, n, kept=kept, scale=scale, like=like)
 
 
-def unrotation(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    """Return the matrix back to an axis of complex values, (n and parts, parts and kept)."""
-    return _constant(_unrotation, n, kept, scale, like)
+def idft(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return the inverse DFT to a complex axis, (n and parts, parts and kept)."""
+    return _constant(_idft, n, kept=kept, scale=scale, like=like)
 
 
-def _analysis(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+def _rdft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
     cosine, sine = _waves(n, kept, device)
     return torch.cat((cosine, -sine))
 
 
-def _synthesis(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+def _irdft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
     cosine, sine = _waves(n, kept, device)
-    # All but these have a mirror image, which is not kept and contributes the same.
+    # The zero and the Nyquist frequency are their own mirror images. All others have one that is
+    # not kept and contributes the same.
     alone = (2 * _frequencies(kept, device)) % n == 0
     weight = torch.where(alone, 1.0, 2.0).to(torch.float64)[:, None]
     sine = torch.where(alone[:, None], 0.0, sine)
     return torch.cat((weight * cosine, -weight * sine)).T
 
 
-def _rotation(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+def _dft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
     cosine, sine = _waves(n, kept, device)
     rows = torch.stack((cosine, sine), dim=-1), torch.stack((-sine, cosine), dim=-1)
     return torch.stack(rows).flatten(2).flatten(0, 1)
 
 
-def _unrotation(n: int, kept: Frequencies, device: torch.device) -> Tensor:
-    return _rotation(n, kept, device).T
+def _idft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    return _dft(n, kept, device).T
 
 
 def _waves(n: int, kept: Frequencies, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -104,7 +105,7 @@ def _made(
 
 
 def _is_traced() -> bool:
-    """Return whether a tensor made now is not an ordinary one, that any later call can use."""
+    """Return whether a tensor made now is not an ordinary one, which any later call can use."""
     return (
         torch.compiler.is_compiling()
         or is_tracing()

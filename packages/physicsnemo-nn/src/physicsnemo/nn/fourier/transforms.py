@@ -4,7 +4,7 @@ r"""Truncated Fourier transforms over all axes of a grid.
 Only some modes are wanted, so the transform along an axis is a product with a small matrix, which
 runs where matrix products run and in the precision that autocast chooses for them. Where so many
 modes are wanted that a fast Fourier transform takes less time, that is used instead; see
-:func:`~physicsnemo.nn.fourier.choice.product_wins`.
+:func:`~physicsnemo.nn.fourier.choice.prefer_matmul`.
 
 Fields have shape (batch, n1, ..., nd, channels), modes (batch, parts, k1, ..., kd, channels) with
 the real and the imaginary part. With both parts as the axis before the modes, the transform along
@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from physicsnemo.nn.fourier.choice import product_wins
+from physicsnemo.nn.fourier.choice import prefer_matmul
 from physicsnemo.nn.fourier.fast import (
     complex_modes,
     complex_values,
@@ -33,7 +33,7 @@ from physicsnemo.nn.fourier.fast import (
     real_values,
 )
 from physicsnemo.nn.fourier.frequencies import Frequencies, check_frequencies, runs
-from physicsnemo.nn.fourier.matrices import analysis, rotation, synthesis, unrotation
+from physicsnemo.nn.fourier.matrices import dft, idft, irdft, rdft
 from physicsnemo.nn.precision import widened
 from physicsnemo.nn.tracing import is_tracing
 
@@ -125,7 +125,7 @@ def to_field(
         zip(grid[:-1], frequencies[:-1], scales[:-1], strict=True)
     ):
         values = values.reshape(-1, 2, len(kept), rest)
-        values = _complex_to_values(values, n, kept, scale)
+        values = _complex_to_values(values, n=n, kept=kept, scale=scale)
         rest = rest // len(frequencies[index + 1])
     values = values.reshape(-1, 2, len(frequencies[-1]), channels)
     return _modes_to_real(values, grid[-1], scales[-1]).reshape(batch, *grid, channels)
@@ -150,8 +150,8 @@ def _check(x: Tensor, grid: Sequence[int], frequencies: Sequence[Frequencies]) -
 def _real_to_modes(field: Tensor, count: int, scale: float) -> Tensor:
     """Map (..., n, channels) to (..., 2, count, channels)."""
     n = field.shape[-2]
-    if product_wins(n, count, field.device.type):
-        matrix = analysis(n, count, scale, field)
+    if prefer_matmul(n, count, field.device.type):
+        matrix = rdft(n, count, scale, like=field)
         modes = torch.matmul(matrix, field)
         return modes.view(*modes.shape[:-2], 2, count, modes.shape[-1])
     return real_modes(field, scale)[..., :count, :]
@@ -160,8 +160,8 @@ def _real_to_modes(field: Tensor, count: int, scale: float) -> Tensor:
 def _complex_to_modes(values: Tensor, kept: Frequencies, scale: float) -> Tensor:
     """Map (lines, n, 2, rest) to (lines, 2, kept, rest)."""
     lines, n, _, rest = values.shape
-    if product_wins(n, len(kept), values.device.type):
-        matrix = rotation(n, kept, scale, values)
+    if prefer_matmul(n, len(kept), values.device.type):
+        matrix = dft(n, kept, scale, like=values)
         products = torch.matmul(matrix, values.reshape(lines, 2 * n, rest))
         return products.view(lines, 2, len(kept), rest)
     return _choose(complex_modes(values, scale), kept)
@@ -170,8 +170,8 @@ def _complex_to_modes(values: Tensor, kept: Frequencies, scale: float) -> Tensor
 def _complex_to_values(modes: Tensor, n: int, kept: Frequencies, scale: float) -> Tensor:
     """Map (lines, 2, kept, rest) to (lines, n, 2, rest)."""
     lines, _, _, rest = modes.shape
-    if product_wins(n, len(kept), modes.device.type):
-        matrix = unrotation(n, kept, scale, modes)
+    if prefer_matmul(n, len(kept), modes.device.type):
+        matrix = idft(n, kept, scale, like=modes)
         products = torch.matmul(matrix, modes.reshape(lines, 2 * len(kept), rest))
         return products.view(lines, n, 2, rest)
     return complex_values(_spread(modes, kept, n), scale)
@@ -180,8 +180,8 @@ def _complex_to_values(modes: Tensor, n: int, kept: Frequencies, scale: float) -
 def _modes_to_real(modes: Tensor, n: int, scale: float) -> Tensor:
     """Map (lines, 2, count, channels) to (lines, n, channels)."""
     count = modes.shape[-2]
-    if product_wins(n, count, modes.device.type):
-        values: Tensor = torch.matmul(synthesis(n, count, scale, modes), modes.flatten(-3, -2))
+    if prefer_matmul(n, count, modes.device.type):
+        values: Tensor = torch.matmul(irdft(n, count, scale, like=modes), modes.flatten(-3, -2))
         return values
     missing = n // 2 + 1 - count
     return real_values(torch.nn.functional.pad(modes, (0, 0, 0, missing)), n, scale)

@@ -1,32 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The spherical Fourier neural operator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.models.sfno._block import SphericalBlock
-from physicsnemo.models.sfno._filter import OPERATOR_TYPES, SpectralFilter
-from physicsnemo.models.sfno._norm import NORMALIZATIONS, normalization
-from physicsnemo.models.sfno._options import (
-    check_counts,
-    check_rates,
-    coarser_grid,
-    grid_of,
-    hidden_channels,
-    truncation,
+from physicsnemo.models.sfno._layers import (
+    NORMALIZATIONS,
+    OPERATOR_TYPES,
+    POSITION_EMBEDDINGS,
+    SpectralFilter,
+    SphericalBlock,
+    normalization,
+    pointwise_mlp,
+    position_embedding,
 )
-from physicsnemo.models.sfno._pointwise import pointwise_network
-from physicsnemo.models.sfno._position import POSITION_EMBEDDINGS, position_embedding
-from physicsnemo.models.sfno._transform import (
-    SphericalAnalysis,
-    SphericalSynthesis,
-    transforms,
+from physicsnemo.models.sfno._sht import InverseRealSHT, RealSHT, SphericalGrid
+from physicsnemo.nn.checks import (
+    check_at_least,
+    check_choice,
+    check_input,
+    check_real,
+    is_integer,
 )
-from physicsnemo.nn.checks import check_choice, check_input
 
 __all__ = ["SFNO", "MetaData"]
 
@@ -50,71 +49,70 @@ class MetaData(ModelMetaData):
 class SFNO(Module):
     """Spherical Fourier neural operator: a map between fields on the sphere.
 
-    An encoder lifts the channels at each point to ``embed_dim``. A chain of blocks follows; each
-    filters the field by its spherical harmonics and applies a small network to each point. The
-    first block leads to a coarser internal grid, the last one to the grid of the output, where a
-    decoder returns to the channels of the output. Nothing in it knows a point from another, so it
-    commutes with rotations about the axis, unless a position embedding is asked for.
+    A pointwise encoder lifts the channels to ``embed_dim``. Each block then applies a spectral
+    convolution in spherical harmonics and a pointwise MLP. The first block leads to a coarser
+    internal grid, the last one to the grid of the output, where a pointwise decoder returns to the
+    channels of the output. Without a position embedding, the model is equivariant to rotations
+    about the axis.
 
     Parameters
     ----------
     inp_shape
-        Latitudes and longitudes of the input's grid.
+        Input grid: numbers of latitudes and longitudes.
     out_shape
-        Those of the output's grid.
+        Output grid: numbers of latitudes and longitudes.
     inp_chans
-        Channels of the input.
+        Input channels.
     out_chans
-        Channels of the output.
+        Output channels.
     embed_dim
-        Channels of the blocks.
+        Latent channels of the blocks.
     num_layers
         Number of blocks.
     scale_factor
-        How much coarser than the input's grid the internal one is: of n latitudes and m longitudes
-        it has ``(n - 1) // scale_factor + 1`` and ``m // scale_factor``.
+        Downsampling factor of the internal grid: of n latitudes and m longitudes of the input it
+        has ``(n - 1) // scale_factor + 1`` and ``m // scale_factor``.
     model_grid_type
-        Type of the input's grid: ``equiangular`` (with both poles), ``legendre-gauss`` or
+        Type of the input grid: ``equiangular`` (with both poles), ``legendre-gauss`` or
         ``lobatto``. All have the first longitude at 0, and the latitudes from north to south.
     out_grid_type
-        Type of the output's grid, by default that of the input's.
+        Type of the output grid, by default that of the input.
     sht_grid_type
         Type of the internal grid.
     max_modes
-        The numbers of degrees and of orders that the filters keep, the second no larger than the
-        first. By default, both are the largest number that all three grids transform exactly. A
+        Truncation: numbers of degrees and of orders that filters keep, the second no larger than
+        the first. By default, both are the largest number that all three grids transform exactly. A
         grid of n latitudes and m longitudes does so with ``(m + 1) // 2`` orders, and with
         ``(n + 1) // 2`` degrees if it is equiangular, ``n`` if Legendre-Gauss, and ``n - 1`` if
         Lobatto. On equiangular grids, up to n degrees may be asked for; their transforms are then
         approximate.
     filter_type
-        ``linear``, the only one.
+        Type of filter; ``linear`` is the only one.
     operator_type
-        What the filters are made of: ``dhconv`` (or ``driscoll-healy``), one matrix for each
-        degree, which is a convolution on the sphere; ``diagonal``, one for each degree and order.
+        Weights of the filters: ``dhconv`` (or ``driscoll-healy``), one matrix for each degree,
+        which is a convolution on the sphere; ``diagonal``, one for each degree and order.
     encoder_layers
-        Linear maps in the encoder and in the decoder, with activations between.
+        Number of linear layers of the encoder, and of the decoder.
     mlp_ratio
-        Hidden channels of the pointwise networks of blocks, encoder and decoder, as a multiple of
-        ``embed_dim``.
+        MLP expansion ratio: hidden channels of blocks, encoder and decoder by ``embed_dim``.
     activation_function
         Name of the activation (:func:`physicsnemo.nn.get_activation`).
     normalization_layer
-        What follows each filter: ``instance_norm``, with mean and variance over the sphere for
-        each channel; ``layer_norm``, over the channels of each point; or ``none``.
+        Normalization after each filter: ``instance_norm``, with mean and variance over the sphere
+        for each channel; ``layer_norm``, over the channels of each point; or ``none``.
     pos_embed
-        What is added to the encoded input: ``none``; ``direct``, a learned value for each point and
-        channel; or ``frequency``, a learned field given by its spherical harmonics.
+        Position embedding of the encoded input: ``none``; ``direct``, a learned value for each
+        point and channel; or ``frequency``, learned spherical harmonic coefficients.
     big_skip
-        Add a linear map of the input's channels to the output, at each point; between different
-        grids, of the input without the degrees and orders beyond ``max_modes``.
+        Global skip connection: add a linear map of the input's channels to the output; between
+        different grids, of the input truncated to ``max_modes``.
     pos_drop_rate
-        Share of values to drop from the encoded input in training.
+        Dropout probability after the position embedding.
     path_drop_rate
-        Probability, in training, that a sample takes only the skip of the last block; it rises
-        linearly from 0 in the first.
+        Stochastic depth: probability, in training, that a sample takes only the skip of the last
+        block; it rises linearly from 0 in the first.
     mlp_drop_rate
-        Share of hidden channels of the blocks' pointwise networks to drop in training.
+        Dropout probability of hidden channels of the blocks' MLPs.
 
     Raises
     ------
@@ -134,7 +132,7 @@ class SFNO(Module):
     ----------
     Bonev et al. 2023, Spherical Fourier neural operators: learning stable dynamics on the sphere,
     arXiv:2306.03838. Blocks are those of the example in torch-harmonics, by the same authors: there
-    is no activation between filter and pointwise network. It differs in the statistics of
+    is no activation between filter and MLP. It differs in the statistics of
     ``instance_norm``, which count points by their area here, in the initial weights of filters,
     which keep the variance here, and in the default truncation.
 
@@ -177,7 +175,7 @@ class SFNO(Module):
         check_choice("operator_type", operator_type, OPERATOR_TYPES)
         check_choice("normalization_layer", normalization_layer, NORMALIZATIONS)
         check_choice("pos_embed", pos_embed, POSITION_EMBEDDINGS)
-        check_counts(
+        _check_counts(
             inp_chans=inp_chans,
             out_chans=out_chans,
             embed_dim=embed_dim,
@@ -185,44 +183,48 @@ class SFNO(Module):
             scale_factor=scale_factor,
             encoder_layers=encoder_layers,
         )
-        check_rates(
+        _check_rates(
             pos_drop_rate=pos_drop_rate,
             path_drop_rate=path_drop_rate,
             mlp_drop_rate=mlp_drop_rate,
         )
-        first = grid_of("inp_shape", inp_shape, model_grid_type)
-        last = grid_of("out_shape", out_shape, out_grid_type or model_grid_type)
-        internal = coarser_grid(first, scale_factor, sht_grid_type)
-        lmax, mmax = truncation((first, internal, last), max_modes)
+        first = _grid("inp_shape", inp_shape, model_grid_type)
+        last = _grid("out_shape", out_shape, out_grid_type or model_grid_type)
+        internal = _coarser_grid(first, scale_factor, sht_grid_type)
+        lmax, mmax = _truncation((first, internal, last), max_modes)
         grids = [first, *[internal] * (num_layers - 1), last]
 
-        hidden = hidden_channels(embed_dim, mlp_ratio)
-        coding = [hidden] * (encoder_layers - 1)
+        hidden = _hidden_channels(embed_dim, mlp_ratio)
+        coder = [hidden] * (encoder_layers - 1)
         self._layout = {
             "batch": None,
             "inp_chans": inp_chans,
             "inp_shape[0]": first.nlat,
             "inp_shape[1]": first.nlon,
         }
-        self.encoder = pointwise_network([inp_chans, *coding, embed_dim], activation_function)
-        self.pos_embed = position_embedding(pos_embed, embed_dim, first, lmax, mmax)
+        self.encoder = pointwise_mlp([inp_chans, *coder, embed_dim], activation_function)
+        self.pos_embed = position_embedding(
+            pos_embed, channels=embed_dim, grid=first, lmax=lmax, mmax=mmax
+        )
         self.pos_drop = nn.Dropout(pos_drop_rate)
-        self.analyses = transforms(SphericalAnalysis, grids[:-1], lmax, mmax)
-        self.syntheses = transforms(SphericalSynthesis, grids[1:], lmax, mmax)
+        self.forward_transforms = _transforms(RealSHT, grids[:-1], lmax=lmax, mmax=mmax)
+        self.inverse_transforms = _transforms(InverseRealSHT, grids[1:], lmax=lmax, mmax=mmax)
         self.blocks = nn.ModuleList(
             SphericalBlock(
-                SpectralFilter(embed_dim, lmax, mmax, operator_type),
-                normalization(normalization_layer, embed_dim, grid),
-                pointwise_network(
+                spectral_filter=SpectralFilter(
+                    embed_dim, lmax=lmax, mmax=mmax, operator_type=operator_type
+                ),
+                norm=normalization(normalization_layer, embed_dim, grid),
+                mlp=pointwise_mlp(
                     [embed_dim, hidden, embed_dim], activation_function, mlp_drop_rate
                 ),
                 drop_rate=path_drop_rate * number / max(1, num_layers - 1),
             )
             for number, grid in enumerate(grids[1:])
         )
-        self.decoder = pointwise_network([embed_dim, *coding, out_chans], activation_function)
+        self.decoder = pointwise_mlp([embed_dim, *coder, out_chans], activation_function)
         self.big_skip = (
-            pointwise_network([inp_chans, out_chans], activation_function) if big_skip else None
+            pointwise_mlp([inp_chans, out_chans], activation_function) if big_skip else None
         )
         self.same_grid = first == last
 
@@ -247,14 +249,92 @@ class SFNO(Module):
         """
         check_input(x, self._layout, next(self.encoder.parameters()))
         hidden = self.pos_drop(self.pos_embed(self.encoder(x)))
-        for block, analysis, synthesis in zip(
-            self.blocks, self.analyses, self.syntheses, strict=True
+        for block, sht, isht in zip(
+            self.blocks, self.forward_transforms, self.inverse_transforms, strict=True
         ):
-            hidden = block(hidden, analysis, synthesis)
+            hidden = block(hidden, sht, isht)
         output: Tensor = self.decoder(hidden)
         if self.big_skip is None:
             return output
         if not self.same_grid:
-            x = self.syntheses[-1](self.analyses[0](x)).to(x.dtype)
+            x = self.inverse_transforms[-1](self.forward_transforms[0](x)).to(x.dtype)
         skip: Tensor = self.big_skip(x)
         return output + skip
+
+
+def _transforms(
+    kind: Callable[[SphericalGrid, int, int], nn.Module],
+    grids: Sequence[SphericalGrid],
+    lmax: int,
+    mmax: int,
+) -> nn.ModuleList:
+    """Return a transform for each grid; equal grids share one."""
+    of_grid = {grid: kind(grid, lmax, mmax) for grid in dict.fromkeys(grids)}
+    return nn.ModuleList(of_grid[grid] for grid in grids)
+
+
+def _check_counts(**values: int) -> None:
+    """Raise a ValueError unless options are whole numbers of at least 1."""
+    for name, value in values.items():
+        if not is_integer(value) or value < 1:
+            raise ValueError(f"expected {name} to be a whole number of at least 1, got {value!r}")
+
+
+def _check_rates(**values: float) -> None:
+    """Raise a ValueError unless options are probabilities below 1."""
+    check_real(**values)
+    for name, value in values.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"expected {name} to be at least 0 and below 1, got {value}")
+
+
+def _hidden_channels(embed_dim: int, mlp_ratio: float) -> int:
+    """Return the hidden channels of MLPs; raise a ValueError if there would be none."""
+    check_real(mlp_ratio=mlp_ratio)
+    if mlp_ratio != mlp_ratio:
+        raise ValueError("expected mlp_ratio to be a number, got NaN")
+    hidden = int(mlp_ratio * embed_dim)
+    if hidden < 1:
+        raise ValueError(
+            f"mlp_ratio={mlp_ratio} leaves no hidden channel of embed_dim={embed_dim}; use a "
+            f"larger one"
+        )
+    return hidden
+
+
+def _grid(name: str, shape: Sequence[int], grid_type: str) -> SphericalGrid:
+    """Return the grid of a shape; raise a ValueError if there is no such grid."""
+    if len(shape) != 2:
+        raise ValueError(
+            f"expected {name} to be the numbers of latitudes and of longitudes, got {list(shape)}"
+        )
+    nlat, nlon = shape
+    check_at_least(0, **{f"{name}[0]": nlat, f"{name}[1]": nlon})
+    return SphericalGrid(nlat, nlon, grid_type)
+
+
+def _coarser_grid(grid: SphericalGrid, scale_factor: int, grid_type: str) -> SphericalGrid:
+    """Return a grid with a fraction of the points along each axis; poles stay where they are."""
+    nlat, nlon = (grid.nlat - 1) // scale_factor + 1, grid.nlon // scale_factor
+    if nlat < 2 or nlon < 1:
+        raise ValueError(
+            f"scale_factor={scale_factor} leaves {nlat} × {nlon} of {grid.nlat} × {grid.nlon} "
+            f"points; use a smaller one"
+        )
+    return SphericalGrid(nlat, nlon, grid_type)
+
+
+def _truncation(grids: Sequence[SphericalGrid], max_modes: Sequence[int] | None) -> tuple[int, int]:
+    """Return the number of degrees and of orders to keep.
+
+    Unless given, both are the largest number that every grid transforms exactly.
+    """
+    if max_modes is None:
+        modes = min(min(grid.degrees, grid.orders) for grid in grids)
+        return modes, modes
+    if len(max_modes) != 2:
+        raise ValueError(
+            f"expected max_modes to be the numbers of degrees and of orders, got {list(max_modes)}"
+        )
+    lmax, mmax = max_modes
+    return lmax, mmax

@@ -1,20 +1,90 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spherical harmonic transforms as products with constant real matrices."""
+"""Real spherical harmonic transform (SHT) and its inverse, and the grids that they work on."""
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.sfno._grid import SphericalGrid
 from physicsnemo.nn.precision import no_autocast
 from physicsnemo.nn.table import Table
 
+GRID_TYPES = ("equiangular", "legendre-gauss", "lobatto")
 
-class SphericalAnalysis(nn.Module):
-    r"""The coefficients of fields in spherical harmonics.
+
+@dataclass(frozen=True)
+class SphericalGrid:
+    """Grid of latitudes from north to south and equidistant longitudes from 0 eastward.
+
+    Parameters
+    ----------
+    nlat
+        Number of latitudes, at least 2.
+    nlon
+        Number of longitudes.
+    grid_type
+        Quadrature that the latitudes belong to. ``equiangular``: Clenshaw-Curtis, equidistant from
+        pole to pole, both included; ``legendre-gauss``: Gauss-Legendre, without the poles;
+        ``lobatto``: Gauss-Lobatto, with the poles.
+
+    Raises
+    ------
+    ValueError
+        If a number is too small or there is no such type.
+
+    Examples
+    --------
+    >>> from physicsnemo.models.sfno import SphericalGrid
+    >>> grid = SphericalGrid(181, 360, "equiangular")
+    >>> grid.degrees, grid.orders
+    (91, 180)
+    """
+
+    nlat: int
+    nlon: int
+    grid_type: str = "equiangular"
+
+    def __post_init__(self) -> None:
+        if self.grid_type not in GRID_TYPES:
+            raise ValueError(
+                f"expected a grid type among {', '.join(GRID_TYPES)}, got {self.grid_type!r}"
+            )
+        if self.nlat < 2 or self.nlon < 1:
+            raise ValueError(
+                f"expected a grid of at least 2 latitudes and 1 longitude, "
+                f"got {self.nlat} × {self.nlon}"
+            )
+
+    @property
+    def degrees(self) -> int:
+        """Number of degrees, from 0 on, that are orthogonal by this grid's quadrature."""
+        # The product of two functions of degree l has degree 2l; quadrature is exact up to degree
+        # nlat - 1 (Clenshaw-Curtis), 2 nlat - 1 (Gauss), 2 nlat - 3 (Lobatto).
+        return {
+            "equiangular": (self.nlat + 1) // 2,
+            "legendre-gauss": self.nlat,
+            "lobatto": self.nlat - 1,
+        }[self.grid_type]
+
+    @property
+    def orders(self) -> int:
+        """Number of orders, from 0 on, that the longitudes resolve."""
+        # Of order nlon / 2 they would see the cosine alone.
+        return (self.nlon + 1) // 2
+
+    def nodes(self) -> Tensor:
+        """Return the quadrature nodes: cosines of the colatitudes, in float64."""
+        return _quadrature(self.nlat, self.grid_type)[0].flip(0)
+
+    def weights(self) -> Tensor:
+        """Return the quadrature weights of the latitudes, in float64; they add up to 2."""
+        return _quadrature(self.nlat, self.grid_type)[1].flip(0)
+
+
+class RealSHT(nn.Module):
+    r"""Real spherical harmonic transform: from fields to their coefficients.
 
     With orthonormal harmonics :math:`Y_l^m`, Condon-Shortley phase included, the coefficients of a
     field :math:`f` are :math:`f_l^m = \int f \, \overline{Y_l^m}`, by the grid's quadrature. They
@@ -25,7 +95,7 @@ class SphericalAnalysis(nn.Module):
     Parameters
     ----------
     grid
-        Where the fields are given.
+        Grid of the fields.
     lmax
         Number of degrees, 0 to lmax - 1.
     mmax
@@ -45,8 +115,8 @@ class SphericalAnalysis(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from physicsnemo.models.sfno import SphericalAnalysis, SphericalGrid
-    >>> SphericalAnalysis(SphericalGrid(17, 32), lmax=9, mmax=9)(torch.ones(17, 32)).shape
+    >>> from physicsnemo.models.sfno import RealSHT, SphericalGrid
+    >>> RealSHT(SphericalGrid(17, 32), lmax=9, mmax=9)(torch.ones(17, 32)).shape
     torch.Size([9, 9, 2])
     """
 
@@ -54,8 +124,8 @@ class SphericalAnalysis(nn.Module):
         super().__init__()
         check_truncation(grid, lmax, mmax)
         self.grid, self.lmax, self.mmax = grid, lmax, mmax
-        self.fourier = Table(partial(_fourier_analysis, grid.nlon, mmax))
-        self.legendre = Table(partial(_legendre_analysis, grid, lmax, mmax))
+        self.fourier = Table(partial(_rdft, grid.nlon, mmax))
+        self.legendre = Table(partial(_legendre_transform, grid, lmax, mmax))
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform fields.
@@ -77,7 +147,7 @@ class SphericalAnalysis(nn.Module):
         """
         fourier, legendre = self.fourier.like(x), self.legendre.like(x)
         with no_autocast(x):
-            # A truncated Fourier transform is as fast as a product as by FFT, and stays real.
+            # A truncated DFT is as fast as a matrix product as by FFT, and stays real.
             waves = x.to(fourier.dtype) @ fourier
             by_order = waves.unflatten(-1, (2, self.mmax)).mT
             return _by_order(legendre, by_order)
@@ -87,17 +157,17 @@ class SphericalAnalysis(nn.Module):
         return f"{self.grid}, lmax={self.lmax}, mmax={self.mmax}"
 
 
-class SphericalSynthesis(nn.Module):
-    r"""The fields that have given coefficients in spherical harmonics.
+class InverseRealSHT(nn.Module):
+    r"""Inverse real spherical harmonic transform: from coefficients to fields.
 
-    This is the inverse of :class:`SphericalAnalysis`,
+    This is the inverse of :class:`RealSHT`,
     :math:`f = \sum_{l,m} f_l^m Y_l^m` with real :math:`f`, at the points of any grid. Under
     autocast and for inputs of half precision it computes in float32, and returns it.
 
     Parameters
     ----------
     grid
-        Where to evaluate the fields.
+        Grid of the fields.
     lmax
         Number of degrees, 0 to lmax - 1.
     mmax
@@ -113,8 +183,8 @@ class SphericalSynthesis(nn.Module):
         super().__init__()
         check_truncation(grid, lmax, mmax)
         self.grid, self.lmax, self.mmax = grid, lmax, mmax
-        self.fourier = Table(partial(_fourier_synthesis, grid.nlon, mmax))
-        self.legendre = Table(partial(_legendre_synthesis, grid, lmax, mmax))
+        self.fourier = Table(partial(_irdft, grid.nlon, mmax))
+        self.legendre = Table(partial(_legendre_functions, grid, lmax, mmax))
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Transform coefficients.
@@ -144,27 +214,11 @@ class SphericalSynthesis(nn.Module):
         return f"{self.grid}, lmax={self.lmax}, mmax={self.mmax}"
 
 
-def transforms(
-    kind: Callable[[SphericalGrid, int, int], nn.Module],
-    grids: Sequence[SphericalGrid],
-    lmax: int,
-    mmax: int,
-) -> nn.ModuleList:
-    """Return a transform for each grid; equal grids share one."""
-    of_grid = {grid: kind(grid, lmax, mmax) for grid in dict.fromkeys(grids)}
-    return nn.ModuleList(of_grid[grid] for grid in grids)
-
-
 def check_truncation(grid: SphericalGrid, lmax: int, mmax: int) -> None:
-    """Raise an error if a grid does not resolve so many degrees or orders.
+    """Raise a ValueError if a grid does not resolve so many degrees or orders.
 
     An equiangular grid resolves as many degrees as it has latitudes, though its quadrature is
     exact for half of them only. No order exceeds the degree.
-
-    Raises
-    ------
-    ValueError
-        If it does not.
     """
     resolved = grid.nlat if grid.grid_type == "equiangular" else grid.degrees
     orders = min(grid.orders, lmax)
@@ -178,7 +232,7 @@ def check_truncation(grid: SphericalGrid, lmax: int, mmax: int) -> None:
 
 
 def _by_order(matrices: Tensor, x: Tensor) -> Tensor:
-    """Multiply each order by its matrix: (order, k, l) times (..., l, order, 2) along the l."""
+    """Multiply each order by its matrix: (order, k, l) times (..., l, order, 2) along l."""
     batch, (size, orders, parts) = x.shape[:-3], x.shape[-3:]
     # Laid out for one batched product; left to torch.einsum, each order is copied on its own.
     columns = x.reshape(-1, size, orders, parts).permute(2, 1, 0, 3).flatten(start_dim=2)
@@ -187,14 +241,14 @@ def _by_order(matrices: Tensor, x: Tensor) -> Tensor:
     return rows.reshape(*batch, rows.shape[1], orders, parts)
 
 
-def _fourier_analysis(nlon: int, mmax: int) -> Tensor:
-    """Return the matrix of the Fourier integrals, of shape (nlon, 2 mmax), real parts first."""
+def _rdft(nlon: int, mmax: int) -> Tensor:
+    """Return the matrix of the real DFT as an integral, (nlon, 2 mmax), real parts first."""
     angle = _angles(nlon, mmax)
     return torch.cat((angle.cos(), -angle.sin()), dim=1) * (2 * math.pi / nlon)
 
 
-def _fourier_synthesis(nlon: int, mmax: int) -> Tensor:
-    """Return the matrix of the Fourier sums, of shape (2 mmax, nlon), real parts first."""
+def _irdft(nlon: int, mmax: int) -> Tensor:
+    """Return the matrix of the inverse real DFT, (2 mmax, nlon), real parts first."""
     angle = _angles(nlon, mmax).T
     share = torch.full((mmax, 1), 2.0, dtype=torch.float64, device="cpu")
     share[0] = 1  # of any other order, there is the negative one too
@@ -207,15 +261,30 @@ def _angles(nlon: int, mmax: int) -> Tensor:
     return torch.outer(longitude, order).remainder(nlon) * (2 * math.pi / nlon)
 
 
-def _legendre_analysis(grid: SphericalGrid, lmax: int, mmax: int) -> Tensor:
+def _legendre_transform(grid: SphericalGrid, lmax: int, mmax: int) -> Tensor:
     """Return the Legendre functions times the quadrature's weights, (mmax, lmax, nlat)."""
-    return _legendre_synthesis(grid, lmax, mmax).mT * grid.weights()
+    return _legendre_functions(grid, lmax, mmax).mT * grid.weights()
 
 
-def _legendre_synthesis(grid: SphericalGrid, lmax: int, mmax: int) -> Tensor:
+def _legendre_functions(grid: SphericalGrid, lmax: int, mmax: int) -> Tensor:
     """Return the normalized associated Legendre functions, of shape (mmax, nlat, lmax)."""
     from torch_harmonics.legendre import legpoly
 
     with torch.device("cpu"):
         table: Tensor = legpoly(mmax, lmax, grid.nodes(), norm="ortho", csphase=True)
     return table.mT
+
+
+@lru_cache
+def _quadrature(nlat: int, grid_type: str) -> tuple[Tensor, Tensor]:
+    """Return the nodes of a quadrature on [-1, 1] and their weights, on the CPU."""
+    from torch_harmonics import quadrature
+
+    rules = {
+        "equiangular": quadrature.clenshaw_curtiss_weights,
+        "legendre-gauss": quadrature.legendre_gauss_weights,
+        "lobatto": quadrature.lobatto_weights,
+    }
+    with torch.device("cpu"):
+        nodes, weights = rules[grid_type](nlat, -1.0, 1.0)
+    return nodes, weights
