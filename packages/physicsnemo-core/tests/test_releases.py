@@ -11,7 +11,7 @@ import torch
 
 from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError
-from physicsnemo.core.rebuild.weights import has_surprises
+from physicsnemo.core.rebuild.weights import customizes_state_dict
 from physicsnemo.core.releases import in_keys_of, in_own_keys, release_of
 from physicsnemo.models.history import (
     Argument,
@@ -254,8 +254,8 @@ def test_a_constant_that_is_none(value):
 
 
 def test_weights_are_taken_without_a_copy_by_modules_that_follow_a_history():
-    assert not has_surprises(Net())
-    assert not has_surprises(Grouped())
+    assert not customizes_state_dict(Net())
+    assert not customizes_state_dict(Grouped())
     model = Grouped()
     model.register_load_state_dict_pre_hook(lambda *_: None)
-    assert has_surprises(model)
+    assert customizes_state_dict(model)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from physicsnemo import hooks
-from physicsnemo.cli._output import complain, plain
+from physicsnemo.cli._output import complain, printable
 from physicsnemo.core.errors import (
     ModelNotFoundError,
     NamespaceWarning,
@@ -48,7 +48,7 @@ class CommandGroup(click.Group):
         except BrokenPipeError:  # the reader has seen enough, which click knows
             raise
         except _KNOWN_ERRORS as error:
-            raise click.ClickException(plain(str(error))) from error
+            raise click.ClickException(printable(str(error))) from error
 
     def _of_plugins(self, ctx: click.Context) -> dict[str, click.Command]:
         if __name__ not in ctx.meta:  # asked once for help on all commands

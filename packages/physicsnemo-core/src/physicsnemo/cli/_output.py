@@ -27,7 +27,7 @@ _brief.maxlevel, _brief.maxstring, _brief.maxother = 4, 120, 120
 _brief.maxlist = _brief.maxdict = 12
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text from a file as one line that no terminal takes for a command."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
@@ -40,7 +40,7 @@ def brief(value: Any) -> str:
 
 def complain(text: str) -> None:
     """Print a warning to standard error."""
-    click.echo(f"Warning: {plain(text)}", err=True)
+    click.echo(f"Warning: {printable(text)}", err=True)
 
 
 def print_json(content: Any) -> None:
@@ -77,7 +77,7 @@ def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]
     from rich.table import Table
 
     if title:
-        click.secho(f"\n{plain(title)}", bold=True)
+        click.secho(f"\n{printable(title)}", bold=True)
     table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"
@@ -90,5 +90,5 @@ def _print(table: "Table", rows: Iterable[Iterable[str]]) -> None:
 
     for row in rows:
         # Text is taken as it is, where a string would be searched for markup.
-        table.add_row(*(Text(plain(cell), style=_STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
     Console(width=None if sys.stdout.isatty() else _WITHOUT_TERMINAL).print(table)

@@ -19,8 +19,8 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from physicsnemo import hooks
 from physicsnemo.core.format.files import Url
-from physicsnemo.core.rebuild.rollback import undone_on_failure
-from physicsnemo.core.rebuild.weights import has_surprises, put_weights
+from physicsnemo.core.rebuild.rollback import rollback_on_failure
+from physicsnemo.core.rebuild.weights import customizes_state_dict, put_weights
 from physicsnemo.core.training.folder import Folder
 from physicsnemo.core.training.parts import TRAINING, Models, Part, name_parts
 from physicsnemo.core.training.ranks import Ranks
@@ -32,7 +32,7 @@ from physicsnemo.core.training.state import (
     OPTIMIZER,
     SCALER,
     SCHEDULER,
-    Holders,
+    Stateful,
     check_training,
     collect,
     move,
@@ -40,7 +40,7 @@ from physicsnemo.core.training.state import (
     read_model,
     restore,
     restore_random,
-    with_captures,
+    with_grad_scalers,
     write_data,
     write_model,
 )
@@ -126,13 +126,13 @@ def save_checkpoint(
     parts, ranks = name_parts(models), Ranks(rank)
     steps = Steps(Folder(path), ranks.rank)
     step = next_step(steps, [*parts, TRAINING], ranks) if epoch is None else _number(epoch)
-    training = collect(_holders(optimizer, scheduler, scaler), step, metadata)
+    training = collect(_stateful(optimizer, scheduler, scaler), step, metadata)
     writers = {part: partial(write_model, model) for part, model in parts.items()}
     steps.write(step, {**writers, TRAINING: partial(write_data, training)}, metadata)
     _LOGGER.debug("saved step %d to %s", step, steps.folder.url)
     if not retention.keeps_all:
         # Nothing is deleted before every rank has the new step; which steps, the first one says.
-        for old in ranks.gather(retention.doomed(step, steps.metadata()))[0]:
+        for old in ranks.gather(retention.to_delete(step, steps.metadata()))[0]:
             steps.remove(old)
     _tell_plugins("saved", parts, steps, step)
 
@@ -196,18 +196,21 @@ def load_checkpoint(
     PluginError
         If a plugin fails when it is told, after all is loaded.
     """
-    parts, holders = name_parts(models), _holders(optimizer, scheduler, scaler)
-    needed, ranks = [*parts, TRAINING] if holders or not parts else [*parts], Ranks(rank)
-    read = partial(_read, parts, holders, needed, device, strict)
+    parts, stateful = name_parts(models), _stateful(optimizer, scheduler, scaler)
+    needed, ranks = [*parts, TRAINING] if stateful or not parts else [*parts], Ranks(rank)
+    read = partial(_read, parts, stateful, needed, device, strict)
     steps, step, content = read_step(Folder(path), needed, epoch, ranks, read)
     if step is None or content is None:
         _LOGGER.warning("there is no checkpoint in %s, nothing is loaded", steps.folder.url)
         return 0
     state, weights = content
-    surprising = [part for part, model in parts.items() if has_surprises(model)]
-    with undone_on_failure(map(parts.__getitem__, surprising), with_captures(holders).values()):
-        restore(state, holders, steps.source(step, TRAINING))
-        for part in dict.fromkeys([*surprising, *parts]):  # of the others, nothing can fail
+    # Only code of a model itself can still fail: all else has been checked. A snapshot for the
+    # rollback takes as much memory as the weights, so other models need none.
+    custom = [part for part, model in parts.items() if customizes_state_dict(model)]
+    snapshots = map(parts.__getitem__, custom), with_grad_scalers(stateful).values()
+    with rollback_on_failure(*snapshots):
+        restore(state, stateful, steps.source(step, TRAINING))
+        for part in dict.fromkeys([*custom, *parts]):
             put_weights(parts[part], weights[part], strict, steps.source(step, part))
     if metadata_dict is not None:
         metadata_dict.update(state.get(METADATA, {}))
@@ -235,18 +238,18 @@ def get_checkpoint_dir(base_dir: Url, model_name: str) -> str:
     return posixpath.join(os.fspath(base_dir), f"checkpoints_{model_name}")
 
 
-def _holders(
+def _stateful(
     optimizer: torch.optim.Optimizer | None,
     scheduler: LRScheduler | None,
     scaler: torch.amp.GradScaler | None,
-) -> Holders:
+) -> Stateful:
     given = {OPTIMIZER: optimizer, SCHEDULER: scheduler, SCALER: scaler}
-    return {key: holder for key, holder in given.items() if holder is not None}
+    return {key: it for key, it in given.items() if it is not None}
 
 
 def _read(
     parts: Mapping[Part, torch.nn.Module],
-    holders: Holders,
+    stateful: Stateful,
     needed: Sequence[Part],
     device: torch.device | str,
     strict: bool,
@@ -255,11 +258,11 @@ def _read(
 ) -> tuple[dict[str, Any], dict[Part, dict[str, Any]]]:
     """Return the state of the training and the weights of each model, checked as far as can be."""
     state: dict[str, Any] = {}
-    with steps.open(step, needed, welcome=[TRAINING]) as files:
+    with steps.open(step, needed, optional=[TRAINING]) as files:
         if TRAINING in files:
             state = read_data(files[TRAINING], source := steps.source(step, TRAINING))
-            check_training(state, holders, source)
-            state |= {key: move(state[key], device) for key in holders}
+            check_training(state, stateful, source)
+            state |= {key: move(state[key], device) for key in stateful}
         weights = {
             part: read_model(model, files[part], device, strict, steps.source(step, part))
             for part, model in parts.items()

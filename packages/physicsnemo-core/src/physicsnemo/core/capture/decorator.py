@@ -17,7 +17,7 @@ from physicsnemo.core.capture.optimizers import check_optimizer
 from physicsnemo.core.capture.options import Options, choose_precision
 from physicsnemo.core.capture.recorder import Recorder
 from physicsnemo.core.capture.step_program import StepFunction, StepProgram, check_step
-from physicsnemo.core.rebuild.rollback import undone_on_failure
+from physicsnemo.core.rebuild.rollback import rollback_on_failure
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 
@@ -68,7 +68,7 @@ class ScalerStore:
     def load_state_dict(self, state: State) -> None:
         """Restore scalers by label; a state without a scaler waits for one of that label."""
         living = {label: self._scalers[label] for label in state if label in self._scalers}
-        with undone_on_failure(holders=living.values()):
+        with rollback_on_failure(stateful=living.values()):
             for label, scaler in living.items():
                 _load(scaler, state[label], label)
         waiting = {label: own for label, own in state.items() if label not in living}

@@ -26,7 +26,7 @@ class Member:
         As the archive has it.
     offset, size
         Its bytes in the file.
-    is_plain
+    is_regular
         Whether it is a regular file, neither compressed nor sparse nor encrypted nor a link.
     crc
         The checksum of its bytes, None where the archive has none.
@@ -35,7 +35,7 @@ class Member:
     name: str
     offset: int
     size: int
-    is_plain: bool
+    is_regular: bool
     crc: int | None = None
 
 
@@ -58,7 +58,7 @@ def list_tar(file: IO[bytes]) -> list[Member]:
         members.append(member)
         if len(members) > _MAX_MEMBERS:
             raise ValueError(f"it has more than {_MAX_MEMBERS} members")
-        if not member.is_plain:
+        if not member.is_regular:
             break
     return members
 
@@ -80,8 +80,8 @@ def _tar_entries(file: IO[bytes]) -> Iterator[tuple[Member, bool]]:
             size = int(overrides.get("size", size))
             name = overrides.get("path") or _tar_name(header)
             overrides = {}
-            is_plain = kind in b"\x000" and not name.endswith("/")
-            yield Member(name.removeprefix("./"), start, size, is_plain), kind == b"5"
+            is_regular = kind in b"\x000" and not name.endswith("/")
+            yield Member(name.removeprefix("./"), start, size, is_regular), kind == b"5"
         place = start + size + -size % _BLOCK
     if len(header) < _BLOCK:
         raise ValueError("it ends before its end mark")
@@ -151,7 +151,7 @@ def list_zip(file: Any) -> list[Member]:
                 entry.filename,
                 _data_offset(file, entry),
                 entry.file_size,
-                _is_plain(entry),
+                _is_regular(entry),
                 entry.CRC,
             )
             for entry in archive.infolist()
@@ -192,7 +192,7 @@ def _checksum(file: IO[bytes], member: Member) -> int:
     return checksum
 
 
-def _is_plain(entry: zipfile.ZipInfo) -> bool:
+def _is_regular(entry: zipfile.ZipInfo) -> bool:
     stored = entry.compress_type == zipfile.ZIP_STORED and entry.file_size == entry.compress_size
     encrypted = entry.flag_bits & 1
     return stored and not encrypted and not entry.is_dir()

@@ -277,7 +277,7 @@ def _check_member(member: Member, earlier: dict[str, Member], file_size: int, na
     problem = None
     if "/" in member.name or "\\" in member.name or member.name in ("", ".", ".."):
         problem = "lies in a folder"
-    elif not member.is_plain:
+    elif not member.is_regular:
         problem = "is not a plain, uncompressed file"
     elif member.name in earlier:
         problem = "appears twice"

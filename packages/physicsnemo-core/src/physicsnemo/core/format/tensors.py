@@ -198,7 +198,7 @@ def _records(file: FileSlice, members: list[Member]) -> dict[str, Member]:
     """Return the records of the archive, by their names below its one folder."""
     records = {member.name.partition("/")[2]: member for member in members}
     for member in members:
-        if not member.is_plain or member.offset + member.size > file.size:
+        if not member.is_regular or member.offset + member.size > file.size:
             raise ValueError(f"its record {member.name[:100]} is compressed or cut off")
     if len(records) < len(members) or sum(member.size for member in members) > file.size:
         raise ValueError("its records overlap, or have one name")

@@ -15,7 +15,7 @@ from physicsnemo.core.format.values import Path, Types, write
 from physicsnemo.core.install.distributions import installed_version
 from physicsnemo.core.install.provenance import Origin
 from physicsnemo.core.rebuild.defaults import as_release_has_it, leave_out_implied
-from physicsnemo.core.rebuild.weights import has_own_ways
+from physicsnemo.core.rebuild.weights import customizes_loading
 from physicsnemo.core.releases import in_keys_of
 
 WRITER, ARGUMENT_TYPES = "physicsnemo-core", "argument_types"
@@ -67,7 +67,7 @@ def state_of(model: torch.nn.Module, for_release: str | None = None) -> dict[str
     """Return a model's state dict as a file is to hold it, that a given release reads if any.
 
     Values that are no tensors and that ``load_state_dict`` would not read, which some packages add
-    for their own files, are left out.
+    for files of their own, are left out.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def _reads(model: torch.nn.Module, key: str) -> bool:
         return True
     modules = dict(model.named_modules(remove_duplicate=False))
     above = {"", path, *(path[:place] for place, letter in enumerate(path) if letter == ".")}
-    return any(has_own_ways(modules[prefix]) for prefix in above if prefix in modules)
+    return any(customizes_loading(modules[prefix]) for prefix in above if prefix in modules)
 
 
 def _checked(contribution: Any, metadata: dict[str, Any], plugin: str) -> dict[str, Any]:

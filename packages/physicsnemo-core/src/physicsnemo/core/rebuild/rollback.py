@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models, and what else has a state, put back as they were if a load fails on its way."""
+"""Rollback: models, optimizers and the like are as they were if loading fails halfway."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -14,20 +14,20 @@ from physicsnemo.core.pytree import map_leaves
 
 
 @contextmanager
-def undone_on_failure(
-    models: Iterable[nn.Module] = (), holders: Iterable[Any] = ()
+def rollback_on_failure(
+    models: Iterable[nn.Module] = (), stateful: Iterable[Any] = ()
 ) -> Iterator[None]:
-    """Undo what the block has changed if it raises.
+    """Roll back what the block has changed if it raises.
 
     Parameters
     ----------
     models
         Their weights and buffers are copied in the meantime.
-    holders
+    stateful
         Optimizers, schedules, scalers: what has ``state_dict`` and ``load_state_dict``. Their
         tensors are not copied, since loading puts others in their place.
     """
-    snapshots: list[_Weights | _State] = [*map(_Weights, models), *map(_State, holders)]
+    snapshots: list[_Weights | _State] = [*map(_Weights, models), *map(_State, stateful)]
     try:
         yield
     except BaseException:
@@ -68,14 +68,14 @@ class _Weights:
 class _State:
     """The state of an optimizer, a schedule or a scaler."""
 
-    def __init__(self, holder: Any) -> None:
-        self._holder, self._attributes = holder, dict(vars(holder))
-        self._state = map_leaves(holder.state_dict(), _same)
+    def __init__(self, owner: Any) -> None:
+        self._owner, self._attributes = owner, dict(vars(owner))
+        self._state = map_leaves(owner.state_dict(), _same)
 
     def restore(self) -> None:
         with suppress(Exception):  # reaches what lies deeper, as the parts of a chain of schedules
-            self._holder.load_state_dict(self._state)
-        attributes = vars(self._holder)
+            self._owner.load_state_dict(self._state)
+        attributes = vars(self._owner)
         attributes.clear()
         attributes.update(self._attributes)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of a file put into a model."""
+"""The weights of a file, checked against a model's and loaded into it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
@@ -10,7 +10,7 @@ import torch
 from physicsnemo.core.base import forgive_device_buffer, is_device_buffer
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.format.storable import SPARSE_LAYOUTS
-from physicsnemo.core.rebuild.rollback import undone_on_failure
+from physicsnemo.core.rebuild.rollback import rollback_on_failure
 from physicsnemo.core.releases import (
     State,
     constants,
@@ -24,8 +24,8 @@ __all__ = [
     "check_shapes",
     "check_weights",
     "copy_weights",
-    "has_own_ways",
-    "has_surprises",
+    "customizes_loading",
+    "customizes_state_dict",
     "moved",
     "put_weights",
 ]
@@ -43,27 +43,28 @@ def copy_weights(model: torch.nn.Module, state: State, strict: bool, source: str
         or unexpected.
     """
     state = check_weights(model, state, strict, source)
-    with undone_on_failure([model] if has_surprises(model) else []):
+    # The check above leaves only code of the modules themselves to fail halfway.
+    with rollback_on_failure([model] if customizes_state_dict(model) else []):
         put_weights(model, state, strict, source)
 
 
 def check_weights(model: torch.nn.Module, state: State, strict: bool, source: str) -> State:
     """Return a state dict by the model's own keys, after finding that it fits.
 
-    Which keys are missing is not known before loading where :func:`has_surprises`. Raises what
-    :func:`copy_weights` does.
+    Which keys are missing is not known before loading where :func:`customizes_state_dict`. Raises
+    what :func:`copy_weights` does.
     """
     state = in_own_keys(model, state, source)
     _check_shapes(model, state, source)
     _check_kinds(model, state, source)
-    if strict and not has_surprises(model):
+    if strict and not customizes_state_dict(model):
         own = model.state_dict()
-        marks = _marks({**own, **state}) if _forgives(model) else set()
+        buffers = _device_buffers({**own, **state}) if _forgives(model) else set()
         _refuse(
             model,
             source,
-            missing=[key for key in own if key not in {*state, *marks}],
-            unexpected=[key for key in state if key not in {*own, *marks}],
+            missing=[key for key in own if key not in {*state, *buffers}],
+            unexpected=[key for key in state if key not in {*own, *buffers}],
         )
     return state
 
@@ -74,7 +75,7 @@ def put_weights(model: torch.nn.Module, state: State, strict: bool, source: str)
     Raises
     ------
     CheckpointError
-        If a module that reads it in ways of its own refuses.
+        If a module that customizes loading refuses it.
     """
     state = _with_sparse_buffers_put(model, state)
     try:
@@ -88,10 +89,13 @@ def put_weights(model: torch.nn.Module, state: State, strict: bool, source: str)
         _refuse(model, source, missing=missing, unexpected=unexpected)
 
 
-def has_surprises(model: torch.nn.Module) -> bool:
-    """Tell whether loading can do more, or less, than to copy each tensor to its own key."""
+def customizes_state_dict(model: torch.nn.Module) -> bool:
+    """Tell whether a module overrides how state dicts are made or loaded, or hooks into it.
+
+    Loading can then do more, or less, than copy each tensor to its own key, and fail halfway.
+    """
     return type(model).load_state_dict is not torch.nn.Module.load_state_dict or any(
-        has_own_ways(module) or _saves_in_own_ways(module) for module in model.modules()
+        customizes_loading(module) or _customizes_saving(module) for module in model.modules()
     )
 
 
@@ -104,8 +108,8 @@ def adopt_weights(
 ) -> None:
     """Let a new model's tensors be those of a file, without a copy where types agree.
 
-    The memory of the model's own is free before that of the file's is taken. Modules that read a
-    state dict in ways of their own are given copies instead.
+    The model's own memory is freed before the file's is taken, so that loading needs room for one
+    set of weights, not two. A model that customizes loading is given copies instead.
 
     Parameters
     ----------
@@ -120,8 +124,8 @@ def adopt_weights(
     """
     own, expected = model.state_dict(keep_vars=True), in_own_keys(model, outline, source)
     if (
-        own.keys() - _marks(own) != expected.keys() - _marks(expected)
-        or has_surprises(model)
+        own.keys() - _device_buffers(own) != expected.keys() - _device_buffers(expected)
+        or customizes_state_dict(model)
         or not all(map(_is_strided, (*own.values(), *expected.values())))
     ):
         copy_weights(model, read(), strict, source)
@@ -133,12 +137,15 @@ def adopt_weights(
         for key in own.keys() & expected.keys()
         if own[key].numel() and expected[key] is not own[key]
     ]
-    for key in set(keys) - constants(model):  # which are compared with the file's
+    # One number in place of all, with the same shape, frees the memory; constants keep theirs, as
+    # they are compared with the file's.
+    for key in set(keys) - constants(model):
         own[key].data = own[key].data.new_empty(()).expand(own[key].shape)
     state = in_own_keys(model, read(), source)
     taken: dict[int, torch.Tensor] = {}
     for key in keys:
         target, tensor = own[key], state[key].detach().to(own[key].dtype)
+        # Through .data, since optimizers and tied modules already hold these very parameters.
         # Tensors that share memory in the file but not in the model would train as one.
         address = tensor.untyped_storage().data_ptr()
         shared = taken.setdefault(address, target) is not target
@@ -231,12 +238,12 @@ def _with_sparse_buffers_put(model: torch.nn.Module, state: State) -> State:
     return result
 
 
-def _marks(keys: Iterable[str]) -> set[str]:
+def _device_buffers(keys: Iterable[str]) -> set[str]:
     return {key for key in keys if is_device_buffer(key)}
 
 
-def has_own_ways(module: torch.nn.Module) -> bool:
-    """Tell whether a module itself, not its children, renames or converts what it loads."""
+def customizes_loading(module: torch.nn.Module) -> bool:
+    """Tell whether a module itself, not its children, overrides how it reads a state dict."""
     plain = torch.nn.Module._load_from_state_dict
     return type(module)._load_from_state_dict is not plain or any(
         getattr(hook, "hook", hook) is not in_own_keys_before_loading
@@ -244,7 +251,7 @@ def has_own_ways(module: torch.nn.Module) -> bool:
     )
 
 
-def _saves_in_own_ways(module: torch.nn.Module) -> bool:
+def _customizes_saving(module: torch.nn.Module) -> bool:
     kind, plain = type(module), torch.nn.Module
     return (
         kind.state_dict is not plain.state_dict

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``physicsnemo.utils.checkpoint`` is built from: saved trainings, one atomic set a step.
+"""A training on the disk, as ``physicsnemo.utils.checkpoint`` saves and loads it: one set a step.
 
-``steps`` keeps the sets in a ``folder``, sealed by a ``manifest``; ``parts`` names their files,
-``state`` collects and restores what is in them, ``choice`` and ``retention`` tell which set to load
-and which to delete, ``ranks`` brings processes to one mind, ``plain`` admits data only.
+``steps`` keeps the sets in a ``folder``, whose files a ``lock`` guards and a ``manifest`` proves
+whole; ``parts`` names the files of a step, ``state`` collects and restores what is in them and is
+no model, ``serializable`` admits data only. ``selection`` chooses the step to load, ``retention``
+the steps to delete, and ``ranks`` lets processes agree on both.
 """

@@ -15,8 +15,8 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Seal:
-    """Size in bytes and SHA-256 digest of a file."""
+class FileDigest:
+    """Size in bytes and SHA-256 digest of a file, which prove it whole."""
 
     bytes: int
     sha256: str
@@ -31,8 +31,8 @@ class Seal:
 
 
 @dataclass(frozen=True)
-class Stamp:
-    """What changes when somebody writes to an open file."""
+class FileStatus:
+    """Size and time of modification of an open file, which change when somebody writes to it."""
 
     bytes: int
     modified: int
@@ -51,20 +51,20 @@ class Manifest:
     Attributes
     ----------
     token
-        Hexadecimal name of the writing that made the step.
+        Hexadecimal name of the save that made the step.
     files
-        The seal of each file by its name.
+        The digest of each file by its name.
     metadata
         What the user stored with the step.
     """
 
     token: str
-    files: dict[str, Seal]
+    files: dict[str, FileDigest]
     metadata: dict[str, Any]
 
     def write(self, path: Path) -> None:
         """Write a manifest file, and see it on the disk."""
-        files = {name: vars(seal) for name, seal in self.files.items()}
+        files = {name: vars(digest) for name, digest in self.files.items()}
         content = {"format": _FORMAT, "token": self.token, "files": files}
         with open(path, "x", encoding="utf-8") as file:
             file.write(json.dumps(content | {"metadata": self.metadata}, indent=1))
@@ -84,7 +84,7 @@ class Manifest:
             fields = json.loads(content)
             if fields["format"] != _FORMAT:
                 raise ValueError(f"its format is {fields['format']}, expected {_FORMAT}")
-            files = {name: Seal(**seal) for name, seal in fields["files"].items()}
+            files = {name: FileDigest(**digest) for name, digest in fields["files"].items()}
             if not all(re.fullmatch(r"[^/\\]+\.(pt|mdlus)", name, re.DOTALL) for name in files):
                 raise ValueError("it names files of other kinds")
             if not re.fullmatch(r"[0-9a-f]+", fields["token"]):

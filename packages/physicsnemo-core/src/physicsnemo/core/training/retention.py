@@ -49,7 +49,7 @@ class Retention:
                 f"got {metadata.get(self.keep_best[0])!r}"
             )
 
-    def doomed(self, written: int, steps: Mapping[int, Mapping[str, Any]]) -> list[int]:
+    def to_delete(self, written: int, steps: Mapping[int, Mapping[str, Any]]) -> list[int]:
         """Return the steps to delete, given the one just written and the metadata of all."""
         if self.keeps_all:
             return []

@@ -47,13 +47,13 @@ def read_step(
         steps, step = choose_step(folder, parts, epoch, ranks)
         if step is None:
             return steps, None, None
-        before, content, failure = _state(steps, step), None, None
+        before, content, failure = _version(steps, step), None, None
         try:
             content = read(steps, step)
         except CheckpointError as error:
             failure = error
             time.sleep(_PAUSE)
-        changed = failure is not None and _state(steps, step) != before
+        changed = failure is not None and _version(steps, step) != before
         outcomes = ranks.gather((failure and str(failure), changed))
         if not any(text for text, _ in outcomes):
             return steps, step, content
@@ -76,7 +76,7 @@ def choose_step(
         If the given step is not complete on every rank or, without one, no step is.
     """
     steps = Steps(folder, ranks.rank)
-    found = ranks.gather(steps.survey(parts))
+    found = ranks.gather(steps.available(parts))
     if len(found) > 1 and not any(begun for _, begun in found[1:]):
         steps, found = Steps(folder, 0), found[:1]  # rank 0 saved for all
     complete = set.intersection(*(own for own, _ in found))
@@ -97,9 +97,9 @@ def next_step(steps: Steps, parts: list[Part], ranks: Ranks) -> int:
     return max(begun, default=-1) + 1
 
 
-def _state(steps: Steps, step: int) -> object:
+def _version(steps: Steps, step: int) -> object:
     try:
-        return steps.state(step)
+        return steps.version(step)
     except CheckpointError as error:  # a damaged manifest
         return str(error)
 

@@ -22,10 +22,10 @@ from physicsnemo.models.module import Module
 OPTIMIZER, SCHEDULER, SCALER = "optimizer_state_dict", "scheduler_state_dict", "scaler_state_dict"
 CAPTURES, METADATA, RANDOM = "static_capture_state_dict", "metadata", "random_state"
 
-Holders = Mapping[str, Any]  # what has a state_dict, by the key of its state
+Stateful = Mapping[str, Any]  # objects with a state_dict, by the key of their state
 
 
-def collect(holders: Holders, epoch: int, metadata: dict[str, Any]) -> dict[str, Any]:
+def collect(stateful: Stateful, epoch: int, metadata: dict[str, Any]) -> dict[str, Any]:
     """Return the state of a training.
 
     Raises
@@ -33,7 +33,7 @@ def collect(holders: Holders, epoch: int, metadata: dict[str, Any]) -> dict[str,
     TypeError
         If a state holds more than data.
     """
-    state = {key: holder.state_dict() for key, holder in holders.items()}
+    state = {key: owner.state_dict() for key, owner in stateful.items()}
     for group in state.get(OPTIMIZER, {}).get("param_groups", []):
         if "param_names" in group:  # a compiled model adds its wrapper to the names
             group["param_names"] = [n.replace("_orig_mod.", "") for n in group["param_names"]]
@@ -45,15 +45,15 @@ def collect(holders: Holders, epoch: int, metadata: dict[str, Any]) -> dict[str,
     return state | kept | {"epoch": epoch, RANDOM: _random_state()}
 
 
-def check_training(state: dict[str, Any], holders: Holders, source: str) -> None:
-    """Check that there is a state for each of the holders, and that the rest can be restored.
+def check_training(state: dict[str, Any], stateful: Stateful, source: str) -> None:
+    """Check that there is a state for each object, and that the rest can be restored.
 
     Raises
     ------
     CheckpointError
         If not.
     """
-    if absent := holders.keys() - state.keys():
+    if absent := stateful.keys() - state.keys():
         found = ", ".join(map(str, state)) or "nothing"
         raise CheckpointError(f"{source} has no {', '.join(sorted(absent))}; it has {found}")
     for key in (CAPTURES, METADATA, RANDOM):
@@ -65,26 +65,26 @@ def check_training(state: dict[str, Any], holders: Holders, source: str) -> None
         raise CheckpointError(f"{RANDOM} in {source} is not valid: {error}") from error
 
 
-def restore(state: dict[str, Any], holders: Holders, source: str) -> None:
+def restore(state: dict[str, Any], stateful: Stateful, source: str) -> None:
     """Put the state of a training back, but for the random numbers.
 
     Raises
     ------
     CheckpointError
-        If a state does not fit its holder.
+        If a state does not fit its object.
     """
-    for key, holder in with_captures(holders).items():
+    for key, owner in with_grad_scalers(stateful).items():
         if key == CAPTURES and key not in state:
             continue
         try:
-            holder.load_state_dict(state[key])
+            owner.load_state_dict(state[key])
         except Exception as error:  # each class has its own ways to refuse
             raise CheckpointError(f"{key} in {source} does not fit: {error!r}") from error
 
 
-def with_captures(holders: Holders) -> Holders:
+def with_grad_scalers(stateful: Stateful) -> Stateful:
     """Add the gradient scalers of captured steps."""
-    return {**holders, CAPTURES: SCALERS}
+    return {**stateful, CAPTURES: SCALERS}
 
 
 def restore_random(state: dict[str, Any]) -> None:

@@ -19,12 +19,12 @@ from uuid import uuid4
 
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.training.folder import Folder
-from physicsnemo.core.training.manifest import Manifest, Seal, Stamp
+from physicsnemo.core.training.manifest import FileDigest, FileStatus, Manifest
 from physicsnemo.core.training.parts import MANIFEST, Part
 
 Writer = Callable[[Path], None]
 
-_failed: set[str] = set()  # tokens of writings of this process that have come to nothing
+_failed: set[str] = set()  # tokens of saves of this process that have failed
 
 
 class Steps:
@@ -37,23 +37,23 @@ class Steps:
     def __init__(self, folder: Folder, rank: int) -> None:
         self.folder, self.rank = folder, rank
 
-    def survey(self, parts: Iterable[Part]) -> tuple[set[int], set[int]]:
+    def available(self, parts: Iterable[Part]) -> tuple[set[int], set[int]]:
         """Return the steps that can be loaded, if these parts are what is needed, and all begun."""
         names = self.folder.names()
-        sealed = MANIFEST.steps(names, self.rank)
-        loose = [part.steps(names, self.rank) for part in parts]
-        return set.intersection(*loose) | sealed, set().union(sealed, *loose)
+        listed = MANIFEST.steps(names, self.rank)
+        found = [part.steps(names, self.rank) for part in parts]
+        return set.intersection(*found) | listed, set().union(listed, *found)
 
     def begun(self, parts: Iterable[Part]) -> set[int]:
         """Return the steps of which there is any of these parts."""
-        return self.survey(parts)[1]
+        return self.available(parts)[1]
 
     def missing(self, step: int, parts: Iterable[Part]) -> list[str]:
         """Return the names of those parts of a step that are not in the folder."""
         names = self.folder.names()
         return [name for part in parts if (name := part.file(self.rank, step)) not in names]
 
-    def state(self, step: int) -> object:
+    def version(self, step: int) -> object:
         """Return what is equal later only if nobody has replaced or removed the step meanwhile."""
         manifest, names = self._manifest(step), self.folder.names()
         return manifest and manifest.token, {n for n in names if self._belongs(n, step)}
@@ -68,7 +68,7 @@ class Steps:
 
     @contextmanager
     def open(
-        self, step: int, needed: Iterable[Part], welcome: Iterable[Part] = ()
+        self, step: int, needed: Iterable[Part], optional: Iterable[Part] = ()
     ) -> Iterator[dict[Part, BinaryIO]]:
         """Open the parts of a step, after checking them all against the manifest.
 
@@ -80,7 +80,7 @@ class Steps:
             The number of the step.
         needed
             Parts that must be there.
-        welcome
+        optional
             Parts to open if the step comprises them.
 
         Raises
@@ -89,19 +89,19 @@ class Steps:
             If a part is missing, or is not what was written, or is written to during the block.
         """
         manifest = self._manifest(step)
-        extra = [part for part in welcome if self._comprises(step, part, manifest)]
+        extra = [part for part in optional if self._has_part(step, part, manifest)]
         with ExitStack() as stack:
             files = {
-                part: self._enter(stack, step, part, manifest)
+                part: self._open_part(stack, step, part, manifest)
                 for part in dict.fromkeys([*needed, *extra])
             }
-            stamps = {part: Stamp.of(file) for part, file in files.items()}
+            before = {part: FileStatus.of(file) for part, file in files.items()}
             if manifest is not None:
                 for part, file in files.items():
-                    self._check_seal(file, step, part, manifest)
+                    self._check_digest(file, step, part, manifest)
             yield files
             for part, file in files.items():
-                if Stamp.of(file) != stamps[part]:
+                if FileStatus.of(file) != before[part]:
                     raise CheckpointError(f"{self.source(step, part)} was written to meanwhile")
 
     def write(self, step: int, writers: Mapping[Part, Writer], metadata: dict[str, Any]) -> None:
@@ -115,12 +115,12 @@ class Steps:
         token = uuid4().hex
         self.folder.make()
         with self.folder.locked(self._lock(token)):
-            with self.folder.locked(_MOVES):
+            with self.folder.locked(_MOVE_LOCK):
                 self._finish_interrupted()
                 old = self._manifest(step)
             try:
                 new = self._stage(token, step, writers, metadata)
-                with self.folder.locked(_MOVES):
+                with self.folder.locked(_MOVE_LOCK):
                     self._commit(step, old, new)
             except BaseException:
                 _failed.add(token)
@@ -128,7 +128,7 @@ class Steps:
 
     def remove(self, step: int) -> None:
         """Delete a step, its manifest last, so that an interrupted removal can be finished."""
-        with self.folder.locked(_MOVES):
+        with self.folder.locked(_MOVE_LOCK):
             manifest = self._manifest(step)
             for name in manifest.files if manifest else ():
                 self.folder.remove(name)
@@ -144,7 +144,7 @@ class Steps:
                 path = scratch / part.file(self.rank, step)
                 write(path)
                 with open(path, "rb") as file:
-                    files[path.name] = Seal.of(file)
+                    files[path.name] = FileDigest.of(file)
             manifest = Manifest(token, files, metadata)
             manifest.write(scratch / MANIFEST.file(self.rank, step))
         return manifest
@@ -154,7 +154,7 @@ class Steps:
         name, staging = MANIFEST.file(self.rank, step), self._staging(new.token)
         self._check_owner(step, old, staging)
         self.folder.move({f"{staging}/{name}": name})
-        self._settle(new)
+        self._move_into_place(new)
         for surplus in (old.files.keys() - new.files.keys()) if old else ():
             self.folder.remove(surplus)
         self._check_owner(step, new, staging)  # where there are no locks
@@ -169,7 +169,7 @@ class Steps:
                 f"cannot share a folder: end one of them, or give each its own"
             )
 
-    def _enter(
+    def _open_part(
         self, stack: ExitStack, step: int, part: Part, manifest: Manifest | None
     ) -> BinaryIO:
         """Open a part where it is found first."""
@@ -189,15 +189,15 @@ class Steps:
                 raise CheckpointError(f"{source} cannot be read: {error}") from error
         raise CheckpointError(f"{source} is missing")
 
-    def _check_seal(self, file: BinaryIO, step: int, part: Part, manifest: Manifest) -> None:
-        expected, found = manifest.files[part.file(self.rank, step)], Seal.of(file)
+    def _check_digest(self, file: BinaryIO, step: int, part: Part, manifest: Manifest) -> None:
+        expected, found = manifest.files[part.file(self.rank, step)], FileDigest.of(file)
         if found != expected:
             raise CheckpointError(
                 f"{self.source(step, part)} is torn or was changed: expected {expected}, "
                 f"got {found}"
             )
 
-    def _comprises(self, step: int, part: Part, manifest: Manifest | None) -> bool:
+    def _has_part(self, step: int, part: Part, manifest: Manifest | None) -> bool:
         name = part.file(self.rank, step)
         return self.folder.has(name) if manifest is None else name in manifest.files
 
@@ -232,7 +232,7 @@ class Steps:
     def _lock(self, token: str) -> str:
         return f"{self._staging(token)}.lock"
 
-    def _settle(self, manifest: Manifest) -> None:
+    def _move_into_place(self, manifest: Manifest) -> None:
         """Move files to their final places, as far as that has not been done."""
         staging = self._staging(manifest.token)
         moves = {f"{staging}/{name}": name for name in manifest.files}
@@ -250,7 +250,7 @@ class Steps:
         dead = {token for token in tokens if token in _failed or self._is_dead(token)}
         for manifest in self._manifests().values() if dead else ():
             if manifest.token in dead:
-                self._settle(manifest)
+                self._move_into_place(manifest)
         for token in dead:
             self.folder.remove_folder(self._staging(token))
             self.folder.remove(self._lock(token))
@@ -259,4 +259,4 @@ class Steps:
         return not self.folder.in_use(self._lock(token), self._staging(token))
 
 
-_MOVES = ".saving.lock"
+_MOVE_LOCK = ".saving.lock"
