@@ -28,7 +28,7 @@ _UNSET = object()
 
 
 class ModelBase(torch.nn.Module):
-    """A ``torch.nn.Module`` that remembers what it was built from.
+    """A ``torch.nn.Module`` that remembers its constructor call.
 
     See :class:`physicsnemo.Module`, the only class that derives from it directly.
     """
@@ -65,6 +65,8 @@ class ModelBase(torch.nn.Module):
 
     def __new__(cls, /, *args: Any, **kwargs: Any) -> Self:
         """Record what the model is built from."""
+        # Not in __init__: the constructor of a subclass has changed or forgotten its arguments by
+        # the time that it calls this one, if it calls it with any.
         self = super().__new__(cls)
         self._constructed_from = record(cls, args, kwargs)
         return self
@@ -152,7 +154,7 @@ def logger_of(model: ModelBase) -> logging.Logger:
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:
-    """Return the model inside data-parallel wrappers and ``torch.compile``'s.
+    """Return the model inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile``.
 
     Parameters
     ----------
@@ -190,7 +192,8 @@ def record(cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Record:
     """Return what ``cls(*args, **kwargs)`` was called with, and defaults that a file can hold.
 
     Containers are copied, so that a constructor that changes its arguments does not change the
-    record. Arguments that do not fit the signature are left for the constructor to report.
+    record. Arguments that do not fit the signature are left for the constructor to report. Defaults
+    are recorded too: a file then means the same after a default has changed.
 
     Warns
     -----

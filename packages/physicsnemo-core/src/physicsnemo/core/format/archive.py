@@ -27,7 +27,8 @@ class Member:
     offset, size
         Its bytes in the file.
     is_regular
-        Whether it is a regular file, neither compressed nor sparse nor encrypted nor a link.
+        Whether its bytes lie in the archive as they are: neither compressed, sparse nor encrypted,
+        and no link or folder.
     crc
         The checksum of its bytes, None where the archive has none.
     """

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that take the place of others when they are written, and what killed processes left.
+"""Atomic replacement: a file is written beside its target, synced, and renamed onto it.
 
-A file is written under a name of its own and locked meanwhile. A lock ends with its process, so a
-later save deletes what nobody holds; files of another machine, whose locks may not be seen here,
-only when they have been left alone for a day.
+Whatever happens meanwhile, be it a full disk or the end of the process, the target is the old file
+or the new one, whole. What a killed process has left is cleared by a later save: the file is locked
+while it is written, and a lock ends with its process, so what nobody holds is a leftover. Files of
+another machine, whose locks may not be seen here, are leftovers when they have been left alone for
+a day.
 """
 
 import errno
@@ -23,7 +25,7 @@ from uuid import uuid4
 fcntl: ModuleType | None
 try:
     import fcntl
-except ImportError:  # on Windows, where a file that is open cannot be deleted
+except ImportError:  # on Windows
     fcntl = None
 
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
@@ -43,17 +45,36 @@ _UNSYNCED = {
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Yield a file that takes the place of another when all is written, else vanishes.
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Write a file that replaces another as a whole, or not at all if the block raises.
 
-    The new file has the permissions of the old one.
+    The new file has the permissions of the old one. It is on the disk when the block has ended.
+
+    Parameters
+    ----------
+    path
+        The file to write or replace; a link goes on pointing at what is replaced.
+
+    Yields
+    ------
+    A binary file, open for writing.
 
     Raises
     ------
     OSError
         If it cannot be written; where the folder or the name is the reason, before anything is.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with atomic_write(Path(folder, "notes.txt")) as file:
+    ...         _ = file.write(b"done")
+    ...     Path(folder, "notes.txt").read_bytes()
+    b'done'
     """
-    path = Path(os.path.realpath(path))  # a link keeps pointing at the file that is replaced
+    path = Path(os.path.realpath(path))  # not the link: that would be replaced by a file
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     mode = _mode(path)
@@ -63,9 +84,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):  # where files have no permissions of their own
                 os.chmod(scratch, mode)
         yield file
+        # The order is what makes it atomic: once its name is on the disk, so are its bytes. Full
+        # disks often tell only at the sync, when the target has not been touched yet.
         file.flush()
         os.fsync(file.fileno())
-        if fcntl is None:
+        if fcntl is None:  # Windows renames no open file
             file.close()
         os.replace(scratch, path)
     sync_folder(path.parent)

@@ -3,8 +3,8 @@
 
 Version 0.1.0 is an uncompressed tar with the members ``model.pt`` (a state dict as ``torch.save``
 writes it), ``args.json`` and ``metadata.json``; newer releases of the reference implementation
-write a zip without compression with the same members. Both are read, the tar is written. This
-module knows no model, and nothing in a file is ever executed or imported.
+write a zip without compression with the same members. Both are read, and the tar is written unless
+a zip is asked for. Nothing in a file is ever executed or imported.
 """
 
 import json
@@ -67,7 +67,7 @@ class Checkpoint:
         Parameters
         ----------
         mmap
-            Whether tensors are maps of the file, which is then not read here, and must stay as it
+            Whether tensors are mapped from the file instead of read. The file must then stay as it
             is for as long as they live.
 
         Raises
@@ -76,12 +76,12 @@ class Checkpoint:
             If ``model.pt`` is damaged or holds anything but a dictionary of tensors.
         """
         state: dict[str, Any] = self._weights(
-            lambda state: state.map(self._file) if mmap else state.read()
+            lambda state: state.mmap(self._file) if mmap else state.read()
         )
         return state
 
     def outline(self) -> dict[str, Any]:
-        """Return the weights on the meta device: names, shapes and types, with no number read.
+        """Return the weights on the meta device: names, shapes and dtypes, with no number read.
 
         Raises what :meth:`state_dict` does.
         """
@@ -168,9 +168,19 @@ def write_checkpoint(
 ) -> None:
     """Write a ``.mdlus`` file whole or not at all: an older file stays until the new one is ready.
 
-    Weights go straight into the container. A local file is written beside its target, read back
-    as far as its headers go, synced and moved into place; a remote one is written and uploaded. The
-    container is a tar, or a zip as newer releases of the reference implementation write it.
+    A local file is written beside its target, as :mod:`physicsnemo.core.format.atomic` tells, and
+    its headers are read back before it takes its place; a remote one is written to this machine and
+    uploaded. If the disk fills up meanwhile, the error is that of the system, and the older file is
+    as it was.
+
+    Parameters
+    ----------
+    url
+        A path, or any URL that fsspec knows.
+    state, arguments, metadata
+        Content of the members.
+    as_zip
+        Write a zip, as newer releases of the reference implementation do, instead of a tar.
 
     Raises
     ------
@@ -210,8 +220,10 @@ def _encoded(member: str, content: dict[str, Any]) -> bytes:
 
 
 def _write_tar(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]) -> None:
+    # The weights go straight into the file, never through memory, so their size is known only when
+    # they are written: the header is filled in afterwards.
     start = file.tell()
-    file.write(bytes(_BLOCK))  # the header's place: the size is known once the weights are written
+    file.write(bytes(_BLOCK))
     write_state(state, file)
     size = file.tell() - start - _BLOCK
     _pad(file, _BLOCK)
@@ -228,6 +240,7 @@ def _write_tar(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]
 
 def _read_back(path: Path) -> None:
     """Raise CheckpointError if weights were written that this module would refuse."""
+    # A file that cannot be read back must not take the place of one that can.
     with open(path, "rb") as file:
         try:
             weights = _find_members(file, str(path))[WEIGHTS]
@@ -256,6 +269,8 @@ def _pad(file: IO[bytes], unit: int) -> None:
 
 def _find_members(file: BinaryIO, name: str) -> dict[str, Member]:
     """Return the members by name, refusing what no writer of this format makes."""
+    # Members are read in place, by offset and size, and nothing is extracted. So offsets must lie
+    # in the file, and names must be unique, or two readers could see two different models.
     file_size = file.seek(0, os.SEEK_END)
     file.seek(0)
     is_zip = file.read(len(ZIP_SIGNATURE)) == ZIP_SIGNATURE
@@ -294,7 +309,7 @@ def _locate_file(url: Url) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
         kind = filesystem.info(path)["type"]
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(text) from error
+        raise FileNotFoundError(text) from error  # what a server answered is its cause
     if kind != "file":
         raise FileNotFoundError(text)
     return filesystem, path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pickle of ``torch.save`` says of its tensors, before any number is read.
+"""Descriptions of tensors, as the pickle of ``torch.save`` gives them, before a number is read.
 
 PyTorch pickles a tensor as a call of a function that rebuilds it from its storage. The functions
 here take the same arguments and return a description, once they have seen that it makes sense.

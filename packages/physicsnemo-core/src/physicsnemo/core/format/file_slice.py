@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A range of bytes of an open file, as a file of its own."""
+"""A slice of the bytes of an open file, as a file of its own."""
 
 import io
 import os
@@ -9,7 +9,8 @@ from typing import IO
 class FileSlice(io.RawIOBase):
     """Read-only view of ``size`` bytes of a file from ``offset`` on.
 
-    It shares the file's position with nobody: every read seeks first.
+    It keeps a position of its own, and every read seeks first, so that slices of one file can be
+    read in turn.
 
     Attributes
     ----------

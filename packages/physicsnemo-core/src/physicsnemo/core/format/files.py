@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files on this machine and elsewhere: located by URL, fetched, read in parts."""
+"""Files by path or URL, on this machine or any file system of fsspec: located, fetched, read."""
 
 import inspect
 import os
@@ -111,6 +111,6 @@ def opened_in_parts(filesystem: fsspec.AbstractFileSystem, path: str) -> Iterato
             stack.enter_context(file)
             file.seek(-1, os.SEEK_END)
             file.read(1)
-        except (OSError, ValueError, NotImplementedError):  # where servers know no ranges
+        except (OSError, ValueError, NotImplementedError):  # servers without range requests
             file = stack.enter_context(open(stack.enter_context(fetched(filesystem, path)), "rb"))
         yield file

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records of models in a file: ``args.json`` holds that of the outer model, and beside it others.
+"""Records of constructor calls, as ``args.json`` holds them: the outer model's, and nested ones.
 
 A record is ``{"__name__": ..., "__module__": ..., "__args__": {...}}``. An argument that is itself
 a model stands as the text ``__physicsnemo.Module__.<path>``, and the record of that model stands

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a state a file can hold: checked before it is written, and again when it is read.
+"""Which state dicts a file can hold: checked before one is written, and again when one is read.
 
 A state is a dictionary of tensors by text. Values may be plain data too, as ``get_extra_state``
 returns them: what JSON holds, with tensors wherever JSON has a value.
@@ -17,7 +17,7 @@ from physicsnemo.core.format.records import MAX_NAME
 _MAX_DEPTH = 50
 _MAX_VALUES = 100_000  # that are no tensors
 _MAX_INTEGER = 2_000  # bits
-_PLAIN = (NoneType, bool, int, float, str)
+_SCALARS = (NoneType, bool, int, float, str)
 _TENSORS = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 SPARSE_LAYOUTS = (
     torch.sparse_coo,
@@ -96,7 +96,7 @@ class _Walk:
         elif type(value) in (list, tuple):
             for place, item in enumerate(value):
                 self.visit(item, f"{where}[{place}]", depth + 1)
-        elif type(value) not in _PLAIN:
+        elif type(value) not in _SCALARS:
             raise TypeError(
                 f"{where} is a {_name(type(value))}, which is no data: a state holds tensors, and "
                 f"from get_extra_state numbers, text, None, or lists and dictionaries of those"

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors in the format of ``torch.save``, within a larger file: described, read, mapped, written.
+"""State dicts in the format of ``torch.save``, as a part of a larger file.
 
-What a file says of its tensors is checked in whole before memory is taken for any of them. Numbers
-are then read straight into the memory of the tensors, which nothing else refers to.
+Reading has two steps. The pickle is interpreted, and what it says of tensors is checked as a whole,
+before memory is taken for any of them; the numbers are then read straight into the tensors, or
+mapped. ``torch.load`` would allocate as it goes, and need a file of its own.
 """
 
 import ctypes
@@ -34,7 +35,7 @@ MakeStorage = Callable[[Member], torch.UntypedStorage]
 
 
 class StateFile:
-    """A state as ``torch.save`` wrote it, described but not read.
+    """A state dict as ``torch.save`` wrote it; described when it is opened, read on demand.
 
     Parameters
     ----------
@@ -63,10 +64,10 @@ class StateFile:
         """Return the state with its tensors in memory."""
         return self._made(self._read)
 
-    def map(self, file: IO[bytes]) -> dict[str, Any]:
-        """Return the state with its tensors in a private map of the file.
+    def mmap(self, file: IO[bytes]) -> dict[str, Any]:
+        """Return the state with its tensors mapped from the file, as private copies on write.
 
-        What does not lie in the file as it would in memory is read.
+        Storages of another byte order or alignment than memory needs are read instead.
         """
         whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
@@ -122,7 +123,11 @@ def write_state(state: Mapping[str, Any], file: IO[bytes]) -> None:
 
 
 class _Target:
-    """A file that keeps the first exception of its writing, and writes nothing after it."""
+    """A file that keeps the first exception of its writing, and writes nothing after it.
+
+    ``torch.save`` goes on when a write fails, and in the end raises an error that hides the first,
+    as that of a full disk.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file, self.error = file, None  # type: IO[bytes], BaseException | None
@@ -259,5 +264,6 @@ def _sparse(it: Sparse, parts: list[torch.Tensor]) -> torch.Tensor:
 
 def _memory(storage: torch.UntypedStorage) -> memoryview:
     """Return the memory of a storage, which must outlive it."""
+    # Through ctypes, as a storage has no buffer protocol, and a NumPy view none for bfloat16.
     kind = ctypes.c_char * storage.nbytes()
     return memoryview(kind.from_address(storage.data_ptr())).cast("B")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constructor arguments as JSON holds them, with a note of the types that JSON does not have.
+"""Constructor arguments as JSON, with a note of the types that JSON does not have.
 
 Files hold tuples, sets and ordered dictionaries as plain lists and dictionaries, which is how the
 reference implementation has them; what they were stands beside, by JSON pointers such as
@@ -31,13 +31,13 @@ _SMALL = 1000
 
 
 def recorded(value: Any) -> Any:
-    """Return a value as it is when a model is built: containers copied, numbers plain."""
+    """Return a value as it is when a model is built: containers copied, numbers as Python's own."""
     kind = type(value)
     if kind in _LISTS or kind in _SETS:
         return kind(map(recorded, value))
     if kind in _DICTIONARIES:
         return kind((key, recorded(item)) for key, item in value.items())
-    return _plain_number(value)
+    return _python_number(value)
 
 
 def write(
@@ -67,7 +67,7 @@ def write(
     TypeError
         If the value would not come back as it is. The text names it by its path.
     """
-    value = _plain_number(value)
+    value = _python_number(value)
     kind = type(value)
 
     def part(item: Any, name: Any) -> Any:
@@ -141,7 +141,7 @@ def _pointer(path: Path) -> str:
     return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in path)
 
 
-def _plain_number(value: Any) -> Any:
+def _python_number(value: Any) -> Any:
     """Return numbers of other libraries as Python's own, anything else as it is."""
     if isinstance(value, np.generic):
         item = value.item()

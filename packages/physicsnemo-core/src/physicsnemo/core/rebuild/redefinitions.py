@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether two classes of one name are one: a statement that ran twice makes a class each time."""
+"""Redefinitions of a class, as by a notebook's cell that runs again: of each, the newest counts."""
 
 from types import FunctionType
 from typing import Any
 
 # What Python itself adds, and what differs although nothing that computes does.
 _IGNORED = {"__dict__", "__weakref__", "__doc__", "__static_attributes__", "__firstlineno__"}
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 
 
 def newest_of_each(classes: list[type], definitions: list[str]) -> list[type]:
@@ -51,7 +51,7 @@ def _same(one: Any, other: Any) -> bool:
         )
     if isinstance(one, tuple) and isinstance(other, tuple):
         return _all_same(one, other)
-    return type(one) is type(other) and isinstance(one, _PLAIN) and bool(one == other)
+    return type(one) is type(other) and isinstance(one, _CONSTANTS) and bool(one == other)
 
 
 def _all_same(ones: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
