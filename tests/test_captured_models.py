@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captured training of real models equals a loop by hand, bit for bit on a CPU."""
+"""Captured training of real models equals a reference loop, bit for bit on a CPU."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ OPTIMIZERS = {
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained, by hand or captured."""
+    """What is trained, by the reference loop or captured."""
 
     model: Module
     optimizer: torch.optim.Optimizer
@@ -53,7 +53,7 @@ class Training:
         """Return the mean square error, with dropout before the model."""
         return torch.nn.functional.mse_loss(self.model(torch.nn.functional.dropout(x, 0.2)), y)
 
-    def by_hand(self) -> Tensor:
+    def reference(self) -> Tensor:
         """Train without the decorator."""
         losses = []
         for number, (x, y) in enumerate(self.batches, start=1):
@@ -108,7 +108,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "optimizer", "amp", "accumulation", "clip"), CASES)
-def test_captured_training_equals_a_loop_by_hand(
+def test_captured_training_equals_the_reference_loop(
     name: str, optimizer: str, amp: bool, accumulation: int, clip: float | None
 ) -> None:
     arguments = (name, optimizer, amp, accumulation, clip)
@@ -116,7 +116,7 @@ def test_captured_training_equals_a_loop_by_hand(
     torch.manual_seed(1)  # of dropout
     losses = one.captured()
     torch.manual_seed(1)
-    assert torch.equal(losses, other.by_hand())
+    assert torch.equal(losses, other.reference())
     for mine, theirs in zip(one.model.parameters(), other.model.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 

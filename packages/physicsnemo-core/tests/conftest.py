@@ -76,7 +76,7 @@ def affine() -> type[Module]:
 
 
 class Replays:
-    """Stands for the memory of CUDA graphs: a replay runs the function again.
+    """Stands for the graph pool: a replay runs the function again.
 
     As with CUDA graphs, recording changes no tensor, for which the test tells what to watch, and
     a replay writes to the memory of the recording's results, and not to ``parameter.grad``.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captured steps on a CPU; tools/gpu runs them on CUDA."""
+"""Captured steps on a CPU; GPU checks run them on CUDA."""
 
 import copy
 import gc
@@ -51,7 +51,7 @@ def optimizer_of(model):
     return torch.optim.AdamW(model.parameters(), lr=0.01)
 
 
-def train_by_hand(model, dtype=None):
+def train_reference(model, dtype=None):
     optimizer, losses = optimizer_of(model), []
     for x, y in batches():
         optimizer.zero_grad()
@@ -75,14 +75,14 @@ def test_autocast_is_bfloat16_where_the_metadata_allows_it():
     model = make(amp=True)
     twin = copy.deepcopy(model)
     losses = train_captured(model)
-    assert torch.equal(losses, train_by_hand(twin, dtype=torch.bfloat16))
-    assert not torch.equal(losses, train_by_hand(make()))
+    assert torch.equal(losses, train_reference(twin, dtype=torch.bfloat16))
+    assert not torch.equal(losses, train_reference(make()))
 
 
 def test_autocast_is_off_where_the_metadata_does_not_allow_it(caplog):
     with caplog.at_level(logging.WARNING, "capture"):
         losses = train_captured(make())
-    assert torch.equal(losses, train_by_hand(make()))
+    assert torch.equal(losses, train_reference(make()))
     assert "does not set amp_cpu" in caplog.text
 
 
@@ -119,7 +119,7 @@ def test_the_loss_is_found_among_results(wrap, find):
 
     results = [step(x, y) for x, y in batches()]
     losses = torch.stack([find(result).detach() for result in results])
-    assert torch.equal(losses, train_by_hand(make()))
+    assert torch.equal(losses, train_reference(make()))
     assert type(results[0]) is type(wrap(torch.ones(()), None))
 
 
@@ -219,7 +219,7 @@ def test_compiled_function_is_called(decorator, monkeypatch):
 
 def test_compiled_training_equals_eager():
     losses = train_captured(make(), use_amp=False, compile=True)
-    torch.testing.assert_close(losses, train_by_hand(make()))
+    torch.testing.assert_close(losses, train_reference(make()))
 
 
 def test_one_decorator_serves_two_functions():
@@ -297,7 +297,7 @@ def test_arguments_may_be_any_nesting():
 
     x, y = next(batches())
     loss = step({"x": [x, None], "y": y}, weight=2.0)
-    expected = train_by_hand(make())[0]
+    expected = train_reference(make())[0]
     torch.testing.assert_close(loss, 2 * expected)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a captured step reads besides its arguments is seen when it changes."""
+"""Guards: what a captured step reads besides its arguments is seen when it changes."""
 
 import functools
 import gc

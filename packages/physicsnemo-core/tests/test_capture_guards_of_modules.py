@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What changes in a module that a captured step uses is seen."""
+"""Guards of modules: what changes in a module that a captured step uses is seen."""
 
 import types
 

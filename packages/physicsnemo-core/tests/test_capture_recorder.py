@@ -217,7 +217,7 @@ def test_attributes_of_the_model_that_change_are_named(caplog):
     assert "'model.inner_model.1.eps', which the step reads" in caplog.text
 
 
-def test_kinds_of_calls_are_bounded(caplog):
+def test_cache_entries_are_bounded(caplog):
     step = evaluation(lambda x: x + 1, warmup=1)
     for size in range(1, 41):
         for number in range(3):

@@ -16,7 +16,7 @@ WARMUP = 3
 
 
 @pytest.fixture
-def memory(replays, monkeypatch):
+def pool(replays, monkeypatch):
     """The stand-in, for optimizers whose step is recorded although they are on a CPU."""
     monkeypatch.setattr(training_step, "why_outside", lambda optimizer: None)
     yield replays
@@ -42,13 +42,13 @@ def adam(model):
     return torch.optim.Adam(model.parameters(), lr=0.05, fused=True)
 
 
-def trainer(memory, model, optimizer, function, warmup=WARMUP, scaler=None, **options):
+def trainer(pool, model, optimizer, function, warmup=WARMUP, scaler=None, **options):
     capture = StaticCaptureTraining(
         model, optimizer, use_amp=False, cuda_graph_warmup=warmup, **options
     )
     capture.use_graphs, capture.scaler = True, scaler or capture.scaler
-    memory.parameters = list(model.parameters())
-    memory.watched = [
+    pool.parameters = list(model.parameters())
+    pool.watched = [
         lambda: model.state_dict().values(),
         lambda: [p.grad for p in model.parameters() if p.grad is not None],
         lambda: [t for s in optimizer.state.values() for t in s.values() if t is not None],
@@ -68,15 +68,15 @@ def loss_of(model, x, y, head=0):
     return torch.nn.functional.mse_loss(model(x, head), y)
 
 
-def same_training(memory, calls, between=None, make_optimizer=adam, least=1, **options):
-    """Train as one does by hand and captured, for calls (size, head); compare each loss."""
+def same_training(pool, calls, between=None, make_optimizer=adam, least=1, **options):
+    """Train by a reference loop and captured, for calls (size, head); compare each loss."""
     results = []
     for captured in (False, True):
         model = make()
         optimizer = make_optimizer(model)
         if captured:
             step = trainer(
-                memory, model, optimizer, lambda x, y, h=0, m=model: loss_of(m, x, y, h), **options
+                pool, model, optimizer, lambda x, y, h=0, m=model: loss_of(m, x, y, h), **options
             )
         losses, cycle = [], options.get("accumulation_steps", 1)
         for number, (size, head) in enumerate(calls):
@@ -100,34 +100,34 @@ def same_training(memory, calls, between=None, make_optimizer=adam, least=1, **o
     assert step.replays() >= least, f"{step.replays()} replays"
 
 
-def test_training_is_replayed_after_the_warm_up(memory):
-    same_training(memory, [(5, 0)] * 12, least=12 - WARMUP)
+def test_training_is_replayed_after_the_warm_up(pool):
+    same_training(pool, [(5, 0)] * 12, least=12 - WARMUP)
 
 
-def test_kinds_of_calls_have_their_own_recordings(memory):
-    same_training(memory, [(5, 0), (4, 0), (5, 1)] * 8, least=24 - 3 * WARMUP)
+def test_cache_entries_have_their_own_recordings(pool):
+    same_training(pool, [(5, 0), (4, 0), (5, 1)] * 8, least=24 - 3 * WARMUP)
 
 
 @pytest.mark.parametrize("optimizer", ["inside", "outside"])
-def test_a_replay_leaves_no_gradient_of_another_kind(memory, monkeypatch, optimizer):
+def test_a_replay_leaves_no_gradient_of_another_kind(pool, monkeypatch, optimizer):
     if optimizer == "outside":
         monkeypatch.setattr(training_step, "why_outside", lambda _: "of a test")
-    same_training(memory, [(5, 0)] * 6 + [(5, 1)] * 6 + [(5, 0), (5, 1)] * 4, least=11)
+    same_training(pool, [(5, 0)] * 6 + [(5, 1)] * 6 + [(5, 0), (5, 1)] * 4, least=11)
 
 
 @pytest.mark.parametrize("heads", ["0", "01", "001", "00001111"])
 @pytest.mark.parametrize("cycle", [2, 3])
-def test_accumulation_mixes_recorded_and_eager_calls(memory, heads, cycle):
+def test_accumulation_mixes_recorded_and_eager_calls(pool, heads, cycle):
     sizes = [5, 5, 5, 4, 5, 5, 5, 3]
     calls = [(sizes[i % 8], int(heads[i % len(heads)])) for i in range(60)]
-    same_training(memory, calls, accumulation_steps=cycle, warmup=2, least=10)
+    same_training(pool, calls, accumulation_steps=cycle, warmup=2, least=10)
 
 
-def test_sums_of_gradients_lie_where_no_recording_writes_but_those_that_add(memory):
+def test_sums_of_gradients_lie_where_no_recording_writes_but_those_that_add(pool):
     """Recordings share their memory, so another one may overwrite what one has made."""
     model = make()
     step = trainer(
-        memory, model, adam(model), lambda x, y: loss_of(model, x, y), accumulation_steps=2
+        pool, model, adam(model), lambda x, y: loss_of(model, x, y), accumulation_steps=2
     )
     addresses = set()
     for number, size in enumerate([5, 5, 4, 4] * 6):
@@ -139,33 +139,33 @@ def test_sums_of_gradients_lie_where_no_recording_writes_but_those_that_add(memo
     assert len(addresses) == 1
 
 
-def test_gradients_dropped_between_cycles(memory):
+def test_gradients_dropped_between_cycles(pool):
     def between(number, model, optimizer):
         if number % 3 == 2:
             optimizer.zero_grad()
 
-    same_training(memory, [(5, 0)] * 24, between, accumulation_steps=3, least=12)
+    same_training(pool, [(5, 0)] * 24, between, accumulation_steps=3, least=12)
 
 
 @pytest.mark.parametrize("cycle", [1, 3])
 @pytest.mark.parametrize("at", [7, 10, 15])
-def test_state_of_the_optimizer_may_be_replaced(memory, at, cycle):
+def test_state_of_the_optimizer_may_be_replaced(pool, at, cycle):
     def between(number, model, optimizer):
         if number == at:
             optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
 
-    same_training(memory, [(5, 0)] * 33, between, accumulation_steps=cycle, least=6, warmup=2)
+    same_training(pool, [(5, 0)] * 33, between, accumulation_steps=cycle, least=6, warmup=2)
 
 
-def test_state_of_the_optimizer_may_be_dropped(memory):
+def test_state_of_the_optimizer_may_be_dropped(pool):
     def between(number, model, optimizer):
         if number == 8:
             optimizer.state.clear()
 
-    same_training(memory, [(5, 0)] * 20, between, least=10)
+    same_training(pool, [(5, 0)] * 20, between, least=10)
 
 
-def test_learning_rates_and_other_settings_are_seen(memory):
+def test_learning_rates_and_other_settings_are_seen(pool):
     def between(number, model, optimizer):
         optimizer.param_groups[0]["lr"] *= 0.9
         if number == 8:
@@ -178,18 +178,18 @@ def test_learning_rates_and_other_settings_are_seen(memory):
     def scheduled(model):
         return torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
 
-    same_training(memory, [(5, 0)] * 20, between, scheduled, least=12)
+    same_training(pool, [(5, 0)] * 20, between, scheduled, least=12)
 
 
-def test_settings_that_keep_changing_send_the_optimizer_outside(memory, caplog):
+def test_settings_that_keep_changing_send_the_optimizer_outside(pool, caplog):
     def between(number, model, optimizer):
         optimizer.param_groups[0]["betas"] = (0.9 - number / 100, 0.999)
 
-    same_training(memory, [(5, 0)] * 20, between, least=10)
+    same_training(pool, [(5, 0)] * 20, between, least=10)
     assert "its settings, besides the learning rate, keep changing" in caplog.text
 
 
-def test_a_hook_added_later_is_called(memory, monkeypatch):
+def test_a_hook_added_later_is_called(pool, monkeypatch):
     monkeypatch.setattr(
         training_step, "why_outside", lambda o: "hooks" if o._optimizer_step_post_hooks else None
     )
@@ -199,17 +199,17 @@ def test_a_hook_added_later_is_called(memory, monkeypatch):
         if number == 8:
             optimizer.register_step_post_hook(lambda *_: steps.append(number))
 
-    same_training(memory, [(5, 0)] * 20, between, least=12)
-    assert len(steps) == 2 * 11  # of the loop by hand, and of the captured one
+    same_training(pool, [(5, 0)] * 20, between, least=12)
+    assert len(steps) == 2 * 11  # of the reference loop, and of the captured one
 
 
-def test_no_recording_makes_the_optimizers_state(memory):
+def test_no_recording_makes_the_optimizers_state(pool):
     """A scaler that skips the first steps leaves Adam without state, which is made but once."""
     model = make()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127, growth_interval=1000)
     step = trainer(
-        memory, model, optimizer, lambda x, y: loss_of(model, x, y), warmup=1, scaler=scaler
+        pool, model, optimizer, lambda x, y: loss_of(model, x, y), warmup=1, scaler=scaler
     )
     before = [p.clone() for p in model.parameters()]
     x, y = next(batches())
@@ -223,14 +223,14 @@ def test_no_recording_makes_the_optimizers_state(memory):
 
 @pytest.mark.parametrize("cycle", [1, 3])
 @pytest.mark.parametrize("optimizer", ["inside", "outside"])
-def test_a_replay_check_leaves_no_trace(memory, monkeypatch, cycle, optimizer):
+def test_a_replay_check_leaves_no_trace(pool, monkeypatch, cycle, optimizer):
     if optimizer == "outside":
         monkeypatch.setattr(training_step, "why_outside", lambda _: "of a test")
-    same_training(memory, [(5, 0)] * 30, accumulation_steps=cycle, verify=20, least=18)
+    same_training(pool, [(5, 0)] * 30, accumulation_steps=cycle, verify=20, least=18)
 
 
 @pytest.mark.parametrize("what", ["loss", "number", "gradient", "statistics"])
-def test_a_replay_check_finds_what_cannot_be_watched(memory, what):
+def test_a_replay_check_finds_what_cannot_be_watched(pool, what):
     """The stand-in runs the function again, so here the eager call is the odd one."""
     model = make()
     calls = deque([0])
@@ -248,7 +248,7 @@ def test_a_replay_check_finds_what_cannot_be_watched(memory, what):
             model.inner_model.body[1].running_var.data.add_(1.0)
         return loss, calls[0] if odd and what == "number" else 0
 
-    step = trainer(memory, model, adam(model), step, verify=1)
+    step = trainer(pool, model, adam(model), step, verify=1)
     named = {"loss": r"result\[0\]\[0\]", "number": r"result\[0\]\[1\] is 0 instead of 5"}
     *warming_up, last = batches(WARMUP + 1)
     for x, y in warming_up:
@@ -257,7 +257,7 @@ def test_a_replay_check_finds_what_cannot_be_watched(memory, what):
         step(*last)
 
 
-def test_an_error_of_a_replayed_step_is_the_users(memory):
+def test_an_error_of_a_replayed_step_is_the_users(pool):
     """Unlike a CUDA graph, the stand-in runs the function in a replay, so it may fail."""
     model = make()
     bad = deque([False])
@@ -268,7 +268,7 @@ def test_an_error_of_a_replayed_step_is_the_users(memory):
         return loss_of(model, x, y)
 
     optimizer = adam(model)
-    step = trainer(memory, model, optimizer, step, accumulation_steps=2)
+    step = trainer(pool, model, optimizer, step, accumulation_steps=2)
     data = list(batches(20))
     for x, y in data[:11]:
         step(x, y)
@@ -284,9 +284,9 @@ def test_an_error_of_a_replayed_step_is_the_users(memory):
     assert not all(map(torch.equal, model.parameters(), before))
 
 
-def test_inputs_that_require_gradients_run_eagerly_in_training(memory, caplog):
+def test_inputs_that_require_gradients_run_eagerly_in_training(pool, caplog):
     model = make()
-    step = trainer(memory, model, adam(model), lambda x: model(x).sum())
+    step = trainer(pool, model, adam(model), lambda x: model(x).sum())
     for _ in range(6):
         x = torch.ones(5, 3, requires_grad=True)
         step(x)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Captured training on a CPU, bit for bit that of a loop by hand; tools/gpu compares on CUDA."""
+"""Captured training on a CPU, bit for bit that of a reference loop; GPU checks compare on CUDA."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -54,7 +54,7 @@ class Setting:
             yield x, x.sum(dim=1, keepdim=True)
 
 
-def by_hand(setting):
+def reference(setting):
     model, optimizer, schedule = setting.build()
     losses = []
     for number, (x, y) in enumerate(setting.batches()):
@@ -125,13 +125,13 @@ def name(setting):
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=name)
-def test_training_equals_a_loop_by_hand(setting):
-    torch.testing.assert_close(captured(setting), by_hand(setting), rtol=0, atol=0)
+def test_training_equals_the_reference_loop(setting):
+    torch.testing.assert_close(captured(setting), reference(setting), rtol=0, atol=0)
 
 
 def test_settings_make_a_difference():
     losses = [
-        by_hand(setting)[0][:BFLOAT16_STEPS]
+        reference(setting)[0][:BFLOAT16_STEPS]
         for setting in (
             *(Setting(), Setting(clip=0.05), Setting(accumulation=3), Setting(schedule=True)),
             *(Setting(groups=True), Setting(amp=True), Setting(OPTIMIZERS[0])),

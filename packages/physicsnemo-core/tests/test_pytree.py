@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nested arguments and results."""
+"""Pytrees: flattened, mapped, and their leaves named."""
 
 from collections import OrderedDict, defaultdict, namedtuple
 from dataclasses import dataclass, field
