@@ -157,7 +157,12 @@ class ResidualLoss:
             )
         views = Views(images - mean, patching, weights, lead_time_label=lead_time_label)
         condition = torch.cat((mean, img_lr), dim=1) if self.mean_conditioning else img_lr
-        return views.denoising(self.noise, net, views.condition(condition, img_lr), randn_like)
+        return views.denoising(
+            noise=self.noise,
+            net=net,
+            condition=views.condition(condition, img_lr),
+            randn_like=randn_like,
+        )
 
     @torch.no_grad()
     def mean(

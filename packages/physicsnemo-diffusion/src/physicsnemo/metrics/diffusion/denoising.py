@@ -92,7 +92,12 @@ class DenoisingLoss(ABC):
             augment_labels=augment_labels,
             lead_time_label=lead_time_label,
         )
-        return views.denoising(self, net, views.condition(condition, condition), randn_like)
+        return views.denoising(
+            noise=self,
+            net=net,
+            condition=views.condition(condition, condition),
+            randn_like=randn_like,
+        )
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from physicsnemo.models.diffusion._flags import AMP_MODE, FLAGS, PROFILE_MODE
+from physicsnemo.models.diffusion._architecture import (
+    AMP_MODE,
+    FLAGS,
+    IMPLIED,
+    PROFILE_MODE,
+    plan_levels,
+)
 from physicsnemo.models.diffusion._inputs import (
     as_vectors,
     check_images,
     check_noise_labels,
     dropped,
 )
-from physicsnemo.models.diffusion._levels import plan_levels
-from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.diffusion.layers import (
     Conv2d,
     GroupNorm,
@@ -167,7 +171,12 @@ class DhariwalUNet(Module):
 
         channels = [model_channels * multiple for multiple in channel_mult]
         self.levels = plan_levels(
-            int(img_resolution), channels[0], channels, num_blocks, attn_resolutions, False
+            height=int(img_resolution),
+            first_channels=channels[0],
+            channels=channels,
+            num_blocks=num_blocks,
+            attn_resolutions=attn_resolutions,
+            attention_in_last_only=False,
         )
         block = partial(
             UNetBlock,
@@ -223,9 +232,16 @@ class DhariwalUNet(Module):
         ValueError
             If anything has another shape or device than expected.
         """
-        check_images(x, self.in_channels, len(self.levels), self.map_layer0.weight)
+        check_images(
+            x, channels=self.in_channels, levels=len(self.levels), weight=self.map_layer0.weight
+        )
         with profile_range("DhariwalUNet", self.profile_mode):
-            emb = self._embed(x, noise_labels, class_labels, augment_labels).to(x.dtype)
+            emb = self._embed(
+                x,
+                noise_labels=noise_labels,
+                class_labels=class_labels,
+                augment_labels=augment_labels,
+            ).to(x.dtype)
             x = self.enc[f"{self.levels[0].name}_conv"](x)
             skips = [x]
             for level in self.levels:
@@ -249,11 +265,19 @@ class DhariwalUNet(Module):
         check_noise_labels(noise_labels, x)
         emb: Tensor = self.map_noise(noise_labels)
         if self.map_augment is not None and augment_labels is not None:
-            labels = as_vectors(augment_labels, self.augment_dim, "augment_labels", x, emb.dtype)
+            labels = as_vectors(
+                augment_labels,
+                features=self.augment_dim,
+                name="augment_labels",
+                x=x,
+                dtype=emb.dtype,
+            )
             emb = emb + self.map_augment(labels)
         emb = self.map_layer1(silu(self.map_layer0(emb)))
         if self.map_label is not None:
-            labels = as_vectors(class_labels, self.label_dim, "class_labels", x, emb.dtype)
+            labels = as_vectors(
+                class_labels, features=self.label_dim, name="class_labels", x=x, dtype=emb.dtype
+            )
             if self.training and self.label_dropout:
                 labels = dropped(labels, self.label_dropout, x.shape[0])
             emb = emb + self.map_label(labels)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from physicsnemo.models.diffusion._architecture import IMPLIED
 from physicsnemo.models.diffusion._inputs import Resolution, height_and_width
 from physicsnemo.models.diffusion._network import (
     AMP_MODE,
@@ -21,7 +22,6 @@ from physicsnemo.models.diffusion._network import (
     network_type,
     wide_type,
 )
-from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.checks import check_input
@@ -124,10 +124,10 @@ class UNet(Module):
         self.img_out_channels = img_out_channels
         self.model = build_network(
             model_type,
-            img_resolution,
-            img_in_channels + img_out_channels,
-            img_out_channels,
-            numerics,
+            img_resolution=img_resolution,
+            in_channels=img_in_channels + img_out_channels,
+            out_channels=img_out_channels,
+            numerics=numerics,
             **model_kwargs,
         )
         self.img_shape_y, self.img_shape_x = height_and_width(img_resolution)
@@ -257,7 +257,12 @@ class StormCastUNet(Module):
         self.sigma_max = sigma_max
         self.sigma_data = sigma_data
         self.model = build_network(
-            model_type, img_resolution, img_in_channels, img_out_channels, numerics, **model_kwargs
+            model_type,
+            img_resolution=img_resolution,
+            in_channels=img_in_channels,
+            out_channels=img_out_channels,
+            numerics=numerics,
+            **model_kwargs,
         )
         self.img_shape_y, self.img_shape_x = height_and_width(img_resolution)
 

@@ -65,7 +65,7 @@ class Denoiser:
         self._dtype = dtype if latents.dtype == torch.float64 else torch.float32
         self._patching, self._batch = patching, len(latents)
         if patching is not None:
-            keywords = keywords_of_patches(net, keywords, patching, self._batch)
+            keywords = keywords_of_patches(net, keywords, patching=patching, batch=self._batch)
             image = image if image is None else patching.apply(image, additional_input=img_lr)
         self._net = conditioned(net, None if image is None else image.to(self._dtype), keywords)
 

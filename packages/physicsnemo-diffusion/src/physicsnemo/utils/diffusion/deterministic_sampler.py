@@ -184,7 +184,7 @@ def deterministic_sampler(
     check_choice("scaling", scaling, get_args(ScalingName))
     check_numbers(num_steps, rho=rho, C_1=C_1, C_2=C_2, M=M, beta_d=beta_d, beta_min=beta_min)
     check_fractions(alpha=alpha, epsilon_s=epsilon_s)
-    check_churn(S_churn, S_min, S_max, S_noise)
+    check_churn(churn=S_churn, s_min=S_min, s_max=S_max, s_noise=S_noise)
     check_latents(latents)
     check_state_type(dtype)
     denoiser = Denoiser(
@@ -202,10 +202,10 @@ def deterministic_sampler(
         low if sigma_min is None else sigma_min, high if sigma_max is None else sigma_max
     )
     levels = {
-        "vp": lambda: vp_levels(num_steps, low, high, epsilon_s),
+        "vp": lambda: vp_levels(num_steps, sigma_min=low, sigma_max=high, epsilon_s=epsilon_s),
         "ve": lambda: ve_levels(num_steps, low, high),
         "iddpm": lambda: iddpm_levels(num_steps, low, high, C_1=C_1, C_2=C_2, M=M),
-        "edm": lambda: edm_levels(num_steps, low, high, rho),
+        "edm": lambda: edm_levels(num_steps, sigma_min=low, sigma_max=high, rho=rho),
     }
     schedules: dict[str, Callable[[], Schedule]] = {
         "vp": lambda: VariancePreserving.between(low, high, epsilon_s),

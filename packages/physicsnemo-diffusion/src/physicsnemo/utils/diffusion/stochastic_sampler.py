@@ -103,7 +103,7 @@ def stochastic_sampler(
     True
     """
     check_numbers(num_steps, rho=rho)
-    check_churn(S_churn, S_min, S_max, S_noise)
+    check_churn(churn=S_churn, s_min=S_min, s_max=S_max, s_noise=S_noise)
     check_latents(latents)
     dtype = at_least_float32(latents.dtype) if dtype is None else dtype
     check_state_type(dtype)
@@ -126,5 +126,5 @@ def stochastic_sampler(
         randn_like=randn_like,
     )
     flow = ProbabilityFlow(Linear(), preserves_variance=False)
-    levels = edm_levels(num_steps, low, high, rho)
+    levels = edm_levels(num_steps, sigma_min=low, sigma_max=high, rho=rho)
     return Solver(denoiser, flow, churn, alpha=1.0).sample(latents.to(dtype), levels, progress)

@@ -62,7 +62,12 @@ class GridPatching2D(BasePatching2D):
         super().__init__(img_shape, patch_shape)
         self.overlap_pix = overlap_pix
         self.boundary_pix = boundary_pix
-        rows, columns = _tilings(self.patch_shape, self.img_shape, overlap_pix, boundary_pix)
+        rows, columns = _tilings(
+            patch_shape=self.patch_shape,
+            img_shape=self.img_shape,
+            overlap_pix=overlap_pix,
+            boundary_pix=boundary_pix,
+        )
         self._patch_num = rows.number * columns.number
 
     @property
@@ -127,7 +132,12 @@ class GridPatching2D(BasePatching2D):
         Counts in float32, of shape (1, 1, padded height, padded width). The image begins at the
         pixel ``boundary_pix`` of each axis; the rest is what patches show outside of it.
         """
-        rows, columns = _tilings(patch_shape, img_shape, overlap_pix, boundary_pix)
+        rows, columns = _tilings(
+            patch_shape=patch_shape,
+            img_shape=img_shape,
+            overlap_pix=overlap_pix,
+            boundary_pix=boundary_pix,
+        )
         return overlap_counts(rows, columns, torch.device("cpu"))
 
 
@@ -135,7 +145,7 @@ def _tilings(
     patch_shape: Sequence[int], img_shape: Sequence[int], overlap_pix: int, boundary_pix: int
 ) -> tuple[Tiling, Tiling]:
     rows, columns = (
-        Tiling(size, patch, overlap_pix, boundary_pix)
+        Tiling(size=size, patch=patch, overlap=overlap_pix, boundary=boundary_pix)
         for size, patch in zip(img_shape, patch_shape, strict=True)
     )
     return rows, columns

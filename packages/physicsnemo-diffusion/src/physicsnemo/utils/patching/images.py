@@ -48,8 +48,12 @@ def image_batching(
         If an argument has a shape that does not fit, or patches are too small for what they share.
     """
     check_images(input)
-    rows = Tiling(input.shape[-2], patch_shape_y, overlap_pix, boundary_pix)
-    columns = Tiling(input.shape[-1], patch_shape_x, overlap_pix, boundary_pix)
+    rows = Tiling(
+        size=input.shape[-2], patch=patch_shape_y, overlap=overlap_pix, boundary=boundary_pix
+    )
+    columns = Tiling(
+        size=input.shape[-1], patch=patch_shape_x, overlap=overlap_pix, boundary=boundary_pix
+    )
     padded = _pad(_pad(input, rows, -2), columns, -1)
     tiles = padded.unfold(2, rows.patch, rows.stride).unfold(3, columns.patch, columns.stride)
     patches = tiles.permute(3, 2, 0, 1, 4, 5).flatten(0, 1)
@@ -95,8 +99,12 @@ def image_fuse(
         If the number of patches is another, or an argument has a shape that does not fit.
     """
     check_images(input)
-    rows = Tiling(img_shape_y, input.shape[-2], overlap_pix, boundary_pix)
-    columns = Tiling(img_shape_x, input.shape[-1], overlap_pix, boundary_pix)
+    rows = Tiling(
+        size=img_shape_y, patch=input.shape[-2], overlap=overlap_pix, boundary=boundary_pix
+    )
+    columns = Tiling(
+        size=img_shape_x, patch=input.shape[-1], overlap=overlap_pix, boundary=boundary_pix
+    )
     if input.shape[0] != columns.number * rows.number * batch_size:
         raise ValueError(
             f"expected {columns.number * rows.number} patches for each of {batch_size} images of "
@@ -110,7 +118,9 @@ def image_fuse(
         slice(boundary_pix, boundary_pix + img_shape_y),
         slice(boundary_pix, boundary_pix + img_shape_x),
     )
-    mean = _add_up(input, rows, columns, batch_size)[within] / overlap_count[within]
+    mean = (
+        _add_up(input, rows=rows, columns=columns, batch=batch_size)[within] / overlap_count[within]
+    )
     return mean.to(input.dtype) if input.is_floating_point() else mean
 
 

@@ -139,11 +139,11 @@ class UNetBlock(nn.Module):
         if attention:
             self.attn = Attention(
                 out_channels,
-                out_channels // channels_per_head if num_heads is None else num_heads,
-                eps,
-                init,
-                init_zero,
-                init_attn,
+                num_heads=out_channels // channels_per_head if num_heads is None else num_heads,
+                eps=eps,
+                init=init,
+                init_zero=init_zero,
+                init_attn=init_attn,
                 fused_conv_bias=fused_conv_bias,
                 numerics=numerics,
                 **common,

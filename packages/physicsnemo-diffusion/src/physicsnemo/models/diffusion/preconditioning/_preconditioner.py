@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from physicsnemo.models.diffusion._architecture import IMPLIED
 from physicsnemo.models.diffusion._inputs import (
     Resolution,
     check_noise_levels,
@@ -21,7 +22,6 @@ from physicsnemo.models.diffusion._network import (
     network_type,
     wide_type,
 )
-from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.checks import check_input

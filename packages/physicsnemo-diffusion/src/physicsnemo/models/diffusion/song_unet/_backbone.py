@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from physicsnemo.models.diffusion._flags import AMP_MODE, FLAGS, PROFILE_MODE
+from physicsnemo.models.diffusion._architecture import (
+    AMP_MODE,
+    FLAGS,
+    IMPLIED,
+    PROFILE_MODE,
+    Level,
+    plan_levels,
+)
 from physicsnemo.models.diffusion._inputs import (
     Resolution,
     as_vectors,
@@ -20,8 +27,6 @@ from physicsnemo.models.diffusion._inputs import (
     dropped,
     height_and_width,
 )
-from physicsnemo.models.diffusion._levels import Level, plan_levels
-from physicsnemo.models.diffusion._numerics import IMPLIED
 from physicsnemo.models.diffusion.layers import (
     Conv2d,
     FourierEmbedding,
@@ -223,11 +228,11 @@ class SongUNet(Module):
         self.additive_pos_embed = additive_pos_embed
 
         self.levels = plan_levels(
-            self.img_shape[0],
-            model_channels,
-            [model_channels * multiple for multiple in channel_mult],
-            num_blocks,
-            attn_resolutions,
+            height=self.img_shape[0],
+            first_channels=model_channels,
+            channels=[model_channels * multiple for multiple in channel_mult],
+            num_blocks=num_blocks,
+            attn_resolutions=attn_resolutions,
             attention_in_last_only=True,
             bottleneck_attention=bottleneck_attention,
         )
@@ -277,7 +282,7 @@ class SongUNet(Module):
         smaller: dict[str, Any] = {"down": True, "resample_filter": resample_filter}
         layers = nn.ModuleDict()
         layers[f"{self.levels[0].name}_conv"] = Conv2d(self.in_channels, model_channels, 3, **_INIT)
-        seen = self.in_channels  # channels of what deeper levels see of the image
+        aux = self.in_channels  # channels of the auxiliary skip
         for level in self.levels:
             for plan in level.encoder:
                 layers[plan.name] = block(**plan.arguments())
@@ -285,13 +290,13 @@ class SongUNet(Module):
                     continue
                 width = plan.out_channels
                 if self.encoder_type == "skip":
-                    layers[f"{level.name}_aux_down"] = Conv2d(seen, seen, 0, **smaller)
-                    layers[f"{level.name}_aux_skip"] = Conv2d(seen, width, 1, **_INIT)
+                    layers[f"{level.name}_aux_down"] = Conv2d(aux, aux, 0, **smaller)
+                    layers[f"{level.name}_aux_skip"] = Conv2d(aux, width, 1, **_INIT)
                 if self.encoder_type == "residual":
                     layers[f"{level.name}_aux_residual"] = Conv2d(
-                        seen, width, 3, fused_resample=True, **smaller, **_INIT
+                        aux, width, 3, fused_resample=True, **smaller, **_INIT
                     )
-                    seen = width
+                    aux = width
         return layers
 
     def _build_decoder(
@@ -351,9 +356,21 @@ class SongUNet(Module):
         """
         size = self.img_shape if self.additive_pos_embed else None
         weight = next(self.parameters())
-        check_images(x, self.in_channels, len(self.levels), weight, size, self._taps)
+        check_images(
+            x,
+            channels=self.in_channels,
+            levels=len(self.levels),
+            weight=weight,
+            size=size,
+            taps=self._taps,
+        )
         with profile_range("SongUNet", self.profile_mode):
-            emb = self._embed(x, noise_labels, class_labels, augment_labels).to(x.dtype)
+            emb = self._embed(
+                x,
+                noise_labels=noise_labels,
+                class_labels=class_labels,
+                augment_labels=augment_labels,
+            ).to(x.dtype)
             return self._decode(*self._encode(x, emb), emb)
 
     def _embed(
@@ -369,12 +386,20 @@ class SongUNet(Module):
         cosines, sines = self.map_noise(noise_labels).chunk(2, dim=1)
         emb = torch.cat((sines, cosines), dim=1)
         if self.map_label is not None:
-            labels = as_vectors(class_labels, self.label_dim, "class_labels", x, emb.dtype)
+            labels = as_vectors(
+                class_labels, features=self.label_dim, name="class_labels", x=x, dtype=emb.dtype
+            )
             if self.training and self.label_dropout:
                 labels = dropped(labels, self.label_dropout, x.shape[0])
             emb = emb + self.map_label(labels * math.sqrt(self.label_dim))
         if self.map_augment is not None and augment_labels is not None:
-            labels = as_vectors(augment_labels, self.augment_dim, "augment_labels", x, emb.dtype)
+            labels = as_vectors(
+                augment_labels,
+                features=self.augment_dim,
+                name="augment_labels",
+                x=x,
+                dtype=emb.dtype,
+            )
             emb = emb + self.map_augment(labels)
         return silu(self.map_layer1(silu(self.map_layer0(emb))))
 
@@ -389,12 +414,12 @@ class SongUNet(Module):
             for plan in level.encoder:
                 x = self._run(self.enc[plan.name], x, emb)
                 if plan.down:
-                    x, image = self._see(image, level, x)
+                    x, image = self._aux_skip(x, image, level)
                 skips.append(x)
         return x, skips
 
-    def _see(self, image: Tensor, level: Level, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features with what the level sees of the image, and what it hands down of it."""
+    def _aux_skip(self, x: Tensor, image: Tensor, level: Level) -> tuple[Tensor, Tensor]:
+        """Return features with the auxiliary skip of the image, and the image for deeper levels."""
         if self.encoder_type == "skip":
             image = self.enc[f"{level.name}_aux_down"](image)
             return x + self.enc[f"{level.name}_aux_skip"](image), image

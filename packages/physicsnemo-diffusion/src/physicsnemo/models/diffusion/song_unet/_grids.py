@@ -48,7 +48,13 @@ def position_grid(
                 f"expected N_grid_channels to be a multiple of 4 for gridtype={gridtype!r}, got "
                 f"{channels}"
             )
-        return _sinusoidal(gridtype, channels // 4, height, width, sines_of_y_first)
+        return _sinusoidal(
+            gridtype=gridtype,
+            count=channels // 4,
+            height=height,
+            width=width,
+            sines_of_y_first=sines_of_y_first,
+        )
     if channels != 2:
         raise ValueError(f"expected N_grid_channels=2 for gridtype={gridtype!r}, got {channels}")
     if gridtype == "linear":

@@ -153,30 +153,30 @@ class SongUNetPosEmbd(SongUNet):
         bottleneck_attention: bool = True,
     ) -> None:
         super().__init__(
-            img_resolution,
-            in_channels,
-            out_channels,
-            label_dim,
-            augment_dim,
-            model_channels,
-            channel_mult,
-            channel_mult_emb,
-            num_blocks,
-            attn_resolutions,
-            dropout,
-            label_dropout,
-            embedding_type,
-            channel_mult_noise,
-            encoder_type,
-            decoder_type,
-            resample_filter,
-            checkpoint_level,
-            additive_pos_embed,
-            use_apex_gn,
-            act,
-            profile_mode,
-            amp_mode,
-            numerics,
+            img_resolution=img_resolution,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            label_dim=label_dim,
+            augment_dim=augment_dim,
+            model_channels=model_channels,
+            channel_mult=channel_mult,
+            channel_mult_emb=channel_mult_emb,
+            num_blocks=num_blocks,
+            attn_resolutions=attn_resolutions,
+            dropout=dropout,
+            label_dropout=label_dropout,
+            embedding_type=embedding_type,
+            channel_mult_noise=channel_mult_noise,
+            encoder_type=encoder_type,
+            decoder_type=decoder_type,
+            resample_filter=resample_filter,
+            checkpoint_level=checkpoint_level,
+            additive_pos_embed=additive_pos_embed,
+            use_apex_gn=use_apex_gn,
+            act=act,
+            profile_mode=profile_mode,
+            amp_mode=amp_mode,
+            numerics=numerics,
             bottleneck_attention=bottleneck_attention,
         )
         self.numerics = numerics
@@ -253,8 +253,15 @@ class SongUNetPosEmbd(SongUNet):
             If there are both indices and a function, or anything has another shape or device than
             expected.
         """
-        x = self._with_positions(x, global_index, embedding_selector, lead_time_label)
-        output = super().forward(x, noise_labels, class_labels, augment_labels)
+        x = self._with_positions(
+            x,
+            global_index=global_index,
+            embedding_selector=embedding_selector,
+            lead_time_label=lead_time_label,
+        )
+        output = super().forward(
+            x, noise_labels=noise_labels, class_labels=class_labels, augment_labels=augment_labels
+        )
         return self._with_probabilities(output) if self.prob_channels else output
 
     def positional_embedding_indexing(
@@ -332,7 +339,9 @@ class SongUNetPosEmbd(SongUNet):
         if len(lead_times) == 1 or joined:
             first = self.lt_embd[lead_times[:1]][0]
             return embedding_selector(torch.cat((*grid, first))).to(x.dtype)
-        return cut_by_function(embedding_selector, grid, self.lt_embd, lead_times).to(x.dtype)
+        return cut_by_function(
+            embedding_selector, grid=grid, steps=self.lt_embd, lead_times=lead_times
+        ).to(x.dtype)
 
     def _with_positions(
         self,

@@ -1,15 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of a U-Net: which blocks it has at each resolution, as data."""
+"""What both U-Nets have: the plan of their levels, flags of all layers, and implied numerics."""
 
 from collections.abc import Collection, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from physicsnemo.nn.checks import check_at_least
+from physicsnemo.nn.numerics import implied
+
+IMPLIED = implied(
+    "heads_split_pixels",
+    "sines_before_cosines",
+    "joined_embedding_selection",
+    "lead_times_need_grid",
+    "unbiased_variance",
+    "images_before_patches",
+    "batch_residual",
+)
+"""Numerics of files that state none: one for all, as a wrapper's network may be any."""
 
 
 class Block(NamedTuple):
-    """A block before it is built; ``takes_skip`` says that it also sees what the encoder saw."""
+    """Plan of a block; with ``takes_skip``, its input is joined with an output of the encoder."""
 
     name: str
     in_channels: int
@@ -28,7 +42,7 @@ _ARGUMENTS = {"in_channels", "out_channels", "attention", "up", "down"}
 
 
 class Level(NamedTuple):
-    """One resolution: its blocks in the order in which the encoder, then the decoder runs them."""
+    """Plan of a level (one resolution): the blocks of the encoder, then those of the decoder."""
 
     name: str
     channels: int
@@ -69,7 +83,12 @@ def plan_levels(
     ValueError
         If two levels have no pixel and so the same name, or a number is smaller than it may be.
     """
-    _check(height, channels, num_blocks, attn_resolutions)
+    _check(
+        height=height,
+        channels=channels,
+        num_blocks=num_blocks,
+        attn_resolutions=attn_resolutions,
+    )
     heights = [height >> depth for depth in range(len(channels))]
     names = [f"{height}x{height}" for height in heights]
     attentive = [height in attn_resolutions for height in heights]
@@ -118,3 +137,39 @@ def _check(
         raise ValueError(
             f"expected attn_resolutions to be heights of levels, got {list(attn_resolutions)}"
         )
+
+
+def shared_flag(name: str, description: str) -> property:
+    """Return a property that, when it is set, is set in all layers that have it too.
+
+    Parameters
+    ----------
+    name
+        Name of the attribute that layers hold.
+    description
+        Docstring of the property.
+    """
+    own = f"_{name}"
+
+    def get(network: nn.Module) -> bool:
+        return bool(vars(network)[own])
+
+    def set_(network: nn.Module, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise TypeError(f"expected {name} to be True or False, got {value!r}")
+        vars(network)[own] = value
+        for layer in network.modules():
+            if name in vars(layer):
+                vars(layer)[name] = value
+
+    return property(get, set_, doc=description)
+
+
+AMP_MODE = shared_flag(
+    "amp_mode",
+    "Whether layers leave types to autocast; setting it sets it in all of them.",
+)
+PROFILE_MODE = shared_flag(
+    "profile_mode", "Whether profiles show the parts of the network; setting it sets it in all."
+)
+FLAGS = ("amp_mode", "profile_mode")
