@@ -41,6 +41,12 @@ def slow(session: nox.Session) -> None:
     run_tests(session, "-m", "slow")
 
 
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Run the tests that need a GPU; after -- -m two_gpus, those that need two."""
+    run_tests(session, "-m", "gpu", *map(str, [*Path().glob("packages/*/tests/gpu"), "tests/gpu"]))
+
+
 @nox.session(name="torch-versions")
 def torch_versions(session: nox.Session) -> None:
     """Run the tests on the oldest and on the newest PyTorch that the packages admit."""

@@ -96,11 +96,11 @@ def test_bare_layer_has_the_start_values_of_pytorch():
 )
 @pytest.mark.parametrize("weight_norm", [False, True])
 def test_as_a_product_with_channels_last(dimension, grid, weight_norm):
-    convolution = pointwise_convolution(dimension, 3, 7)
+    convolution = pointwise_convolution(dimension, 3, 7).double()
     holder = getattr(convolution, "conv", convolution)
     if weight_norm:
         torch.nn.utils.parametrizations.weight_norm(holder)
-    points = torch.randn(2, *grid, 3, requires_grad=True)
+    points = torch.randn(2, *grid, 3, dtype=torch.float64, requires_grad=True)
     leaves = (points, *convolution.parameters())
     results = (
         pointwise_linear(convolution, points),
