@@ -3,9 +3,11 @@
 
 A plugin is a module or an object with functions marked by ``physicsnemo.hookimpl`` and named like
 the methods of :class:`Hooks`. Its distribution names it in the entry-point group
-``physicsnemo.plugins``. Plugins are loaded when a hook is first called, never on importing
-``physicsnemo`` or on listing models; this module imports no PyTorch. A function may take fewer
-arguments than the specification has.
+``physicsnemo.plugins``. A function may take fewer arguments than the specification has. Plugins are
+loaded when a hook is first called, never on importing ``physicsnemo`` or on listing models.
+
+To add a hook, add its specification to :class:`Hooks`, and call it by :func:`call`, or by
+:func:`notify` if it has no answer. A model in a specification is a :class:`physicsnemo.Module`.
 """
 
 import warnings
@@ -137,7 +139,17 @@ class Hooks:
 
 
 def call(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the answers of plugins one by one, each with the plugin's name; None is no answer.
+    """Call a hook, and yield the plugins' answers one by one, each with the name of its plugin.
+
+    A plugin that returns None has no answer. Stop at the first answer where one is enough: plugins
+    after it are then not called.
+
+    Parameters
+    ----------
+    hook
+        Name of a method of :class:`Hooks`.
+    **arguments
+        Its arguments.
 
     Raises
     ------
@@ -171,7 +183,7 @@ def try_call(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
 
 
 def notify(hook: str, **arguments: Any) -> None:
-    """Call a hook that has no answer; raises what :func:`call` does."""
+    """Call a hook that has no answer; takes and raises what :func:`call` does."""
     for _ in call(hook, **arguments):
         pass
 

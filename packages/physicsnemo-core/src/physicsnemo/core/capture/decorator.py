@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, cast
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from physicsnemo.core.base import device_of, metadata_of
+from physicsnemo.core.base import device_of, metadata_of, unwrap
 from physicsnemo.core.capture.guards import Guards
 from physicsnemo.core.capture.optimizers import check_optimizer
 from physicsnemo.core.capture.options import Options, choose_precision
@@ -203,16 +203,15 @@ def _load(scaler: torch.amp.GradScaler, state: dict[str, Any], label: str) -> No
 
 
 def _module_in(model: torch.nn.Module) -> Module:
-    inner = model
-    while not isinstance(inner, Module):
-        parts = inner._modules
-        wrapped = parts.get("module", parts.get("_orig_mod"))
+    inner = unwrap(model)
+    while not isinstance(inner, Module):  # a wrapper of another library
+        wrapped = inner._modules.get("module")
         if wrapped is None:
             raise ValueError(
                 f"Model not a PhysicsNeMo Module! Got {type(model).__name__}; subclass "
                 f"physicsnemo.Module, or convert the class with physicsnemo.Module.from_torch"
             )
-        inner = wrapped
+        inner = unwrap(wrapped)
     return inner
 
 

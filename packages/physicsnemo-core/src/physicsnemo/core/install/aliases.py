@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Class paths of other releases of the reference implementation, as they are called here.
+"""Aliases: class paths of other releases of the reference implementation, and the present ones.
 
 ``aliases.json`` is the reviewed table: ``packages`` maps packages and modules, the deepest that
 fits counts; ``classes`` maps class names below a package, already by its name here.
@@ -14,9 +14,14 @@ FORMER_PACKAGE = "modulus"
 
 
 def current_name(module: str, name: str) -> tuple[str, str]:
-    """Return module and name under which this project has a class that a file names.
+    """Return the module and name here of a class that a file of some release names.
 
-    What the table does not know stays as it is. Nothing is imported.
+    What the table of aliases does not know stays as it is. Nothing is imported.
+
+    Parameters
+    ----------
+    module, name
+        As the file has them.
 
     Examples
     --------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What installers have put on the path, read so that a broken leftover stops nothing.
+"""Installed distributions and their entry points, read so that a broken one stops nothing.
 
 An interrupted installation leaves metadata without the file ``METADATA``, or a folder that pip has
 set aside by a ``~`` in its name; another process may remove a distribution at any time.
@@ -24,8 +24,8 @@ _CONFLICTS = ("nvidia-physicsnemo",)  # distributions that ship a package ``phys
 _OWN = "physicsnemo-"  # how the names of this project's distributions begin
 
 
-class Point(NamedTuple):
-    """An entry point as its distribution has it; ``leftover`` tells whether that is broken."""
+class EntryPoint(NamedTuple):
+    """An entry point; ``leftover`` tells whether its distribution is what a broken install left."""
 
     group: str
     name: str
@@ -34,7 +34,7 @@ class Point(NamedTuple):
     leftover: bool
 
 
-def entry_points(groups: Iterable[str], category: type[Warning]) -> Iterator[Point]:
+def entry_points(groups: Iterable[str], category: type[Warning]) -> Iterator[EntryPoint]:
     """Yield the entry points of some groups; what is broken is left out, with one warning each.
 
     Parameters
@@ -66,7 +66,7 @@ def entry_points(groups: Iterable[str], category: type[Warning]) -> Iterator[Poi
         if leftover:
             warn_anyway(f"{folder(source)} has no METADATA: {_LEFTOVER}", category)
         for group, name, value in points:
-            yield Point(group, name, value, source, leftover)
+            yield EntryPoint(group, name, value, source, leftover)
 
 
 _LEFTOVER = "an installation was interrupted; delete the folder, or install the package again"

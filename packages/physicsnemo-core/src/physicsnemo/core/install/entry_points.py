@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The entry points by which distributions register models; reading them imports nothing.
+"""The entry points by which distributions register models; reading them imports no model.
 
-What is installed is looked up once a process, and again when :func:`forget` was called.
+They are looked up once a process, and again after :func:`forget`.
 """
 
 import json
@@ -22,7 +22,15 @@ FORMER_GROUP = "modulus.models"
 
 
 class ModelEntryPoint:
-    """One entry point: kept as plain text, since two libraries define an ``EntryPoint`` class."""
+    """An entry point of a model; its class is imported by :meth:`load`, not before.
+
+    Attributes
+    ----------
+    name, value
+        The name that the model is registered under, and its ``module:class``.
+    leftover
+        Whether its distribution is what a broken install left.
+    """
 
     def __init__(self, name: str, value: str, source: Any, leftover: bool = False) -> None:
         self.name, self.value, self._source, self.leftover = name, value, source, leftover
@@ -73,9 +81,10 @@ class ModelEntryPoint:
 
 
 class _Found:
-    """What has been looked up, None before; held by a lock while looking only.
+    """What has been looked up, None before.
 
-    Never while importing: an import may wait for another thread whose module registers a class.
+    The lock is held while looking only, never while importing: an import may wait for another
+    thread whose module registers a class.
     """
 
     def __init__(self) -> None:
@@ -83,7 +92,7 @@ class _Found:
         self.lock = threading.Lock()
 
     def renew_lock(self) -> None:
-        """Forget a lock whose thread is not there any more."""
+        """Take a new lock in a forked process, where the thread that held the old one is gone."""
         self.lock = threading.Lock()
 
 

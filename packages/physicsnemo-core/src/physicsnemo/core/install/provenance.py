@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which installed distribution a model class comes from, as checkpoints record it."""
+"""Provenance: the distribution that a class comes from, and the path by which files record it."""
 
 import re
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ from physicsnemo.testing.checks._check import Check
 from physicsnemo.testing.checks.compilers import check_compile, check_export
 from physicsnemo.testing.checks.copies import check_deepcopy, check_instances, check_pickle
 from physicsnemo.testing.checks.devices import check_device, check_float64, check_meta_device
-from physicsnemo.testing.checks.learning import check_gradients
+from physicsnemo.testing.checks.global_state import check_global_state
 from physicsnemo.testing.checks.loading import check_undrawn, declares
 from physicsnemo.testing.checks.purity import (
     check_batch,
@@ -17,9 +17,8 @@ from physicsnemo.testing.checks.purity import (
     check_eval,
     check_inputs,
 )
-from physicsnemo.testing.checks.running import check_capture, check_construction
+from physicsnemo.testing.checks.running import check_capture, check_construction, check_gradients
 from physicsnemo.testing.checks.saving import check_arguments, check_checkpoint, check_reload
-from physicsnemo.testing.checks.surroundings import check_global_state
 from physicsnemo.testing.checks.transforms import (
     check_double_backward,
     check_recomputation,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model can be built and called, plainly and by a capture."""
+"""A model can be built, called, captured and trained."""
 
 import logging
 
@@ -12,6 +12,9 @@ from physicsnemo.testing._compare import (
     SAME,
     assert_equal,
     call,
+    disturb,
+    gradients,
+    move,
     prepare,
     run,
     tensors,
@@ -19,6 +22,9 @@ from physicsnemo.testing._compare import (
 )
 from physicsnemo.testing.case import Case
 from physicsnemo.utils.capture import StaticCaptureEvaluateNoGrad
+
+# How often a path may be closed by chance, as dropout and stochastic depth do.
+_TRIES = 3
 
 
 def check_construction(case: Case, device: torch.device) -> None:
@@ -49,4 +55,24 @@ def check_capture(case: Case, device: torch.device) -> None:
         inputs = vary(inputs)
         assert_equal(
             call(evaluate, inputs), call(model, inputs), LOW_PRECISION if may_round else SAME
+        )
+
+
+def check_gradients(case: Case, device: torch.device) -> None:
+    """Gradients reach every trainable parameter but those, and all those, that the case lists."""
+    model = case.build().to(device).train()
+    disturb(model)  # a layer that starts at zero passes no gradient on
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    if unknown := case.dead.keys() - trainable:
+        raise AssertionError(f"listed as dead, but no trainable parameters: {sorted(unknown)}")
+    reached: set[str] = set()
+    for _ in range(_TRIES):
+        found = gradients(model, call(model, move(case.inputs(), device)))
+        reached |= {name for name, gradient in found.items() if gradient.any()}
+    if alive := case.dead.keys() & reached:
+        raise AssertionError(f"listed as dead, but a gradient reaches: {sorted(alive)}")
+    if missed := trainable - reached - case.dead.keys():
+        raise AssertionError(
+            f"no gradient reaches {sorted(missed)}; use them in forward, remove them, or list them "
+            f"in the case: dead={{name: reason}}"
         )
