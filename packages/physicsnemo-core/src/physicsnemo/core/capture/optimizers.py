@@ -166,6 +166,8 @@ def step_if_finite(optimizer: Optimizer, scaler: torch.amp.GradScaler) -> None:
     if not scaler.is_enabled() or getattr(optimizer, "_step_supports_amp_scaling", False):
         scaler.step(optimizer)
         return
+    # As ``scaler.step`` does, but for its last question, which waits for the device. Gradients that
+    # were clipped are unscaled already.
     if scaler._per_optimizer_states[id(optimizer)]["stage"].name == "READY":
         scaler.unscale_(optimizer)
     found = scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"].values()
@@ -175,12 +177,15 @@ def step_if_finite(optimizer: Optimizer, scaler: torch.amp.GradScaler) -> None:
     optimizer.step()
     with torch.no_grad():
         for tensor, old in zip(changed, before, strict=True):
+            # Into the same tensors: a recording reads and writes fixed addresses.
             torch.where(overflowed, old, tensor, out=tensor)
 
 
 def _runs_on_device(optimizer: Optimizer, group: dict[str, Any]) -> bool:
     if group.get("differentiable"):
         return False
+    # Other implementations count steps on the host, and the count would be baked in. Plain SGD
+    # counts none, but takes its learning rate as a number.
     return bool(group.get("fused") or (not isinstance(optimizer, SGD) and group["capturable"]))
 
 

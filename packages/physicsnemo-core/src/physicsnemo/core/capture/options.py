@@ -15,9 +15,10 @@ _CHECKED_REPLAYS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Options of a captured step, with the names and defaults of the decorators' arguments.
+    """Options of a captured step, by the names of the decorators' arguments.
 
-    :class:`physicsnemo.utils.StaticCaptureTraining` says what they mean.
+    :class:`physicsnemo.utils.StaticCaptureTraining` says what they mean. Those that an evaluation
+    does not have are off by default.
 
     Raises
     ------
@@ -25,14 +26,14 @@ class Options:
         If a number is out of range, or ``amp_type`` neither float16 nor bfloat16.
     """
 
-    use_graphs: bool = True
-    use_amp: bool = True
-    compile: bool = False
-    cuda_graph_warmup: int = 11
-    amp_type: torch.dtype = torch.float16
+    use_graphs: bool
+    use_amp: bool
+    compile: bool
+    cuda_graph_warmup: int
+    amp_type: torch.dtype
+    verify: bool | int
     gradient_clip_norm: float | None = None
     accumulation_steps: int = 1
-    verify: bool | int = False
 
     def __post_init__(self) -> None:
         # Conditions are negated as a whole, so that NaN fails them.

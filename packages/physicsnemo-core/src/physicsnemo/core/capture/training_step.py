@@ -158,7 +158,11 @@ class TrainingStep(StepProgram):
         return all(parameter.grad is gradient for parameter, gradient in graph_state.before)
 
     def is_outdated(self, graph_state: GraphState) -> bool:
-        """Return whether the optimizer's state was replaced, as by ``load_state_dict``."""
+        """Return whether the optimizer's state or the buckets for gradients were replaced.
+
+        ``load_state_dict`` does the one, an error in the backward pass the other.
+        """
+        # By identity: equal values in other tensors would not be those that the kernels read.
         state = () if self._outside is not None else state_objects(self._optimizer)
         return (
             graph_state.buckets != self._buckets
@@ -171,7 +175,7 @@ class TrainingStep(StepProgram):
         self._rates.refresh()
 
     def finish(self, graph_state: GraphState) -> None:
-        """Show the gradients, and make the part of the step that is not recorded."""
+        """Attach the gradients, and make the part of the step that is not recorded."""
         # Another recording, or an eager call, may have put its own in their place.
         _attach(graph_state.after)
         if not self._is_last:
@@ -210,6 +214,7 @@ class TrainingStep(StepProgram):
         self._call = (self._call + 1) % self._accumulation
 
     def _differentiate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # At the start rather than the end, so that gradients can be read between calls.
         if self._is_first:
             self._drop_gradients()
         with self._synchronization():
@@ -258,15 +263,17 @@ class TrainingStep(StepProgram):
         return list(dict.fromkeys([*self._model.parameters(), *parameters(self._optimizer)]))
 
     def _forget(self) -> None:
+        """Drop gradients, and what scaler and wrappers note about a step that is not finished."""
         self._drop_gradients()
         if self._scaler.is_enabled():
-            # The scaler has no public way to drop its notes on an optimizer but a whole step.
+            # In public, only ``update`` drops these notes, and changes the scale with them.
             self._scaler._per_optimizer_states.clear()
         for parallel in self._parallel:
             try:
                 parallel._check_reducer_finalized()
             except RuntimeError:  # a backward pass was broken off, and would be waited for
                 parallel.reducer._reset_state()
+                # The buckets are allocated anew after that, and recordings write to the old ones.
                 self._buckets += 1
 
     def _watch_settings(self) -> None:
