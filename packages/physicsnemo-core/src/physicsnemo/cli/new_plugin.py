@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 import click
 
 import physicsnemo
-from physicsnemo.registry import ModelRegistry, shipped_models
+from physicsnemo.core.install.entry_points import shipped_models
+from physicsnemo.registry import ModelRegistry
 
 __all__ = ["new_plugin"]
 

@@ -208,7 +208,8 @@ class Module(ModelBase):
         >>> type(Tiny.instantiate(record)) is Tiny
         True
         """
-        return construct(resolve(arg_dict, cls), arg_dict["__args__"])
+        model: Any = construct(resolve(arg_dict, cls), arg_dict["__args__"])
+        return cast(Module, model)
 
     @staticmethod
     def from_torch(

@@ -106,7 +106,7 @@ _KEYS = ("distribution", "distribution_version", "registered_name", "defined_as"
 def torch_class_of(model_class: type) -> type[Any] | None:
     """Return the class that ``Module.from_torch`` made a class of, None for one that it did not."""
     converted = vars(model_class).get("_converted_from")
-    return None if converted is None else converted.torch_class  # type: ignore[no-any-return]
+    return None if converted is None else converted.torch_class
 
 
 def recorded_as(model_class: type, release: str | None = None) -> tuple[str, str]:

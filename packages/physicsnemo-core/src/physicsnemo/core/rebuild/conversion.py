@@ -65,7 +65,7 @@ def _check_class(torch_class: Any) -> None:
 def _make(conversion: Conversion) -> type[ModelBase]:
     torch_class = conversion.torch_class
 
-    class Converted(conversion.base):  # type: ignore[misc,name-defined]
+    class Converted(conversion.base):  # type: ignore[name-defined]
         _converted_from = conversion
 
         # What follows a slash may be called anything, even self.
@@ -90,7 +90,7 @@ def _make(conversion: Conversion) -> type[ModelBase]:
         def __reduce__(self) -> tuple[Any, ...]:
             # The class is made at run time, so a pickle names the torch class instead.
             arguments = (conversion.base, torch_class, conversion.meta, conversion.name)
-            return _rebuild, arguments, self.__getstate__()  # type: ignore[no-untyped-call]
+            return _rebuild, arguments, self.__getstate__()
 
     Converted.__init__.__signature__ = inspect.signature(torch_class.__init__)  # type: ignore[attr-defined]
     Converted.__name__ = Converted.__qualname__ = conversion.name
