@@ -24,9 +24,9 @@ def same(one: Graph, other: Graph) -> bool:
 
 def test_edges_are_sorted_by_either_end_in_the_order_given():
     graph = Graph(EDGES, 5)
-    assert graph.target.order.tolist() == [2, 3, 0, 1, 4]
-    assert graph.target.starts.tolist() == [0, 1, 2, 5, 5, 5]
-    assert graph.source.order.tolist() == [0, 4, 3, 1, 2]
+    assert graph.target.perm.tolist() == [2, 3, 0, 1, 4]
+    assert graph.target.indptr.tolist() == [0, 1, 2, 5, 5, 5]
+    assert graph.source.perm.tolist() == [0, 4, 3, 1, 2]
     assert graph.source.degrees.tolist() == [2, 1, 0, 2, 0]
     assert graph.source.node.tolist() == EDGES[0].tolist()
     assert (graph.num_edges, graph.num_nodes, graph.num_targets) == (5, 5, 5)
@@ -47,7 +47,7 @@ def test_small_graphs(nodes, edges):
 def test_other_integers(dtype):
     graph = Graph(EDGES.to(dtype), 5)
     assert graph.edge_index.dtype == dtype
-    assert torch.equal(graph.target.order, Graph(EDGES, 5).target.order)
+    assert torch.equal(graph.target.perm, Graph(EDGES, 5).target.perm)
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def test_blocks_do_not_matter(monkeypatch):
     batches = (torch.arange(20) // 7, torch.arange(31) // 11)
     whole = [knn_interpolate(*arguments), knn_interpolate(*arguments, *batches)]
     for size in (1, 50, 200):
-        monkeypatch.setattr(interpolation, "_AT_ONCE", size)
+        monkeypatch.setattr(interpolation, "_CHUNK", size)
         parts = [knn_interpolate(*arguments), knn_interpolate(*arguments, *batches)]
         for one, other in zip(whole, parts, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))

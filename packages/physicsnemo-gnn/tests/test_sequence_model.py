@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from physicsnemo.models.mesh_reduced import Sequence_Model
-from physicsnemo.models.mesh_reduced._decoder import CausalAttention, CausalDecoder
-from physicsnemo.models.mesh_reduced.temporal_model import MetaData
+from physicsnemo.models.mesh_reduced.temporal_model import CausalAttention, CausalDecoder, MetaData
 
 SIZES = {"input_dim": 6, "input_context_dim": 3, "num_layers_decoder": 2, "num_heads": 3}
 

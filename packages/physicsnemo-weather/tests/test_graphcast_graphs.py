@@ -166,7 +166,7 @@ def test_kept_in_memory_and_fit_for_training():
     assert build_graphs(1, (7, 13)) is built
     assert build_graphs(1, (7, 14)) is not built
     assert not built.g2m_edata.is_inference()
-    assert not built.g2m.target.order.is_inference()
+    assert not built.g2m.target.perm.is_inference()
 
 
 def test_kept_in_files(tmp_path, monkeypatch):

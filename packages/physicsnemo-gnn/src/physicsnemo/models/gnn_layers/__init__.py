@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs, and the layers that pass messages on them.
+"""Graphs and message-passing layers.
 
-A :class:`Graph` holds the edges as plain tensors; :func:`as_graph` makes one of what DGL, PyTorch
-Geometric or a plugin calls a graph. :func:`gather` and :func:`aggregate` are all that layers need
-of it.
+A :class:`Graph` holds edges as plain tensors; :func:`as_graph` converts a graph of DGL, PyTorch
+Geometric or a plugin to one. Layers use it through :func:`gather` and :func:`aggregate` alone.
 """
 
-from physicsnemo.models.gnn_layers._checks import unchecked
 from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph, forget_edges
+from physicsnemo.models.gnn_layers.checks import unchecked
 from physicsnemo.models.gnn_layers.graph import Graph, Incidence
 from physicsnemo.models.gnn_layers.mesh_edge_block import MeshEdgeBlock
 from physicsnemo.models.gnn_layers.mesh_graph_decoder import MeshGraphDecoder

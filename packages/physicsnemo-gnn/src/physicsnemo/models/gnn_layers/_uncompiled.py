@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What compiled code leaves to Python; to be imported only while code is compiled."""
+"""The adapter as a graph break; imported only while compiling, as it imports the compiler."""
 
 from collections.abc import Callable
 

@@ -1,55 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs of other libraries as :class:`Graph`.
+"""Adapters from graphs of DGL, PyTorch Geometric and plugins to :class:`Graph`.
 
-Features are never touched. The sorted edges are kept as long as the other graph lives, and made
-again when its edges are others or were edited in place: it is known by the object, the tensor of
-its edges and that tensor's version, or its values where other libraries may write them unseen.
+Features are never touched. The sorted edges are cached for as long as the other graph lives, and
+rebuilt when its edges change: the key is the object, its edge tensor and that tensor's version, or
+the values themselves where other libraries may write them unseen.
 """
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from physicsnemo import hooks
-from physicsnemo.models.gnn_layers import _dgl, _pyg
-from physicsnemo.models.gnn_layers._edges import Edges
 from physicsnemo.models.gnn_layers.graph import Graph, forget, is_current
 
 __all__ = ["GraphLike", "as_graph", "forget_edges"]
 
 GraphLike = Any
-"""What :func:`as_graph` takes. No type says it, as the other libraries need not be there."""
+"""What :func:`as_graph` takes. No type says it, as the other libraries need not be installed."""
 
-_READERS = {"dgl": _dgl.read_edges, "torch_geometric": _pyg.read_edges}
-_adapted = WeakIdKeyDictionary()
+_graphs = WeakIdKeyDictionary()  # by the other library's object
+
+
+class Edges(NamedTuple):
+    """Edges and node data read from another library's graph; see :class:`Graph` for shapes."""
+
+    edge_index: Tensor
+    num_nodes: int
+    num_targets: int
+    pos: Tensor | None = None
+    batch: Tensor | None = None
+    num_graphs: int = 1
 
 
 def as_graph(
     graph: GraphLike, num_nodes: int | None = None, device: torch.device | None = None
 ) -> Graph:
-    """Return a graph of any supported library as a :class:`Graph`.
+    """Convert a graph of any supported library to a :class:`Graph`.
 
-    Models and layers call it on what they are given. Call it yourself before compiled code and
-    before a CUDA graph is recorded, which cannot look into other libraries' objects.
+    Models and layers call it on their inputs. Call it yourself before compiled code and before
+    recording a CUDA graph, neither of which can look into other libraries' objects.
 
     Parameters
     ----------
     graph
         A :class:`Graph`; a ``torch_geometric.data.Data`` or ``Batch``; a ``HeteroData`` with one
-        type of nodes and one of edges; a ``dgl.DGLGraph`` with one type of edges; or what an
+        node type and one edge type; a ``dgl.DGLGraph`` with one edge type; or a type that an
         installed plugin knows by the hook ``adapt_graph``.
     num_nodes
-        The number of nodes where the graph does not tell it, as a ``Data`` of edges alone.
+        Number of nodes, used where the graph does not tell it, as in a ``Data`` of edges alone.
     device
-        Where a ``DGLGraph`` on the CPU is copied to, as DGL itself needs a build for CUDA to move
-        it. Others stay where they are.
+        Device that a ``DGLGraph`` on the CPU is copied to, since DGL itself needs a CUDA build to
+        move it. Other graphs stay where they are.
 
     Returns
     -------
-    The same edges in the same order, the same object while they stay the same. ``pos`` is
+    The same edges in the same order, as the same object while they do not change. ``pos`` is
     ``graph.pos`` or ``graph.ndata["pos"]``, if there is one.
 
     Raises
@@ -57,9 +66,9 @@ def as_graph(
     TypeError
         If no adapter knows the graph.
     ValueError
-        If it has several types of nodes or edges, or numbers of nodes that there are not.
+        If it has several node or edge types, or node indices are out of range.
     RuntimeError
-        If it is of DGL, and Python newer than any that DGL has a release for.
+        If it is a ``DGLGraph``, on a Python that no release of DGL supports.
 
     Examples
     --------
@@ -82,20 +91,27 @@ def as_graph(
     own: Graph = graph
     if torch.compiler.is_compiling() or is_current(own):
         return own
-    counts = own.num_nodes, own.target.num_nodes
-    return _keep(own, Edges(own.edge_index, *counts, own.pos, own.batch, own.num_graphs))
+    edges = Edges(
+        own.edge_index,
+        num_nodes=own.num_nodes,
+        num_targets=own.target.num_nodes,
+        pos=own.pos,
+        batch=own.batch,
+        num_graphs=own.num_graphs,
+    )
+    return _from_edges(own, edges)
 
 
 def forget_edges(graph: GraphLike) -> None:
-    """Have the edges of a graph sorted anew at its next use, after an edit that nothing tells.
+    """Drop the cached edges of a graph, after an edit that cannot be detected.
 
-    Edits by operations of PyTorch or through NumPy are seen without it; see :class:`Graph` for what
-    is not.
+    Edits by PyTorch operations or through NumPy are detected without it; see :class:`Graph` for
+    those that are not.
 
     Parameters
     ----------
     graph
-        What :func:`as_graph` takes.
+        Any graph that :func:`as_graph` takes.
 
     Examples
     --------
@@ -109,49 +125,125 @@ def forget_edges(graph: GraphLike) -> None:
     """
     if isinstance(graph, Graph):
         forget(graph)
-    if _can_be_kept(graph):
-        _adapted.pop(graph, None)
+    if _is_cacheable(graph):
+        _graphs.pop(graph, None)
 
 
 def adapt(graph: object, num_nodes: int | None, device: torch.device | None) -> Graph:
-    """Return a graph of another library as a :class:`Graph`; for parameters see ``as_graph``."""
-    return _keep(graph, _reader(graph)(graph, num_nodes, _known(graph), device))
+    """Convert another library's graph; see :func:`as_graph` for the parameters."""
+    read = _reader(graph)
+    return _from_edges(graph, read(graph, num_nodes=num_nodes, device=device))
 
 
-def _keep(graph: object, edges: Edges) -> Graph:
-    """Return these edges as a graph, with what is sorted already if they are those known."""
-    known = _known(graph)
-    sizes = (edges.num_sources, edges.num_targets)
+def _from_edges(graph: object, edges: Edges) -> Graph:
+    """Return edges as a graph: the cached one, unless the edges have changed."""
+    cached = _cached(graph)
     if (
-        known is None
-        or known.edge_index is not edges.edge_index
-        or (known.num_nodes, known.num_targets) != sizes
-        or not is_current(known)
+        cached is None
+        or cached.edge_index is not edges.edge_index
+        or (cached.num_nodes, cached.num_targets) != (edges.num_nodes, edges.num_targets)
+        or not is_current(cached)
     ):
-        known = Graph(edges.edge_index, *sizes)
-    known = known.with_nodes(edges.pos, edges.batch, edges.num_graphs)
-    if _can_be_kept(graph):
-        _adapted[graph] = known
-    return known
+        cached = Graph(edges.edge_index, num_nodes=edges.num_nodes, num_targets=edges.num_targets)
+    cached = cached.with_nodes(edges.pos, edges.batch, edges.num_graphs)
+    if _is_cacheable(graph):
+        _graphs[graph] = cached
+    return cached
 
 
-def _known(graph: object) -> Graph | None:
-    return _adapted.get(graph) if _can_be_kept(graph) else None
+def _cached(graph: object) -> Graph | None:
+    return _graphs.get(graph) if _is_cacheable(graph) else None
 
 
-def _can_be_kept(graph: object) -> bool:
+def _is_cacheable(graph: object) -> bool:
+    """Tell whether there can be a weak reference to an object."""
     return type(graph).__weakrefoffset__ != 0  # negative where Python 3.12 keeps it before objects
 
 
 def _reader(graph: object) -> Callable[..., Edges]:
-    """Return what reads a graph, by the library of its class or of a class that it derives from."""
+    """Return the reader for a graph, by the library of its class or of one of its base classes."""
     libraries = (base.__module__.partition(".")[0] for base in type(graph).__mro__)
-    return next((_READERS[name] for name in libraries if name in _READERS), _ask_plugins)
+    return next((_READERS[name] for name in libraries if name in _READERS), _read_by_plugins)
 
 
-def _ask_plugins(
-    graph: object, num_nodes: int | None, known: Graph | None, device: torch.device | None
-) -> Edges:
+def _read_dgl(graph: Any, *, num_nodes: int | None, device: torch.device | None) -> Edges:
+    if sys.version_info >= (3, 12):
+        raise RuntimeError(
+            f"DGLGraph is supported on Python 3.11, the newest that DGL 1.1 is built for, and this "
+            f"is {sys.version_info[0]}.{sys.version_info[1]}; pass a torch_geometric Data (PyG), "
+            f"or physicsnemo.models.gnn_layers.Graph(edge_index, num_nodes), instead"
+        )
+    if len(graph.canonical_etypes) != 1:
+        raise ValueError(
+            f"expected a DGLGraph with one type of edges, got {graph.canonical_etypes}; take one, "
+            f"as in graph[{graph.canonical_etypes[:1]}]"
+        )
+    (source, _, target) = graph.canonical_etypes[0]
+    device = device if device is not None and graph.device.type == "cpu" else graph.device
+    edge_index = torch.stack(graph.edges(order="eid")).to(device)
+    # DGL's tensors have no version, and share the memory of those that the graph was made from: so
+    # values are compared, and equal ones return the cached tensor.
+    cached = _cached(graph)
+    if (
+        cached is not None
+        and cached.device == device
+        and torch.equal(cached.edge_index, edge_index)
+    ):
+        edge_index = cached.edge_index
+    return Edges(
+        edge_index,
+        num_nodes=graph.num_nodes(source),
+        num_targets=graph.num_nodes(target),
+        pos=graph.nodes[source].data.get("pos"),
+        batch=_dgl_batch(graph, source, device),
+        num_graphs=graph.batch_size,
+    )
+
+
+def _dgl_batch(graph: Any, ntype: str, device: torch.device) -> Tensor | None:
+    """Return the graph index of each node, as PyTorch Geometric has it; None without a batch."""
+    if graph.batch_size == 1:
+        return None
+    sizes = graph.batch_num_nodes(ntype)
+    index = torch.arange(graph.batch_size, device=sizes.device)
+    return index.repeat_interleave(sizes, output_size=graph.num_nodes(ntype)).to(device)
+
+
+def _read_pyg(data: Any, *, num_nodes: int | None, device: torch.device | None) -> Edges:
+    nodes, edges = _pyg_stores(data)
+    if edges.get("edge_index") is None:
+        raise ValueError(
+            f"expected a {type(data).__name__} with edge_index, got one with {list(edges.keys())}; "
+            f"set data.edge_index to integers of shape (2, edges)"
+        )
+    # Of edges alone, PyTorch Geometric guesses: the caller knows better.
+    told = {"num_nodes", "x", "pos", "batch"} & set(nodes.keys())
+    count = int(nodes.num_nodes) if told or num_nodes is None else num_nodes
+    num_graphs = getattr(data, "num_graphs", 1)  # of a Batch
+    return Edges(
+        edges["edge_index"],
+        num_nodes=count,
+        num_targets=count,
+        pos=nodes.get("pos"),
+        batch=nodes.get("batch") if num_graphs > 1 else None,
+        num_graphs=num_graphs,
+    )
+
+
+def _pyg_stores(data: Any) -> tuple[Any, Any]:
+    """Return the storages of the node tensors and of the edge tensors."""
+    if not hasattr(data, "node_types"):
+        return data._store, data._store
+    if len(data.node_types) != 1 or len(data.edge_types) != 1:
+        raise ValueError(
+            f"expected a HeteroData with one type of nodes and one of edges, got nodes of "
+            f"{data.node_types} and edges of {data.edge_types}; take one of each, as in "
+            f"data.edge_type_subgraph([...]), or call data.to_homogeneous()"
+        )
+    return data[data.node_types[0]], data[data.edge_types[0]]
+
+
+def _read_by_plugins(graph: object, *, num_nodes: int | None, device: torch.device | None) -> Edges:
     for plugin, answer in hooks.call("adapt_graph", graph=graph):
         edge_index, num_sources, num_targets = answer
         if not isinstance(edge_index, Tensor):
@@ -159,9 +251,12 @@ def _ask_plugins(
                 f"{plugin}: expected its hook adapt_graph to return a tensor of edges, got "
                 f"{type(edge_index).__name__}"
             )
-        return Edges(edge_index, num_sources, num_targets)
+        return Edges(edge_index, num_nodes=num_sources, num_targets=num_targets)
     raise TypeError(
         f"expected a graph, got {type(graph).__module__}.{type(graph).__qualname__}; pass a "
         f"physicsnemo.models.gnn_layers.Graph(edge_index, num_nodes), a torch_geometric Data, a "
         f"DGLGraph, or install a plugin with the hook adapt_graph"
     )
+
+
+_READERS = {"dgl": _read_dgl, "torch_geometric": _read_pyg}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message passing on graphs of several scales, in the shape of a U."""
+"""Bi-stride multi-scale message passing: a U-Net of graphs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,19 +13,19 @@ from physicsnemo.models.gnn_layers.messages import aggregate, gather
 
 __all__ = ["BistrideGraphMessagePassing", "GraphMessagePassing", "Hierarchy", "make_hierarchy"]
 
-# Keeps a node that nothing reaches from dividing by zero.
-_NOTHING = 1e-12
+# Keeps nodes without incoming edges from a division by zero.
+_EPSILON = 1e-12
 
 
 class Scale(NamedTuple):
-    """One of the graphs.
+    """A level of the U-Net: a graph and the relative positions along its edges.
 
     Parameters
     ----------
     graph
         The graph.
     fiber
-        Vector from the target to the source of each edge and its length, of shape
+        Displacement of each edge's source from its target, and its length, of shape
         (edges, dimensions + 1).
     """
 
@@ -34,16 +34,16 @@ class Scale(NamedTuple):
 
 
 class Passage(NamedTuple):
-    """The way from one of the graphs to the next.
+    """Non-parametrized transition between a level and the next coarser one.
 
     Parameters
     ----------
     graph
-        The finer one.
+        The finer graph.
     weight
-        What part of the features at an edge's target comes along this edge, of shape (edges,).
+        Edge weights, which sum to 1 over the incoming edges of a node, of shape (edges,).
     ids
-        The nodes that make up the coarser one, of shape (nodes of the coarser,).
+        Indices of the nodes that the coarser graph keeps, of shape (kept nodes,).
     """
 
     graph: Graph
@@ -51,37 +51,39 @@ class Passage(NamedTuple):
     ids: Tensor
 
     def down(self, h: Tensor) -> Tensor:
-        """Return features of the coarser graph."""
-        return _convolve(h, self.weight, self.graph.source, self.graph.target)[self.ids]
+        """Pool: average features over incoming edges, then keep the coarser graph's nodes."""
+        graph = self.graph
+        return _convolve(h, self.weight, start=graph.source, end=graph.target)[self.ids]
 
     def up(self, h: Tensor) -> Tensor:
-        """Return features of the finer graph."""
-        spread = h.new_zeros(self.graph.num_nodes, h.shape[1]).index_copy(0, self.ids, h)
-        return _convolve(spread, self.weight, self.graph.target, self.graph.source)
+        """Unpool, as the transpose of :meth:`down`: zeros at other nodes, then edges reversed."""
+        graph = self.graph
+        padded = h.new_zeros(graph.num_nodes, h.shape[1]).index_copy(0, self.ids, h)
+        return _convolve(padded, self.weight, start=graph.target, end=graph.source)
 
 
 class Hierarchy(NamedTuple):
-    """All graphs, the finest first, and the passages between them; see :func:`make_hierarchy`."""
+    """Levels, the finest first, and the transitions between them; see :func:`make_hierarchy`."""
 
     scales: list[Scale]
     passages: list[Passage]
 
 
 def make_hierarchy(pos: Tensor, graphs: Sequence[Graph], ids: Sequence[Tensor]) -> Hierarchy:
-    """Prepare graphs for :class:`BistrideGraphMessagePassing`.
+    """Compute the edge weights and positions for :class:`BistrideGraphMessagePassing`.
 
-    Every node starts with the mass 1, which it divides among its edges; masses that arrive are the
-    next masses. Positions move as features do: a coarser node is where its neighbours are on
-    average, weighted by the masses that came from them.
+    Each node starts with mass 1 and distributes it evenly over its outgoing edges; what arrives is
+    its mass on the next level. Positions are pooled as features are: a coarser node lies at the
+    mean of its neighbors, weighted by the mass that came from them.
 
     Parameters
     ----------
     pos
-        Positions of the nodes of the finest graph, of shape (nodes, dimensions).
+        Node positions of the finest graph, of shape (nodes, dimensions).
     graphs
         The graphs, the finest first.
     ids
-        The nodes of each graph but the last that make up the next.
+        For each graph but the last, indices of the nodes that the next one keeps.
 
     References
     ----------
@@ -91,7 +93,7 @@ def make_hierarchy(pos: Tensor, graphs: Sequence[Graph], ids: Sequence[Tensor]) 
     mass = torch.ones_like(pos[:, 0])
     for finer, coarser, kept in zip(graphs, graphs[1:], ids, strict=False):
         sent = gather(mass / finer.source.degrees.clamp(min=1), finer.source)
-        mass = aggregate(sent, finer.target) + _NOTHING
+        mass = aggregate(sent, finer.target) + _EPSILON
         passage = Passage(finer, sent / gather(mass, finer.target), kept)
         mass, pos = mass[kept], passage.down(pos)
         passages.append(passage)
@@ -100,24 +102,23 @@ def make_hierarchy(pos: Tensor, graphs: Sequence[Graph], ids: Sequence[Tensor]) 
 
 
 class BistrideGraphMessagePassing(nn.Module):
-    """A U-net of graphs: steps of message passing from fine to coarse and back.
+    """U-Net of graphs: message-passing steps from fine to coarse levels and back.
 
-    On the way down, features flow to the neighbours by the weights of the edges before some of the
-    nodes are kept; on the way up, they flow back by the same weights from the kept ones. At each
-    scale, the features from the way down are added.
+    Each level takes a step on the way down and one on the way up, with a skip connection between
+    them. Features are pooled and unpooled by fixed edge weights; see :class:`Passage`.
 
     Parameters
     ----------
     unet_depth
-        Number of graphs besides the finest.
+        Number of coarser graphs.
     latent_dim
-        Number of features of each node.
+        Number of node features.
     hidden_layer
-        Number of hidden layers of the perceptrons.
+        Number of hidden layers of the MLPs.
     pos_dim
-        Number of dimensions of the positions.
+        Number of spatial dimensions.
     recompute_activation
-        Keep of every perceptron only its input for the backward pass, and compute the rest again.
+        Activation checkpointing of every MLP.
 
     References
     ----------
@@ -145,25 +146,33 @@ class BistrideGraphMessagePassing(nn.Module):
         recompute_activation: bool = False,
     ) -> None:
         super().__init__()
-        shape = (latent_dim, hidden_layer, pos_dim, recompute_activation)
-        self.bottom_gmp = GraphMessagePassing(*shape)
-        self.down_gmps = nn.ModuleList(GraphMessagePassing(*shape) for _ in range(unet_depth))
+
+        def step() -> GraphMessagePassing:
+            return GraphMessagePassing(
+                latent_dim=latent_dim,
+                hidden_layer=hidden_layer,
+                pos_dim=pos_dim,
+                recompute_activation=recompute_activation,
+            )
+
+        self.bottom_gmp = step()
+        self.down_gmps = nn.ModuleList(step() for _ in range(unet_depth))
         # From the coarsest to the finest, as they are applied.
-        self.up_gmps = nn.ModuleList(GraphMessagePassing(*shape) for _ in range(unet_depth))
+        self.up_gmps = nn.ModuleList(step() for _ in range(unet_depth))
 
     def forward(self, h: Tensor, hierarchy: Hierarchy) -> Tensor:
-        """Apply the U-net.
+        """Apply the U-Net.
 
         Parameters
         ----------
         h
-            Features of the finest graph, of shape (nodes, latent_dim).
+            Node features of the finest graph, of shape (nodes, latent_dim).
         hierarchy
             ``unet_depth + 1`` graphs, by :func:`make_hierarchy`.
 
         Returns
         -------
-        Features of that shape.
+        Node features of the same shape.
         """
         *finer, coarsest = hierarchy.scales
         passages, skips = hierarchy.passages, []
@@ -179,7 +188,7 @@ class BistrideGraphMessagePassing(nn.Module):
 
 
 class GraphMessagePassing(nn.Module):
-    """A step of message passing that knows where the nodes are.
+    """Message-passing step whose edge features are relative positions.
 
     Parameters
     ----------
@@ -193,23 +202,23 @@ class GraphMessagePassing(nn.Module):
         super().__init__()
         self.mlp_node = MeshGraphMLP(
             2 * latent_dim,
-            latent_dim,
-            latent_dim,
-            hidden_layer,
+            output_dim=latent_dim,
+            hidden_dim=latent_dim,
+            hidden_layers=hidden_layer,
             recompute_activation=recompute_activation,
         )
         self.mlp_edge = MeshGraphEdgeMLPConcat(
-            pos_dim + 1,
-            latent_dim,
-            latent_dim,
-            latent_dim,
-            latent_dim,
-            hidden_layer,
+            efeat_dim=pos_dim + 1,
+            src_dim=latent_dim,
+            dst_dim=latent_dim,
+            output_dim=latent_dim,
+            hidden_dim=latent_dim,
+            hidden_layers=hidden_layer,
             recompute_activation=recompute_activation,
         )
 
     def forward(self, x: Tensor, scale: Scale) -> Tensor:
-        """Update features of the nodes, of shape (nodes, latent_dim)."""
+        """Update node features of shape (nodes, latent_dim)."""
         messages = self.mlp_edge(scale.fiber.to(x.dtype), x, scale.graph)
         update: Tensor = self.mlp_node(x, aggregate(messages, scale.graph.target))
         return update + x
@@ -217,12 +226,13 @@ class GraphMessagePassing(nn.Module):
 
 def _fiber(pos: Tensor, graph: Graph) -> Tensor:
     vector = gather(pos, graph.source) - gather(pos, graph.target)
-    # Of an edge from a node to itself, whose length has no second derivative, another is taken.
+    # The norm has no second derivative at 0, which is NaN in gradients even where it is masked
+    # afterwards: so self-loops take the norm of another vector, and then the length 0.
     apart = (vector != 0).any(-1, keepdim=True)
     length = torch.linalg.vector_norm(torch.where(apart, vector, 1.0), dim=-1, keepdim=True)
     return torch.cat((vector, torch.where(apart, length, 0.0)), dim=-1)
 
 
-def _convolve(x: Tensor, weight: Tensor, start: Incidence, end: Incidence) -> Tensor:
-    """Send features along the edges, each by its weight."""
+def _convolve(x: Tensor, weight: Tensor, *, start: Incidence, end: Incidence) -> Tensor:
+    """Graph convolution by fixed edge weights."""
     return aggregate(gather(x, start) * weight[:, None].to(x.dtype), end)

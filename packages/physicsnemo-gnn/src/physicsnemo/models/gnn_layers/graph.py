@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A graph of plain tensors."""
+"""A directed graph of plain tensors, with its edges sorted by source and by target."""
 
 import copy
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
-from physicsnemo.models.gnn_layers._checks import (
+from physicsnemo.models.gnn_layers.checks import (
     check_batch,
     check_range,
     check_tensors,
@@ -21,85 +21,89 @@ from physicsnemo.nn.checks import check_at_least
 
 __all__ = ["Graph", "Incidence"]
 
-_drifts = WeakIdKeyDictionary()
+# By how much the version of the edges differs from that of the sorted ones, when first asked.
+_version_offsets = WeakIdKeyDictionary()
 _FORGOTTEN = "forgotten"
 
 
 class Incidence(NamedTuple):
-    """The nodes at one end of all edges, and the edges of each node.
+    """Node indices at one end of all edges, and the edges grouped by node (CSR layout).
 
     Parameters
     ----------
     node
-        The node of each edge, of shape (edges,).
-    order
-        The edges sorted by that node, those of one node in the order given, of shape (edges,).
-    starts
-        Where the edges of each node begin in ``order``, and the end, of shape (nodes + 1,).
+        Node index of each edge, of shape (edges,).
+    perm
+        Permutation that sorts the edges by node and is stable, of shape (edges,).
+    indptr
+        Offsets into ``perm``, of shape (nodes + 1,): the edges of node ``i`` are
+        ``perm[indptr[i]:indptr[i + 1]]``.
     """
 
     node: Tensor
-    order: Tensor
-    starts: Tensor
+    perm: Tensor
+    indptr: Tensor
 
     @classmethod
     def of(cls, node: Tensor, num_nodes: int) -> Self:
-        """Sort edges by their node, integers of shape (edges,) from 0 to below ``num_nodes``."""
+        """Sort edges by node index, integers of shape (edges,) from 0 to below ``num_nodes``."""
         node = node.long()
-        ordered, order = torch.sort(node, stable=True)
+        # Stable, so that sums run over the edges in the order given, on every device.
+        ordered, perm = torch.sort(node, stable=True)
         bounds = torch.arange(num_nodes + 1, device=node.device)
-        return cls(node, order, torch.searchsorted(ordered, bounds))
+        return cls(node, perm, torch.searchsorted(ordered, bounds))
 
     @property
     def num_nodes(self) -> int:
-        """The number of nodes, those without edges included."""
-        return self.starts.shape[0] - 1
+        """Number of nodes, including those without edges."""
+        return self.indptr.shape[0] - 1
 
     @property
     def degrees(self) -> Tensor:
-        """The number of edges of each node."""
-        return self.starts.diff()
+        """Number of edges of each node, of shape (nodes,)."""
+        return self.indptr.diff()
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A directed graph, or several as one, of plain tensors.
+    """Directed graph, or a batch of graphs as one, made of plain tensors.
 
-    Edges are sorted by either end when it is made, once for all layers and steps. Its tensors are
-    not meant to be edited; where ``edge_index`` is nevertheless, the next call of a model takes
-    the new edges. That holds for edits by operations of PyTorch, which count as new versions of the
-    tensor, and on the CPU for memory shared with NumPy, whose edges are compared at each call. It
-    does not hold for edits of ``edge_index.data``, nor for those by other libraries on a GPU, nor
-    in a program made by ``torch.compile`` or ``torch.export``: call :func:`forget_edges` then.
+    Edges are sorted by source and by target on construction, once for all layers and steps. The
+    tensors are not meant to be edited; if ``edge_index`` is nevertheless, the next call of a model
+    takes the new edges. This holds for edits by PyTorch operations, which raise the version of the
+    tensor, and on the CPU for memory shared with NumPy, whose values are compared at each call. It
+    does not hold for edits of ``edge_index.data``, for edits by other libraries on a GPU, or in
+    programs made by ``torch.compile`` or ``torch.export``: call :func:`forget_edges` then.
 
     Parameters
     ----------
     edge_index
-        Source and target node of each edge, integers of shape (2, edges).
+        Source and target node index of each edge, integers of shape (2, edges).
     num_nodes
-        The number of nodes; of source nodes, where sources and targets are of two kinds.
+        Number of nodes; of source nodes in a bipartite graph.
     num_targets
-        The number of target nodes, by default ``num_nodes``.
+        Number of target nodes, by default ``num_nodes``.
     pos
-        Positions of the nodes, of shape (nodes, dimensions), for the models that need them.
+        Node positions, of shape (nodes, dimensions), for the models that need them.
     batch
-        The graph that each node belongs to, integers of shape (nodes,) in rising order, for the
-        models that treat the graphs of a batch one by one.
+        Graph index of each node, integers of shape (nodes,) in ascending order, for the models that
+        treat the graphs of a batch one by one.
     num_graphs
-        The number of graphs in the batch.
+        Number of graphs in the batch.
 
     Attributes
     ----------
     source, target
-        The edges by the node where they start, and by the node where they end.
+        The edges grouped by source node, and by target node.
 
     Raises
     ------
     TypeError
-        If ``edge_index`` does not hold integers, something is no dense tensor, or a number is none.
+        If ``edge_index`` does not hold integers, a tensor is not dense, or a size is not an
+        integer.
     ValueError
-        If it has another shape, holds numbers of nodes that there are not, or ``batch`` those of
-        graphs (unless :func:`unchecked`), or a tensor is on another device.
+        If a shape or a device does not fit, or node indices or graph indices are out of range
+        (unless :func:`unchecked`).
 
     Examples
     --------
@@ -137,35 +141,40 @@ class Graph:
 
     @property
     def num_edges(self) -> int:
-        """The number of edges."""
+        """Number of edges."""
         return self.edge_index.shape[1]
 
     @property
     def device(self) -> torch.device:
-        """The device that the graph is on."""
+        """Device of the graph's tensors."""
         return self.edge_index.device
 
     def to(self, device: torch.device | str) -> Self:
-        """Return the graph on a device, itself if it is there already."""
+        """Move the graph to a device; return itself if it is there already."""
         if self.device == torch.device(device):
             return self
         moved: Self = pytree.tree_map_only(Tensor, lambda tensor: tensor.to(device), self)
         return moved
 
     def with_nodes(self, pos: Tensor | None, batch: Tensor | None, num_graphs: int) -> Self:
-        """Return the same edges with other data of the nodes."""
+        """Return the same edges, sorted already, with other node data."""
         if self.pos is pos and self.batch is batch and self.num_graphs == num_graphs:
             return self
         check_tensors(self.edge_index, self.num_nodes, {"pos": pos, "batch": batch})
         check_batch(batch, num_graphs)
-        twin = copy.copy(self)  # which takes the sorted edges over, unlike a new one
+        twin = copy.copy(self)  # keeps the sorted edges, unlike the constructor
         for name, value in (("pos", pos), ("batch", batch), ("num_graphs", num_graphs)):
             object.__setattr__(twin, name, value)
         return twin
 
     @staticmethod
     def join(graphs: Sequence["Graph"]) -> "Graph":
-        """Return several graphs as one; concatenate their features in the same order.
+        """Batch several graphs into one; concatenate their features in the same order.
+
+        Raises
+        ------
+        ValueError
+            If there are no graphs, or only some have positions.
 
         Examples
         --------
@@ -180,15 +189,16 @@ class Graph:
 
 
 def is_current(graph: Graph) -> bool:
-    """Tell whether the edges are those that were sorted, not edited in place since.
+    """Tell whether the sorted edges are up to date: none was edited in place since.
 
-    The first time that it is asked of a graph, they are, unless they may have changed unseen.
+    The first call for a graph says yes, unless edges may have changed unseen.
     """
-    # Not the version alone: a recorded program fills all tensors of a graph with those of others.
+    # The difference of versions, not the version alone: a captured step copies other graphs into
+    # the tensors of its own, which raises all their versions alike.
     unseen = may_change_unseen(graph.edge_index) or graph.edge_index.is_inference()
-    drift = 0 if unseen else graph.edge_index._version - graph.target.order._version
-    known: int | str = _drifts.setdefault(graph, drift)
-    if known != drift:
+    offset = 0 if unseen else graph.edge_index._version - graph.target.perm._version
+    known: int | str = _version_offsets.setdefault(graph, offset)
+    if known != offset:
         return False
     if not may_change_unseen(graph.edge_index):
         return True
@@ -197,14 +207,14 @@ def is_current(graph: Graph) -> bool:
 
 
 def forget(graph: Graph) -> None:
-    """Take the edges for edited."""
-    _drifts[graph] = _FORGOTTEN
+    """Mark the sorted edges as out of date."""
+    _version_offsets[graph] = _FORGOTTEN
 
 
 def _sorted(node: Tensor, ends: Incidence) -> bool:
-    """Tell whether these are the nodes that were sorted, which the order gives back."""
+    """Tell whether the permutation still sorts these node indices."""
     nodes = torch.arange(ends.num_nodes).repeat_interleave(ends.degrees)
-    return torch.equal(node[ends.order].long(), nodes)
+    return torch.equal(node[ends.perm].long(), nodes)
 
 
 def _join(graphs: Sequence[Graph]) -> Graph:
@@ -222,16 +232,16 @@ def _join(graphs: Sequence[Graph]) -> Graph:
         raise ValueError("expected all graphs to have positions, or none; give each its pos")
     return Graph(
         torch.cat(edges, dim=1),
-        sources,
-        targets,
-        torch.cat(positions) if positions else None,
-        torch.cat(batches),
-        count,
+        num_nodes=sources,
+        num_targets=targets,
+        pos=torch.cat(positions) if positions else None,
+        batch=torch.cat(batches),
+        num_graphs=count,
     )
 
 
 def batch_of(graph: Graph) -> Tensor:
-    """Return the graph that each node belongs to, where there is but one too."""
+    """Return the graph index of each node, zeros where there is one graph."""
     if graph.batch is not None:
         return graph.batch
     return torch.zeros(graph.num_nodes, dtype=torch.long, device=graph.device)

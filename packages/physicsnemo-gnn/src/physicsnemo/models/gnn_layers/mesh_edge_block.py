@@ -1,31 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A step of message passing for the edges."""
+"""Edge update of a message-passing step."""
 
 from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers.adapters import GraphLike
-from physicsnemo.models.gnn_layers.mesh_graph_mlp import (
-    NodeFeatures,
-    edge_perceptron,
-)
+from physicsnemo.models.gnn_layers.mesh_graph_mlp import NodeFeatures, edge_mlp
 
 __all__ = ["MeshEdgeBlock"]
 
 
 class MeshEdgeBlock(nn.Module):
-    """Add to the features of each edge a perceptron of them and of those of its two nodes.
+    """Edge update: edge features plus an MLP of them and of the features of both nodes.
 
     Parameters
     ----------
     input_dim_nodes, input_dim_edges
-        Number of features of the nodes and of the edges.
+        Number of node features and of edge features.
     output_dim
-        Number of features that the perceptron returns, the same as ``input_dim_edges``.
+        Number of outputs of the MLP, equal to ``input_dim_edges``.
     hidden_dim, hidden_layers, activation_fn, norm_type, recompute_activation
         As in :class:`MeshGraphMLP`.
     do_concat_trick
-        Name the weights of the first layer as :class:`MeshGraphEdgeMLPSum` does. What is computed,
-        and how, is the same.
+        Name the weights of the first layer as :class:`MeshGraphEdgeMLPSum` does; the computation is
+        the same.
 
     References
     ----------
@@ -55,35 +52,35 @@ class MeshEdgeBlock(nn.Module):
         recompute_activation: bool = False,
     ) -> None:
         super().__init__()
-        self.edge_mlp = edge_perceptron(
-            do_concat_trick,
-            input_dim_edges,
-            input_dim_nodes,
-            input_dim_nodes,
-            output_dim,
-            hidden_dim,
-            hidden_layers,
-            activation_fn,
-            norm_type,
+        self.edge_mlp = edge_mlp(
+            do_concat_trick=do_concat_trick,
+            efeat_dim=input_dim_edges,
+            src_dim=input_dim_nodes,
+            dst_dim=input_dim_nodes,
+            output_dim=output_dim,
+            hidden_dim=hidden_dim,
+            hidden_layers=hidden_layers,
+            activation_fn=activation_fn,
+            norm_type=norm_type,
             recompute_activation=recompute_activation,
         )
 
     def forward(
         self, efeat: Tensor, nfeat: NodeFeatures, graph: GraphLike
     ) -> tuple[Tensor, NodeFeatures]:
-        """Update the features of the edges.
+        """Update the edge features.
 
         Parameters
         ----------
         efeat
-            Features of the edges, of shape (edges, input_dim_edges).
+            Edge features, of shape (edges, input_dim_edges).
         nfeat
-            Features of the nodes, of shape (nodes, input_dim_nodes).
+            Node features, of shape (nodes, input_dim_nodes).
         graph
             The graph.
 
         Returns
         -------
-        The new features of the edges, and those of the nodes as they are.
+        The updated edge features, and the node features unchanged.
         """
         return self.edge_mlp(efeat, nfeat, graph) + efeat, nfeat

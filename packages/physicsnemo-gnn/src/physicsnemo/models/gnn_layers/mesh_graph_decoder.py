@@ -1,34 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the nodes of one kind back to those of another."""
+"""Mesh-to-grid decoder: message passing on a bipartite graph that updates the target nodes."""
+
+from typing import Any
 
 from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph
-from physicsnemo.models.gnn_layers.mesh_graph_mlp import (
-    MeshGraphMLP,
-    edge_perceptron,
-)
+from physicsnemo.models.gnn_layers.mesh_graph_mlp import MeshGraphMLP, edge_mlp
 from physicsnemo.models.gnn_layers.messages import aggregate, check_aggregation
 
 __all__ = ["MeshGraphDecoder"]
 
 
 class MeshGraphDecoder(nn.Module):
-    """Bring features of a mesh to a grid, along the edges from one to the other.
+    """Mesh-to-grid decoder: a message-passing step from mesh nodes to grid nodes.
 
-    Features of the edges become a perceptron of them and of their nodes; those of the grid gain a
-    perceptron of them and of the edges that enter.
+    Messages are an MLP of the features of each edge and of both its nodes. Grid features are
+    updated by an MLP of them and of the aggregated messages, with a residual connection.
 
     Parameters
     ----------
     aggregation
-        ``sum`` or ``mean`` of the features of the edges that end at a node.
+        ``sum`` or ``mean`` of the messages of a node's incoming edges.
     input_dim_src_nodes, input_dim_dst_nodes, input_dim_edges
-        Number of features of the mesh's nodes, of the grid's, and of the edges.
+        Number of features of mesh nodes, grid nodes and edges.
     output_dim_dst_nodes
-        Number of features that the perceptron of the grid returns, the same as it takes.
+        Number of outputs of the grid MLP, equal to ``input_dim_dst_nodes``.
     output_dim_edges
-        Number of features that the edges bring to the grid.
+        Number of features of a message.
     hidden_dim, hidden_layers, activation_fn, norm_type, recompute_activation
         As in :class:`MeshGraphMLP`.
     do_concat_trick
@@ -37,7 +36,7 @@ class MeshGraphDecoder(nn.Module):
     Raises
     ------
     ValueError
-        If there is no such aggregation.
+        If the aggregation is unknown.
 
     References
     ----------
@@ -62,45 +61,47 @@ class MeshGraphDecoder(nn.Module):
         super().__init__()
         check_aggregation(aggregation)
         self.aggregation = aggregation
-        shape = (hidden_dim, hidden_layers, activation_fn, norm_type)
-        self.edge_mlp = edge_perceptron(
-            do_concat_trick,
-            input_dim_edges,
-            input_dim_src_nodes,
-            input_dim_dst_nodes,
-            output_dim_edges,
-            *shape,
-            recompute_activation=recompute_activation,
+        mlp_options: dict[str, Any] = {
+            "hidden_dim": hidden_dim,
+            "hidden_layers": hidden_layers,
+            "activation_fn": activation_fn,
+            "norm_type": norm_type,
+            "recompute_activation": recompute_activation,
+        }
+        self.edge_mlp = edge_mlp(
+            do_concat_trick=do_concat_trick,
+            efeat_dim=input_dim_edges,
+            src_dim=input_dim_src_nodes,
+            dst_dim=input_dim_dst_nodes,
+            output_dim=output_dim_edges,
+            **mlp_options,
         )
         self.node_mlp = MeshGraphMLP(
-            output_dim_edges + input_dim_dst_nodes,
-            output_dim_dst_nodes,
-            *shape,
-            recompute_activation,
+            output_dim_edges + input_dim_dst_nodes, output_dim_dst_nodes, **mlp_options
         )
 
     def forward(
         self, m2g_efeat: Tensor, grid_nfeat: Tensor, mesh_nfeat: Tensor, graph: GraphLike
     ) -> Tensor:
-        """Update the features of the grid.
+        """Update the grid features.
 
         Parameters
         ----------
         m2g_efeat
-            Features of the edges from the mesh to the grid, of shape (edges, input_dim_edges).
+            Edge features, of shape (edges, input_dim_edges).
         grid_nfeat
-            Features of the grid, the targets, of shape (grid nodes, input_dim_dst_nodes).
+            Grid features, those of the target nodes, of shape (grid nodes, input_dim_dst_nodes).
         mesh_nfeat
-            Features of the mesh, the sources, of shape (mesh nodes, input_dim_src_nodes).
+            Mesh features, those of the source nodes, of shape (mesh nodes, input_dim_src_nodes).
         graph
-            The graph from the mesh to the grid.
+            Bipartite graph from the mesh to the grid.
 
         Returns
         -------
-        The new features of the grid.
+        The updated grid features.
         """
         graph = as_graph(graph)
-        efeat = self.edge_mlp(m2g_efeat, (mesh_nfeat, grid_nfeat), graph)
-        entering = aggregate(efeat, graph.target, self.aggregation)
-        update: Tensor = self.node_mlp(entering, grid_nfeat)
+        messages = self.edge_mlp(m2g_efeat, (mesh_nfeat, grid_nfeat), graph)
+        incoming = aggregate(messages, graph.target, self.aggregation)
+        update: Tensor = self.node_mlp(incoming, grid_nfeat)
         return grid_nfeat + update

@@ -1,34 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the nodes of one kind to those of another, updating both."""
+"""Grid-to-mesh encoder: message passing on a bipartite graph that updates all nodes."""
+
+from typing import Any
 
 from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph
-from physicsnemo.models.gnn_layers.mesh_graph_mlp import (
-    MeshGraphMLP,
-    edge_perceptron,
-)
+from physicsnemo.models.gnn_layers.mesh_graph_mlp import MeshGraphMLP, edge_mlp
 from physicsnemo.models.gnn_layers.messages import aggregate, check_aggregation
 
 __all__ = ["MeshGraphEncoder"]
 
 
 class MeshGraphEncoder(nn.Module):
-    """Bring features of a grid to a mesh, along the edges from one to the other.
+    """Grid-to-mesh encoder: a message-passing step from grid nodes to mesh nodes.
 
-    Features of the edges become a perceptron of them and of their nodes; those of the mesh gain a
-    perceptron of them and of the edges that enter; those of the grid gain one of themselves.
+    Messages are an MLP of the features of each edge and of both its nodes. Mesh features are
+    updated by an MLP of them and of the aggregated messages, grid features by an MLP of themselves,
+    both with a residual connection.
 
     Parameters
     ----------
     aggregation
-        ``sum`` or ``mean`` of the features of the edges that end at a node.
+        ``sum`` or ``mean`` of the messages of a node's incoming edges.
     input_dim_src_nodes, input_dim_dst_nodes, input_dim_edges
-        Number of features of the grid's nodes, of the mesh's, and of the edges.
+        Number of features of grid nodes, mesh nodes and edges.
     output_dim_src_nodes, output_dim_dst_nodes
-        Numbers of features that the perceptrons of nodes return, the same as they take.
+        Number of outputs of the node MLPs, equal to that of their features.
     output_dim_edges
-        Number of features that the edges bring to the mesh.
+        Number of features of a message.
     hidden_dim, hidden_layers, activation_fn, norm_type, recompute_activation
         As in :class:`MeshGraphMLP`.
     do_concat_trick
@@ -37,7 +37,7 @@ class MeshGraphEncoder(nn.Module):
     Raises
     ------
     ValueError
-        If there is no such aggregation.
+        If the aggregation is unknown.
 
     References
     ----------
@@ -63,48 +63,48 @@ class MeshGraphEncoder(nn.Module):
         super().__init__()
         check_aggregation(aggregation)
         self.aggregation = aggregation
-        shape = (hidden_dim, hidden_layers, activation_fn, norm_type)
-        self.edge_mlp = edge_perceptron(
-            do_concat_trick,
-            input_dim_edges,
-            input_dim_src_nodes,
-            input_dim_dst_nodes,
-            output_dim_edges,
-            *shape,
-            recompute_activation=recompute_activation,
+        mlp_options: dict[str, Any] = {
+            "hidden_dim": hidden_dim,
+            "hidden_layers": hidden_layers,
+            "activation_fn": activation_fn,
+            "norm_type": norm_type,
+            "recompute_activation": recompute_activation,
+        }
+        self.edge_mlp = edge_mlp(
+            do_concat_trick=do_concat_trick,
+            efeat_dim=input_dim_edges,
+            src_dim=input_dim_src_nodes,
+            dst_dim=input_dim_dst_nodes,
+            output_dim=output_dim_edges,
+            **mlp_options,
         )
-        self.src_node_mlp = MeshGraphMLP(
-            input_dim_src_nodes, output_dim_src_nodes, *shape, recompute_activation
-        )
+        self.src_node_mlp = MeshGraphMLP(input_dim_src_nodes, output_dim_src_nodes, **mlp_options)
         self.dst_node_mlp = MeshGraphMLP(
-            output_dim_edges + input_dim_dst_nodes,
-            output_dim_dst_nodes,
-            *shape,
-            recompute_activation,
+            output_dim_edges + input_dim_dst_nodes, output_dim_dst_nodes, **mlp_options
         )
 
     def forward(
         self, g2m_efeat: Tensor, grid_nfeat: Tensor, mesh_nfeat: Tensor, graph: GraphLike
     ) -> tuple[Tensor, Tensor]:
-        """Update the features of all nodes.
+        """Update the grid features and the mesh features.
 
         Parameters
         ----------
         g2m_efeat
-            Features of the edges from the grid to the mesh, of shape (edges, input_dim_edges).
+            Edge features, of shape (edges, input_dim_edges).
         grid_nfeat
-            Features of the grid, the sources, of shape (grid nodes, input_dim_src_nodes).
+            Grid features, those of the source nodes, of shape (grid nodes, input_dim_src_nodes).
         mesh_nfeat
-            Features of the mesh, the targets, of shape (mesh nodes, input_dim_dst_nodes).
+            Mesh features, those of the target nodes, of shape (mesh nodes, input_dim_dst_nodes).
         graph
-            The graph from the grid to the mesh.
+            Bipartite graph from the grid to the mesh.
 
         Returns
         -------
-        The new features of the grid and of the mesh.
+        The updated grid features and mesh features.
         """
         graph = as_graph(graph)
-        efeat = self.edge_mlp(g2m_efeat, (grid_nfeat, mesh_nfeat), graph)
-        entering = aggregate(efeat, graph.target, self.aggregation)
-        mesh_nfeat = mesh_nfeat + self.dst_node_mlp(entering, mesh_nfeat)
+        messages = self.edge_mlp(g2m_efeat, (grid_nfeat, mesh_nfeat), graph)
+        incoming = aggregate(messages, graph.target, self.aggregation)
+        mesh_nfeat = mesh_nfeat + self.dst_node_mlp(incoming, mesh_nfeat)
         return grid_nfeat + self.src_node_mlp(grid_nfeat), mesh_nfeat

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Perceptrons of several layers, for nodes and for edges."""
+"""MLPs of node features and of edge features."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, cast
@@ -9,20 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.models.gnn_layers._stack import stack
 from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph
 from physicsnemo.models.gnn_layers.graph import Graph
 from physicsnemo.models.gnn_layers.messages import gather
+from physicsnemo.models.history import Ignored, follow_history
+from physicsnemo.nn import get_activation
 from physicsnemo.nn.checkpointing import maybe_checkpoint
+from physicsnemo.nn.checks import check_at_least
 
 __all__ = ["MeshGraphEdgeMLPConcat", "MeshGraphEdgeMLPSum", "MeshGraphMLP"]
 
 NodeFeatures = Tensor | tuple[Tensor, Tensor]
-"""Features of all nodes, or those of the source and those of the target nodes."""
+"""Features of all nodes, or a pair: those of the source nodes and those of the target nodes."""
 
 
 class MeshGraphMLP(nn.Module):
-    """A perceptron with hidden layers, followed by a normalization.
+    """MLP with a normalization behind its output layer.
 
     Parameters
     ----------
@@ -31,22 +34,22 @@ class MeshGraphMLP(nn.Module):
     output_dim
         Number of output features.
     hidden_dim
-        Size of each hidden layer.
+        Width of the hidden layers.
     hidden_layers
-        Number of hidden layers; None for the identity instead of a perceptron. 0 is taken for 1, as
-        in nvidia-physicsnemo.
+        Number of hidden layers; None for the identity instead of an MLP. 0 counts as 1, as in
+        nvidia-physicsnemo.
     activation_fn
-        Name of the activation, or a module.
+        Activation, by name or as a module.
     norm_type
-        ``LayerNorm``, or None for no normalization. ``TELayerNorm``, as files of
-        nvidia-physicsnemo may have it, is computed by the same ``torch.nn.LayerNorm``.
+        Normalization: ``LayerNorm``, or None for none. ``TELayerNorm``, which files of
+        nvidia-physicsnemo may have, is computed by the same ``torch.nn.LayerNorm``.
     recompute_activation
-        Keep only the input for the backward pass, and compute the rest again.
+        Activation checkpointing: keep only the input for the backward pass.
 
     Raises
     ------
     ValueError
-        If ``hidden_layers`` is below 0, or there is no such ``norm_type``.
+        If ``hidden_layers`` is negative, or ``norm_type`` unknown.
 
     References
     ----------
@@ -74,8 +77,14 @@ class MeshGraphMLP(nn.Module):
         self.recompute_activation = recompute_activation
         self.model = nn.Sequential()
         if hidden_layers is not None:
-            layers = stack(hidden_dim, output_dim, hidden_layers, activation_fn, norm_type)
-            self.model.extend([nn.Linear(input_dim, hidden_dim), *layers])
+            further = _further_layers(
+                output_dim=output_dim,
+                hidden_dim=hidden_dim,
+                hidden_layers=hidden_layers,
+                activation_fn=activation_fn,
+                norm_type=norm_type,
+            )
+            self.model.extend([nn.Linear(input_dim, hidden_dim), *further])
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Map features of shape (..., input_dim) to shape (..., output_dim).
@@ -83,14 +92,16 @@ class MeshGraphMLP(nn.Module):
         Parameters
         ----------
         *parts
-            The features; in several tensors, as if these were joined along the last axis.
+            Features; several tensors count as one, concatenated along the last axis.
         """
         if not self.model:
             return torch.cat(parts, dim=-1)
         return maybe_checkpoint(self._apply_layers, self.recompute_activation, *parts)
 
     def _apply_layers(self, *parts: Tensor) -> Tensor:
-        first, others = _divide(self.model)
+        # A linear map of concatenated parts is the sum of linear maps of each: so no copy of all
+        # features is made, or kept for the backward pass.
+        first, others = _first_and_others(self.model)
         weights = split_columns(first.weight, [part.shape[-1] for part in parts])
         x = functional.linear(parts[0], weights[0], first.bias)
         for part, weight in zip(parts[1:], weights[1:], strict=True):
@@ -99,19 +110,19 @@ class MeshGraphMLP(nn.Module):
 
 
 class MeshGraphEdgeMLPConcat(nn.Module):
-    """A perceptron of the features of each edge, of its source and of its target.
+    """MLP of the concatenated features of each edge, of its source node and of its target node.
 
-    The features are never joined: the first layer is the sum of three products, those of the nodes
-    made before they are spread over the edges.
+    The first layer is computed as the sum of three products, those of the nodes before they are
+    gathered to the edges: nothing is concatenated.
 
     Parameters
     ----------
     efeat_dim, src_dim, dst_dim
-        Number of features of the edges, of their sources and of their targets.
+        Number of features of edges, source nodes and target nodes.
     output_dim, hidden_dim, hidden_layers, activation_fn, norm_type, recompute_activation
         As in :class:`MeshGraphMLP`.
     bias
-        Has no meaning; there is a bias.
+        Ignored; there is a bias.
 
     Raises
     ------
@@ -137,46 +148,52 @@ class MeshGraphEdgeMLPConcat(nn.Module):
         self._widths = [efeat_dim, src_dim, dst_dim]
         self.model = nn.Sequential(
             nn.Linear(sum(self._widths), hidden_dim),
-            *stack(hidden_dim, output_dim, hidden_layers, activation_fn, norm_type),
+            *_further_layers(
+                output_dim=output_dim,
+                hidden_dim=hidden_dim,
+                hidden_layers=hidden_layers,
+                activation_fn=activation_fn,
+                norm_type=norm_type,
+            ),
         )
 
     def forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: GraphLike) -> Tensor:
-        """Map features of edges and nodes to features of edges.
+        """Map edge and node features to edge features.
 
         Parameters
         ----------
         efeat
-            Features of the edges, of shape (edges, efeat_dim).
+            Edge features, of shape (edges, efeat_dim).
         nfeat
-            Features of the nodes, of shape (nodes, src_dim); or a pair, those of the sources and
-            those of the targets, where they differ.
+            Node features, of shape (nodes, src_dim); in a bipartite graph a pair, those of the
+            source nodes and those of the target nodes.
         graph
             The graph.
 
         Returns
         -------
-        Features of shape (edges, output_dim).
+        Edge features of shape (edges, output_dim).
 
         Raises
         ------
         ValueError
-            If the numbers of features are not those of the layer or of the graph.
+            If the number of features does not fit the layer, or the number of rows the graph.
         """
         return maybe_checkpoint(
             self._forward, self.recompute_activation, efeat, nfeat, as_graph(graph)
         )
 
     def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph) -> Tensor:
-        first, others = _divide(self.model)
+        first, others = _first_and_others(self.model)
         weights = split_columns(first.weight, self._widths)
-        return apply_all(others, sum_of_ends(efeat, nfeat, graph, weights, first.bias))
+        return apply_all(others, edge_linear(efeat, nfeat, graph, weights=weights, bias=first.bias))
 
 
 class MeshGraphEdgeMLPSum(nn.Module):
-    """What :class:`MeshGraphEdgeMLPConcat` computes, with a weight for each of the three products.
+    """:class:`MeshGraphEdgeMLPConcat` with a weight of its own for each of the three products.
 
-    It exists for the names of its weights in files, of models with ``do_concat_trick``. Parameters
-    are the same.
+    What it computes is the same; the names of its weights are those of files of models with
+    ``do_concat_trick``. Parameters are the same, too.
     """
 
     def __init__(
@@ -194,58 +211,103 @@ class MeshGraphEdgeMLPSum(nn.Module):
     ) -> None:
         super().__init__()
         self.recompute_activation = recompute_activation
+        # Initialized as one layer of all features, whose fan-in the distribution depends on.
         first = nn.Linear(efeat_dim + src_dim + dst_dim, hidden_dim)
         weights = split_columns(first.weight.detach(), [efeat_dim, src_dim, dst_dim])
         self.lin_efeat, self.lin_src, self.lin_dst = (nn.Parameter(w.clone()) for w in weights)
         self.bias = first.bias
         self.model = nn.Sequential(
-            *stack(hidden_dim, output_dim, hidden_layers, activation_fn, norm_type)
+            *_further_layers(
+                output_dim=output_dim,
+                hidden_dim=hidden_dim,
+                hidden_layers=hidden_layers,
+                activation_fn=activation_fn,
+                norm_type=norm_type,
+            )
         )
 
     def forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: GraphLike) -> Tensor:
-        """Map features of edges and nodes to features of edges, as the other does."""
+        """Map edge and node features to edge features, as :class:`MeshGraphEdgeMLPConcat` does."""
         return maybe_checkpoint(
             self._forward, self.recompute_activation, efeat, nfeat, as_graph(graph)
         )
 
     def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph) -> Tensor:
         weights = (self.lin_efeat, self.lin_src, self.lin_dst)
-        return apply_all(self.model, sum_of_ends(efeat, nfeat, graph, weights, self.bias))
+        return apply_all(
+            self.model, edge_linear(efeat, nfeat, graph, weights=weights, bias=self.bias)
+        )
 
 
-def edge_perceptron(
-    do_concat_trick: bool, *shape: Any, recompute_activation: bool = False
+def edge_mlp(
+    *, do_concat_trick: bool, **arguments: Any
 ) -> MeshGraphEdgeMLPConcat | MeshGraphEdgeMLPSum:
-    """Return a perceptron of edges, its weights named in one of the two ways."""
-    kinds: dict[bool, Callable[..., MeshGraphEdgeMLPConcat | MeshGraphEdgeMLPSum]]
-    kinds = {False: MeshGraphEdgeMLPConcat, True: MeshGraphEdgeMLPSum}
-    return kinds[bool(do_concat_trick)](*shape, recompute_activation=recompute_activation)
+    """Return an edge MLP, with either names for the weights of its first layer."""
+    kind: Callable[..., MeshGraphEdgeMLPConcat | MeshGraphEdgeMLPSum]
+    kind = MeshGraphEdgeMLPSum if do_concat_trick else MeshGraphEdgeMLPConcat
+    return kind(**arguments)
 
 
-def sum_of_ends(
+def edge_linear(
     efeat: Tensor,
     nfeat: NodeFeatures,
     graph: Graph,
+    *,
     weights: tuple[Tensor, ...],
     bias: Tensor,
 ) -> Tensor:
-    """Return a linear map of the features of each edge and of both its nodes."""
+    """Return the linear map of edge, source and target features, as if they were concatenated."""
     sources, targets = nfeat if isinstance(nfeat, tuple) else (nfeat, nfeat)
-    of_edge, of_source, of_target = weights
-    x = functional.linear(efeat, of_edge)
-    x = x + gather(functional.linear(sources, of_source), graph.source)
-    return x + gather(functional.linear(targets, of_target, bias), graph.target)
+    edge_weight, source_weight, target_weight = weights
+    # Nodes are mapped before they are gathered, for there are fewer of them than edges.
+    x = functional.linear(efeat, edge_weight)
+    x = x + gather(functional.linear(sources, source_weight), graph.source)
+    return x + gather(functional.linear(targets, target_weight, bias), graph.target)
 
 
 def split_columns(weight: Tensor, widths: list[int]) -> tuple[Tensor, ...]:
-    """Return the columns of a weight that multiply each part of the features."""
+    """Split the columns of a weight by the parts of the features that they multiply."""
     if sum(widths) != weight.shape[1]:
         raise ValueError(f"expected {weight.shape[1]} features, got {' + '.join(map(str, widths))}")
     parts: tuple[Tensor, ...] = weight.split(widths, dim=1)
     return parts
 
 
-def _divide(model: nn.Sequential) -> tuple[nn.Linear, Iterable[nn.Module]]:
+def _further_layers(
+    *,
+    output_dim: int,
+    hidden_dim: int,
+    hidden_layers: int,
+    activation_fn: str | nn.Module,
+    norm_type: str | None,
+) -> list[nn.Module]:
+    """Return what follows the first linear layer: activations, layers and the normalization."""
+    check_at_least(0, hidden_layers=hidden_layers)
+    # One module for all layers: an activation with weights has one set of them in files.
+    activation = get_activation(activation_fn) if isinstance(activation_fn, str) else activation_fn
+    layers = [activation]
+    for _ in range(hidden_layers - 1):
+        layers += [nn.Linear(hidden_dim, hidden_dim), activation]
+    layers.append(nn.Linear(hidden_dim, output_dim))
+    return layers if norm_type is None else [*layers, _norm(norm_type, output_dim)]
+
+
+def _norm(norm_type: str, size: int) -> nn.Module:
+    if norm_type not in ("LayerNorm", "TELayerNorm"):
+        raise ValueError(f"expected norm_type 'LayerNorm' or 'TELayerNorm', got {norm_type!r}")
+    norm = nn.LayerNorm(size)
+    if norm_type == "TELayerNorm":
+        warnings.warn(
+            "norm_type 'TELayerNorm' asks for Transformer Engine; torch.nn.LayerNorm is used, "
+            "which computes the same",
+            stacklevel=2,
+        )
+        norm._state_history = (Ignored("_extra_state"),)  # type: ignore[assignment]
+        follow_history(norm)
+    return norm
+
+
+def _first_and_others(model: nn.Sequential) -> tuple[nn.Linear, Iterable[nn.Module]]:
     return cast(nn.Linear, model[0]), islice(model, 1, None)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A step of message passing for the nodes."""
+"""Node update of a message-passing step."""
 
 from torch import Tensor, nn
 
@@ -11,23 +11,23 @@ __all__ = ["MeshNodeBlock"]
 
 
 class MeshNodeBlock(nn.Module):
-    """Add to the features of each node a perceptron of them and of those of the edges that enter.
+    """Node update: node features plus an MLP of them and of the aggregated incoming edges.
 
     Parameters
     ----------
     aggregation
-        ``sum`` or ``mean`` of the features of the edges that end at a node.
+        ``sum`` or ``mean`` of the features of a node's incoming edges.
     input_dim_nodes, input_dim_edges
-        Number of features of the nodes and of the edges.
+        Number of node features and of edge features.
     output_dim
-        Number of features that the perceptron returns, the same as ``input_dim_nodes``.
+        Number of outputs of the MLP, equal to ``input_dim_nodes``.
     hidden_dim, hidden_layers, activation_fn, norm_type, recompute_activation
         As in :class:`MeshGraphMLP`.
 
     Raises
     ------
     ValueError
-        If there is no such aggregation.
+        If the aggregation is unknown.
 
     References
     ----------
@@ -61,29 +61,29 @@ class MeshNodeBlock(nn.Module):
         self.aggregation = aggregation
         self.node_mlp = MeshGraphMLP(
             input_dim_edges + input_dim_nodes,
-            output_dim,
-            hidden_dim,
-            hidden_layers,
-            activation_fn,
-            norm_type,
-            recompute_activation,
+            output_dim=output_dim,
+            hidden_dim=hidden_dim,
+            hidden_layers=hidden_layers,
+            activation_fn=activation_fn,
+            norm_type=norm_type,
+            recompute_activation=recompute_activation,
         )
 
     def forward(self, efeat: Tensor, nfeat: Tensor, graph: GraphLike) -> tuple[Tensor, Tensor]:
-        """Update the features of the nodes.
+        """Update the node features.
 
         Parameters
         ----------
         efeat
-            Features of the edges, of shape (edges, input_dim_edges).
+            Edge features, of shape (edges, input_dim_edges).
         nfeat
-            Features of the nodes, of shape (nodes, input_dim_nodes).
+            Node features, of shape (nodes, input_dim_nodes).
         graph
             The graph.
 
         Returns
         -------
-        The features of the edges as they are, and the new ones of the nodes.
+        The edge features unchanged, and the updated node features.
         """
-        entering = aggregate(efeat, as_graph(graph).target, self.aggregation)
-        return efeat, self.node_mlp(entering, nfeat) + nfeat
+        incoming = aggregate(efeat, as_graph(graph).target, self.aggregation)
+        return efeat, self.node_mlp(incoming, nfeat) + nfeat

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of nodes to their edges, and of edges to their nodes.
+"""Gather node features to edges, and aggregate edge features to nodes, deterministically.
 
 The two are transposes of each other, so each is the other's gradient; both are linear, so each is
-its own derivative in forward mode. Both read and none adds into
-memory that others add into: results are the same bit by bit each time, on GPUs too.
+its own derivative in forward mode. Neither uses atomic additions, whose order varies between runs:
+each output row is written once, so results are reproducible bit for bit, on GPUs too.
 """
 
 from typing import Any
@@ -17,27 +17,27 @@ from physicsnemo.models.gnn_layers.graph import Incidence
 __all__ = ["AGGREGATIONS", "aggregate", "gather"]
 
 AGGREGATIONS = ("sum", "mean")
-"""How the features of a node's edges become one: names for :func:`aggregate`."""
+"""Reductions over the edges of a node, by name, for :func:`aggregate`."""
 
 
 def gather(x: Tensor, ends: Incidence) -> Tensor:
-    """Give each edge the features of its node.
+    """Gather node features to the edges.
 
     Parameters
     ----------
     x
-        Features of shape (nodes, ...).
+        Node features of shape (nodes, ...).
     ends
-        Either end of the edges, ``graph.source`` or ``graph.target``.
+        End of the edges to gather from, ``graph.source`` or ``graph.target``.
 
     Returns
     -------
-    Features of shape (edges, ...).
+    Edge features of shape (edges, ...).
 
     Raises
     ------
     ValueError
-        If there are features for another number of nodes.
+        If the number of rows is not the number of nodes.
 
     Examples
     --------
@@ -53,25 +53,25 @@ def gather(x: Tensor, ends: Incidence) -> Tensor:
 
 
 def aggregate(x: Tensor, ends: Incidence, aggregation: str = "sum") -> Tensor:
-    """Give each node the sum or the mean of the features of its edges, zero if it has none.
+    """Aggregate edge features to the nodes: sum or mean over each node's edges, 0 without edges.
 
     Parameters
     ----------
     x
-        Features of shape (edges, ...).
+        Edge features of shape (edges, ...).
     ends
-        Either end of the edges, ``graph.source`` or ``graph.target``.
+        End of the edges to aggregate to, ``graph.source`` or ``graph.target``.
     aggregation
         ``sum`` or ``mean``.
 
     Returns
     -------
-    Features of shape (nodes, ...).
+    Node features of shape (nodes, ...).
 
     Raises
     ------
     ValueError
-        If there are features for another number of edges, or no such aggregation.
+        If the number of rows is not the number of edges, or the aggregation is unknown.
 
     Examples
     --------
@@ -93,7 +93,7 @@ def aggregate(x: Tensor, ends: Incidence, aggregation: str = "sum") -> Tensor:
 
 
 def check_aggregation(aggregation: str) -> None:
-    """Raise a ``ValueError`` unless there is an aggregation of that name."""
+    """Raise a ``ValueError`` unless the aggregation is known."""
     if aggregation not in AGGREGATIONS:
         raise ValueError(f"expected aggregation 'sum' or 'mean', got {aggregation!r}")
 
@@ -102,7 +102,7 @@ class _Gather(torch.autograd.Function):
     """Rows of nodes to edges; its gradient is a sum."""
 
     @staticmethod
-    def forward(x: Tensor, node: Tensor, order: Tensor, starts: Tensor) -> Tensor:
+    def forward(x: Tensor, node: Tensor, perm: Tensor, indptr: Tensor) -> Tensor:
         return x.index_select(0, node)
 
     @staticmethod
@@ -120,14 +120,15 @@ class _Gather(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """Rows of edges to nodes, added in the order of the edges; its gradient is a gather."""
+    """Segment sum: rows of edges to nodes, in the order of the edges; its gradient is a gather."""
 
     @staticmethod
-    def forward(x: Tensor, node: Tensor, order: Tensor, starts: Tensor) -> Tensor:
+    def forward(x: Tensor, node: Tensor, perm: Tensor, indptr: Tensor) -> Tensor:
         rows = (x.flatten(1) if x.ndim > 1 else x[:, None]).detach()
-        # It adds the rows of each bag one by one, in float32 if they are of half precision.
-        total = functional.embedding_bag(order, rows, starts, mode="sum", include_last_offset=True)
-        return total.view(starts.shape[0] - 1, *x.shape[1:])
+        # A bag per node. Unlike index_add, which adds atomically on GPUs and so in any order, it
+        # adds the rows of a bag one after the other, in float32 if they are of half precision.
+        total = functional.embedding_bag(perm, rows, indptr, mode="sum", include_last_offset=True)
+        return total.view(indptr.shape[0] - 1, *x.shape[1:])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -144,7 +145,7 @@ class _Sum(torch.autograd.Function):
 
 
 class _GatherForward(_Gather):
-    """The same with a derivative in forward mode, with which nothing can be compiled."""
+    """The same with forward-mode differentiation, which the compiler does not support."""
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:
@@ -152,7 +153,7 @@ class _GatherForward(_Gather):
 
 
 class _SumForward(_Sum):
-    """The same with a derivative in forward mode."""
+    """The same with forward-mode differentiation."""
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Any:
@@ -180,7 +181,7 @@ def _check_rows(x: Tensor, count: int, what: str) -> None:
 
 
 def _batched(x: Tensor, in_dims: tuple[int | None, ...]) -> Tensor:
-    """Return features with the axis of ``vmap`` behind all others, where it is one of features."""
+    """Move the axis of ``vmap`` behind all others, so that rows stay the first axis."""
     if in_dims[0] is None or any(dim is not None for dim in in_dims[1:]):
         raise ValueError(
             "expected vmap over features, got one over graphs; join graphs by Graph.join instead"

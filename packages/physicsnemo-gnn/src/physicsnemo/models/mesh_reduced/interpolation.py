@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interpolation between points in space, by the nearest ones."""
+"""k-nearest-neighbor interpolation between point sets."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from physicsnemo.models.gnn_layers._checks import can_read, check_dense
+from physicsnemo.models.gnn_layers.checks import can_read, check_dense
 from physicsnemo.models.gnn_layers.graph import Incidence
 from physicsnemo.models.gnn_layers.messages import gather
 from physicsnemo.nn.checks import check_at_least
@@ -14,22 +14,22 @@ from physicsnemo.nn.precision import at_least_float32
 
 __all__ = ["Interpolation", "knn_interpolate"]
 
-# How many distances are held in memory at a time.
-_AT_ONCE = 2**24
+# Number of distances in memory at a time.
+_CHUNK = 2**24
 
 
 class Interpolation(NamedTuple):
-    """Features at new points, and how they came about.
+    """Interpolated features, with the neighbors and weights that they were computed from.
 
     Parameters
     ----------
     y
-        Features, of shape (points, channels).
+        Interpolated features, of shape (new points, channels).
     x_idx, y_idx
-        Pairs of a point with features and a new point that these went into, the pairs of one new
-        point together, nearest first; both of shape (pairs,).
+        Indices of each pair of a source point and a new point, grouped by new point, nearest first;
+        both of shape (pairs,).
     weights
-        By how much each counts, before division by their sum at the new point; of shape (pairs, 1).
+        Weight of each pair, not normalized, of shape (pairs, 1).
     """
 
     y: Tensor
@@ -47,33 +47,33 @@ def knn_interpolate(
     k: int = 3,
     num_workers: int = 1,
 ) -> Interpolation:
-    r"""Interpolate features at new points from the k nearest points that have some.
+    r"""Interpolate features by inverse squared distances to the k nearest neighbors.
 
-    With distances :math:`d_i` to these, the result is
-    :math:`\sum_i w_i x_i / \sum_i w_i` with :math:`w_i = 1 / \max(d_i^2, 10^{-16})`. All distances
-    are computed, a block at a time. Gradients pass to the features alone.
+    With distances :math:`d_i`, the result is :math:`\sum_i w_i x_i / \sum_i w_i`, where
+    :math:`w_i = 1 / \max(d_i^2, 10^{-16})`. Neighbors are found by brute force, in chunks.
+    Gradients flow to the features only.
 
     Parameters
     ----------
     x
         Features of shape (points, channels).
     pos_x
-        Where they are, of shape (points, dimensions).
+        Their positions, of shape (points, dimensions).
     pos_y
-        The new points, of shape (new points, dimensions).
+        Positions of the new points, of shape (new points, dimensions).
     batch_x, batch_y
-        The sample that each point and each new point belongs to, integers; by default all to one.
-        Points of other samples do not count, NaN included; a sample without points gives NaN.
+        Sample index of each point and each new point, integers; by default, there is one sample.
+        Points of other samples are ignored, NaN included; a sample without points gives NaN.
     k
-        Number of nearest points, or all if a sample has fewer.
+        Number of neighbors, or all points if a sample has fewer.
     num_workers
-        Has no meaning; PyTorch decides about threads.
+        Ignored; PyTorch manages threads.
 
     Raises
     ------
     ValueError
-        If shapes do not fit each other, ``k`` is below 1, only one of the batches is given, there
-        is no point to take features from, or a position is not finite.
+        If shapes do not fit each other, ``k`` is below 1, only one batch is given, there are no
+        points, or a position is not finite.
 
     References
     ----------
@@ -88,20 +88,22 @@ def knn_interpolate(
     tensor([[ 5.],
             [20.]])
     """
-    _check(x, pos_x, pos_y, batch_x, batch_y)
+    _check(x, pos_x, pos_y, batch_x=batch_x, batch_y=batch_y)
     check_at_least(1, k=k)
-    nearest = nearest_points(pos_x, pos_y, k, batch_x, batch_y)
+    nearest = nearest_points(pos_x, pos_y, k, batch_x=batch_x, batch_y=batch_y)
     y = weighted_mean(x, nearest)
     x_idx, weights = nearest
     y_idx = torch.arange(x_idx.shape[0], device=x.device)[:, None].expand_as(x_idx)
     if batch_x is not None:
         found = weights > 0
         x_idx, y_idx, weights = x_idx[found], y_idx[found], weights[found]
-    return Interpolation(y, x_idx.flatten(), y_idx.flatten(), weights.view(-1, 1))
+    return Interpolation(
+        y, x_idx=x_idx.flatten(), y_idx=y_idx.flatten(), weights=weights.view(-1, 1)
+    )
 
 
 class Nearest(NamedTuple):
-    """The nearest points to each new point, and their weights, both of shape (new points, k)."""
+    """Nearest neighbors of each new point, and their weights, both of shape (new points, k)."""
 
     points: Tensor
     weights: Tensor
@@ -115,11 +117,11 @@ def nearest_points(
     batch_x: Tensor | None = None,
     batch_y: Tensor | None = None,
 ) -> Nearest:
-    """Find the points that are nearest to each new point; those of other samples weigh nothing."""
+    """Find the nearest neighbors of each new point; the weight of other samples' points is 0."""
     _check_positions(pos_x, pos_y)
     dtype = at_least_float32(torch.promote_types(pos_x.dtype, pos_y.dtype))
     pos_x, pos_y = pos_x.detach().to(dtype), pos_y.detach().to(dtype)  # from forward mode, too
-    size = max(1, _AT_ONCE // max(1, pos_x.shape[0]))
+    size = max(1, _CHUNK // max(1, pos_x.shape[0]))
     blocks = []
     for start in range(0, max(1, pos_y.shape[0]), size):
         rows = slice(start, start + size)
@@ -133,14 +135,14 @@ def nearest_points(
 
 
 def weighted_mean(x: Tensor, nearest: Nearest) -> Tensor:
-    """Return the means of the features of the nearest points; what weighs nothing goes nowhere.
+    """Return the weighted mean of the neighbors' features, ignoring those of weight 0, NaN too.
 
     Parameters
     ----------
     x
         Features of shape (points, ..., channels).
     nearest
-        The points and their weights.
+        The neighbors and their weights.
 
     Returns
     -------
@@ -150,18 +152,18 @@ def weighted_mean(x: Tensor, nearest: Nearest) -> Tensor:
     ends = Incidence.of(points.flatten(), x.shape[0])
     shares = (weights / weights.sum(1, keepdim=True)).to(x.dtype)
     values = gather(x, ends).unflatten(0, points.shape)
-    nothing = (weights == 0).view(*points.shape, *[1] * (x.ndim - 1))
-    values = values.masked_fill(nothing, 0)  # zero times NaN is not zero
+    ignored = (weights == 0).view(*points.shape, *[1] * (x.ndim - 1))
+    values = values.masked_fill(ignored, 0)  # zero times NaN is not zero
     return torch.einsum("nk,nk...->n...", shares, values)
 
 
 def _distances(pos_y: Tensor, pos_x: Tensor) -> Tensor:
-    # Of differences: by products, as matrix units have it, close points lose their distance.
+    # From differences: |a|^2 + |b|^2 - 2ab, as matrix units compute it, cancels for close points.
     return torch.cdist(pos_y, pos_x, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _check(
-    x: Tensor, pos_x: Tensor, pos_y: Tensor, batch_x: Tensor | None, batch_y: Tensor | None
+    x: Tensor, pos_x: Tensor, pos_y: Tensor, *, batch_x: Tensor | None, batch_y: Tensor | None
 ) -> None:
     if x.ndim != 2 or x.shape[0] != pos_x.shape[0]:
         raise ValueError(

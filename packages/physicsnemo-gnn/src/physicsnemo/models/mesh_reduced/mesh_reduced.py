@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""States of a mesh as features of a few points, and back."""
+"""Autoencoder of mesh states: GNN encoder, pivotal points, GNN decoder."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers import Graph, GraphLike, as_graph
-from physicsnemo.models.gnn_layers._checks import can_read
+from physicsnemo.models.gnn_layers.checks import can_read
 from physicsnemo.models.mesh_reduced.interpolation import (
     knn_interpolate,
     nearest_points,
@@ -31,22 +32,22 @@ class MetaData(ModelMetaData):
 
 
 class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
-    """Reduce the state of a mesh to features of a few pivotal points, and bring it back.
+    """Mesh-reduced autoencoder: encode a mesh state as features of a few pivotal points.
 
-    The encoder is a MeshGraphNet, followed by a normalization and by the interpolation from the
-    nodes of the mesh to the pivotal points; the decoder interpolates to the nodes, and is another
-    MeshGraphNet. A model of time, such as
-    :class:`~physicsnemo.models.mesh_reduced.temporal_model.Sequence_Model`, can then work on
-    ``output_encode_dim`` features of each pivotal point.
+    The encoder is a MeshGraphNet with a normalization, followed by interpolation from the mesh
+    nodes to the pivotal points; the decoder interpolates back to the nodes and applies another
+    MeshGraphNet. A temporal model, such as
+    :class:`~physicsnemo.models.mesh_reduced.temporal_model.Sequence_Model`, can work on the
+    ``output_encode_dim`` features of the pivotal points.
 
     Parameters
     ----------
     input_dim_nodes, input_dim_edges
-        Number of features of each node and of each edge.
+        Number of node features and of edge features.
     output_decode_dim
-        Number of outputs of each node.
+        Number of outputs per node.
     output_encode_dim
-        Number of features of each pivotal point.
+        Number of features per pivotal point.
     processor_size, num_layers_node_processor, num_layers_edge_processor, hidden_dim_processor
         As in :class:`~physicsnemo.models.meshgraphnet.MeshGraphNet`, for encoder and decoder.
     hidden_dim_node_encoder, num_layers_node_encoder
@@ -56,12 +57,12 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
     hidden_dim_node_decoder, num_layers_node_decoder
         As in ``MeshGraphNet``.
     k
-        Number of nearest points to interpolate from.
+        Number of neighbors to interpolate from.
     aggregation
-        ``sum`` or ``mean`` of the features of the edges that enter a node.
+        ``sum`` or ``mean`` of the features of a node's incoming edges.
     numerics
-        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
-        nvidia-physicsnemo compute; before 2.0 they take 3 for ``k``, whatever it is.
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` to compute what those releases of
+        nvidia-physicsnemo do; before 2.0 they ignore ``k`` and take 3.
 
     Raises
     ------
@@ -119,10 +120,10 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
 
         def network(input_dim: int, output_dim: int) -> MeshGraphNet:
             return MeshGraphNet(
-                input_dim,
-                input_dim_edges,
-                output_dim,
-                processor_size,
+                input_dim_nodes=input_dim,
+                input_dim_edges=input_dim_edges,
+                output_dim=output_dim,
+                processor_size=processor_size,
                 num_layers_node_processor=num_layers_node_processor,
                 num_layers_edge_processor=num_layers_edge_processor,
                 hidden_dim_processor=hidden_dim_processor,
@@ -148,7 +149,7 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         position_mesh: Tensor,
         position_pivotal: Tensor,
     ) -> Tensor:
-        """Reduce states and bring them back, as in the training of both parts together.
+        """Encode and decode states, as for training both parts together.
 
         Parameters
         ----------
@@ -159,8 +160,13 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         -------
         Outputs of shape (samples * nodes, output_decode_dim).
         """
-        reduced = self.encode(x, edge_features, graph, position_mesh, position_pivotal)
-        return self.decode(reduced, edge_features, graph, position_mesh, position_pivotal)
+        mesh: dict[str, Any] = {
+            "edge_features": edge_features,
+            "graph": graph,
+            "position_mesh": position_mesh,
+            "position_pivotal": position_pivotal,
+        }
+        return self.decode(self.encode(x, **mesh), **mesh)
 
     def encode(
         self,
@@ -170,19 +176,19 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         position_mesh: Tensor,
         position_pivotal: Tensor,
     ) -> Tensor:
-        """Reduce states of one mesh.
+        """Encode states of one mesh.
 
         Parameters
         ----------
         x
-            Features of the nodes of all samples, of shape (samples * nodes, input_dim_nodes).
+            Node features of all samples, of shape (samples * nodes, input_dim_nodes).
         edge_features
-            Features of shape (samples * edges, input_dim_edges).
+            Edge features of shape (samples * edges, input_dim_edges).
         graph
-            The mesh, or a batch of it for several samples, of any kind that
+            The mesh, or a batch of it for several samples, of any type that
             :func:`physicsnemo.models.gnn_layers.as_graph` takes.
         position_mesh
-            Positions of the nodes of one sample, of shape (nodes, dimensions).
+            Node positions of one sample, of shape (nodes, dimensions).
         position_pivotal
             Positions of the pivotal points, of shape (points, dimensions).
 
@@ -193,15 +199,17 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         Raises
         ------
         TypeError
-            If features are not of floating point, or the graph is of no known kind.
+            If features are not floating-point, or the type of the graph is unknown.
         ValueError
-            If shapes do not fit each other or the model, or something is on another device.
+            If shapes or devices do not fit each other or the model.
         """
         self._check(x=x, position_mesh=position_mesh, position_pivotal=position_pivotal)
         graph = as_graph(graph, x.shape[0], x.device)
         _check_samples(graph, position_mesh.shape[0])
         encoded = self.PivotalNorm(self.encoder_processor(x, edge_features, graph))
-        return self._interpolate(encoded, graph.num_graphs, position_mesh, position_pivotal)
+        return self._interpolate(
+            encoded, samples=graph.num_graphs, pos_x=position_mesh, pos_y=position_pivotal
+        )
 
     def decode(
         self,
@@ -211,7 +219,7 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         position_mesh: Tensor,
         position_pivotal: Tensor,
     ) -> Tensor:
-        """Bring reduced states back to the mesh.
+        """Decode states to the mesh.
 
         Parameters
         ----------
@@ -235,17 +243,19 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
         samples = x.shape[0] // max(1, position_pivotal.shape[0])
         graph = as_graph(graph, samples * position_mesh.shape[0], x.device)
         _check_samples(graph, position_mesh.shape[0])
-        spread = self._interpolate(x, graph.num_graphs, position_pivotal, position_mesh)
-        output: Tensor = self.decoder_processor(spread, edge_features, graph)
+        nodes = self._interpolate(
+            x, samples=graph.num_graphs, pos_x=position_pivotal, pos_y=position_mesh
+        )
+        output: Tensor = self.decoder_processor(nodes, edge_features, graph)
         return output
 
     def _check(self, **tensors: Tensor) -> None:
         for name, tensor in tensors.items():
             layout = {"points": None, "features" if name == "x" else "dimensions": None}
-            check_input(tensor, layout, self.PivotalNorm.weight, name, "floating")
+            check_input(tensor, layout, self.PivotalNorm.weight, name=name, numbers="floating")
 
-    def _interpolate(self, x: Tensor, samples: int, pos_x: Tensor, pos_y: Tensor) -> Tensor:
-        """Interpolate the features of all samples between the same two sets of points."""
+    def _interpolate(self, x: Tensor, *, samples: int, pos_x: Tensor, pos_y: Tensor) -> Tensor:
+        """Interpolate features of all samples; neighbors are the same for each, and found once."""
         points = pos_x.shape[0]
         if x.shape[0] != samples * points:
             raise ValueError(
@@ -259,7 +269,7 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
 
 
 def _check_samples(graph: Graph, nodes: int) -> None:
-    """Raise an error unless each graph of a batch has as many nodes."""
+    """Raise an error unless each graph of the batch has this number of nodes."""
     if graph.batch is None or not can_read(graph.batch):
         return
     counts = graph.batch.long().bincount(minlength=graph.num_graphs)

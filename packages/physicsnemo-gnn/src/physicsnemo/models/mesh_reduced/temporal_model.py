@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The temporal model: a transformer that predicts each latent state from those before."""
+"""Temporal model: a causal transformer of latent states."""
 
 from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from physicsnemo.models.gnn_layers._checks import check_dense
+from physicsnemo.models.gnn_layers.checks import check_dense
 from physicsnemo.models.gnn_layers.mesh_graph_mlp import MeshGraphMLP
-from physicsnemo.models.mesh_reduced._decoder import CausalDecoder
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
+from physicsnemo.nn import get_activation
 from physicsnemo.nn.checks import check_at_least, check_between, check_input
+from physicsnemo.nn.transformer import dot_product_attention
 
 __all__ = ["MetaData", "Sequence_Model"]
 
@@ -26,39 +28,37 @@ class MetaData(ModelMetaData):
 
 
 class Sequence_Model(Module):  # noqa: N801  # the name is part of the file format
-    """Predict the next latent state of a simulation from all states before it.
+    """Causal transformer that predicts the next latent state from the previous ones.
 
-    A transformer with causal attention reads a context, such as the parameters of the simulation,
-    and then the states in the order of time. It has no embedding of positions: of equal states,
-    only the mask tells which came first.
+    The sequence is a context, such as the parameters of the simulation, followed by the states in
+    order of time. There is no positional encoding: only the causal mask tells the order of states.
 
     Parameters
     ----------
     input_dim
-        Features of a state: those of all pivotal points together, where the states come from
+        Number of features of a state: all features of all pivotal points, if the states come from
         :class:`~physicsnemo.models.mesh_reduced.mesh_reduced.Mesh_Reduced`.
     input_context_dim
-        Features of the context.
+        Number of features of the context.
     dist
-        Not used: the mask is where the input is. nvidia-physicsnemo requires an object with a
-        device here, which no file can hold; what is given is forgotten.
+        Ignored. nvidia-physicsnemo requires an object with a device here, which no file can hold.
     dropout_rate
-        Probability of dropping a number in training.
+        Dropout probability.
     num_layers_decoder
-        Number of transformer layers, which may be 0; each attends twice.
+        Number of transformer layers, possibly 0; each has two attention layers.
     num_heads
-        Heads of each attention; they must divide ``input_dim``.
+        Number of attention heads, which must divide ``input_dim``.
     dim_feedforward_scale
-        Hidden features of the networks in the layers, by ``input_dim``.
+        Hidden width of the feed-forward networks, as a multiple of ``input_dim``.
     num_layers_context_encoder, num_layers_input_encoder, num_layers_output_encoder
-        Hidden layers of the networks around the transformer.
+        Number of hidden layers of the MLPs around the transformer.
     activation
-        Name of the activation in the layers (:func:`physicsnemo.nn.get_activation`).
+        Activation of the feed-forward networks, by name (:func:`physicsnemo.nn.get_activation`).
 
     Raises
     ------
     KeyError
-        If there is no activation of that name.
+        If the activation is unknown.
     ValueError
         If the heads do not divide the features, or a number of layers is negative.
 
@@ -107,66 +107,65 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
         self.input_dim = input_dim
         self.input_context_dim = input_context_dim
         self.decoder = CausalDecoder(
-            input_dim,
-            num_layers_decoder,
-            num_heads,
-            dim_feedforward_scale * input_dim,
-            dropout_rate,
-            activation,
+            dim=input_dim,
+            num_layers=num_layers_decoder,
+            num_heads=num_heads,
+            hidden_dim=dim_feedforward_scale * input_dim,
+            dropout=dropout_rate,
+            activation=activation,
         )
-        self.input_encoder = _network(input_dim, input_dim, num_layers_input_encoder)
-        self.output_encoder = _network(input_dim, input_dim, num_layers_output_encoder, None)
-        self.context_encoder = _network(input_context_dim, input_dim, num_layers_context_encoder)
+        self.input_encoder = _mlp(input_dim, input_dim, num_layers_input_encoder)
+        self.output_encoder = _mlp(input_dim, input_dim, num_layers_output_encoder, norm_type=None)
+        self.context_encoder = _mlp(input_context_dim, input_dim, num_layers_context_encoder)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Predict the state after each of a sequence, given the context and the states up to it.
+        """Predict the next state after each of a sequence.
 
         Parameters
         ----------
         x
             States of shape (batch, time, input_dim).
         context
-            Features of shape (batch, context steps, input_context_dim).
+            Context of shape (batch, context steps, input_context_dim).
 
         Returns
         -------
-        States of shape (batch, time, input_dim), each one step after the one in its place in
-        ``x``. What comes first is left out: with no context, the state after the first; with a
-        context of one step, nothing; and with more, predictions after these stand before the
-        others, so that there are ``context steps - 1`` states more.
+        States of shape (batch, context steps + time - 1, input_dim): the predictions after each
+        step of the whole sequence, context first, but for the first step's. With a context of one
+        step, these are the states after each in ``x``.
 
         Raises
         ------
         TypeError
-            If an input does not hold floating-point numbers.
+            If an input is not floating-point.
         ValueError
-            If one has another shape or device than expected.
+            If a shape or a device does not fit.
         """
         return self._predict(x, context)[:, 1:]
 
     @torch.no_grad()
     def sample(self, z0: Tensor, step_size: int, context: Tensor | None = None) -> Tensor:
-        """Continue a sequence by predictions, each made from those before; without gradients.
+        """Roll out a sequence autoregressively, without gradients.
 
         Parameters
         ----------
         z0
-            First states, of shape (batch, time, input_dim) with ``time`` of at least 1.
+            Initial states, of shape (batch, time, input_dim) with ``time`` of at least 1.
         step_size
-            Number of states to add.
+            Number of states to predict.
         context
-            Features of shape (batch, context steps, input_context_dim).
+            Context of shape (batch, context steps, input_context_dim).
 
         Returns
         -------
-        States of shape (batch, time + step_size, input_dim), beginning with those given.
+        States of shape (batch, time + step_size, input_dim), the initial ones first.
 
         Raises
         ------
         TypeError
-            If an input does not hold floating-point numbers.
+            If an input is not floating-point.
         ValueError
-            If one has another shape or device than expected, or there is no first state.
+            If a shape or a device does not fit, or there is no initial state.
         """
         check_at_least(0, step_size=step_size)
         check_dense(z0, "z0")
@@ -178,7 +177,7 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
         return states
 
     def _predict(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """Return a prediction from each prefix of the context, if any, and the states."""
+        """Return the prediction after each step of the context, if any, and of the states."""
         weight = self.decoder.norm.weight
         check_input(x, {"batch": None, "time": ..., "input_dim": self.input_dim}, weight)
         if context is not None:
@@ -187,21 +186,158 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
                 "context steps": None,
                 "input_context_dim": self.input_context_dim,
             }
-            check_input(context, layout, weight, "context")
+            check_input(context, layout, weight, name="context")
             encoded = self.context_encoder(context)
             x = torch.cat((encoded.to(x.dtype), x), dim=1)
         prediction: Tensor = self.output_encoder(self.decoder(self.input_encoder(x)))
         return prediction
 
 
-def _network(
+def _mlp(
     input_dim: int, output_dim: int, hidden_layers: int, norm_type: str | None = "LayerNorm"
 ) -> MeshGraphMLP:
     return MeshGraphMLP(
         input_dim,
-        output_dim,
+        output_dim=output_dim,
         hidden_dim=2 * output_dim,
         hidden_layers=hidden_layers,
         activation_fn=nn.ReLU(),
         norm_type=norm_type,
     )
+
+
+class CausalDecoder(nn.Module):
+    """Causal transformer layers, then a normalization.
+
+    Parameters
+    ----------
+    dim
+        Number of features of a step.
+    num_layers
+        Number of layers.
+    num_heads
+        Number of attention heads.
+    hidden_dim
+        Hidden width of the feed-forward networks.
+    dropout
+        Dropout probability.
+    activation
+        Activation, by name (:func:`physicsnemo.nn.get_activation`).
+
+    Raises
+    ------
+    KeyError
+        If the activation is unknown.
+    ValueError
+        If the heads do not divide the features, or the number of layers is negative.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_layers: int,
+        num_heads: int,
+        hidden_dim: int,
+        dropout: float,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        check_at_least(0, num_layers_decoder=num_layers)
+        self.layers = nn.ModuleList(
+            _Layer(
+                dim,
+                num_heads=num_heads,
+                hidden_dim=hidden_dim,
+                dropout=dropout,
+                activation=activation,
+            )
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map sequences of shape (batch, time, dim) to sequences of the same shape."""
+        for layer in self.layers:
+            x = layer(x)
+        normed: Tensor = self.norm(x)
+        return normed
+
+
+class _Layer(nn.Module):
+    """Transformer decoder layer, post-norm; its cross-attention attends to the sequence itself."""
+
+    def __init__(
+        self, dim: int, *, num_heads: int, hidden_dim: int, dropout: float, activation: str
+    ) -> None:
+        super().__init__()
+        self.self_attn = CausalAttention(dim, num_heads, dropout)
+        self.multihead_attn = CausalAttention(dim, num_heads, dropout)
+        self.linear1 = nn.Linear(dim, hidden_dim)
+        self.linear2 = nn.Linear(hidden_dim, dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.activation = get_activation(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(x + self.dropout(self.self_attn(x)))
+        x = self.norm2(x + self.dropout(self.multihead_attn(x)))
+        hidden = self.dropout(self.activation(self.linear1(x)))
+        normed: Tensor = self.norm3(x + self.dropout(self.linear2(hidden)))
+        return normed
+
+
+class CausalAttention(nn.Module):
+    r"""Causal multi-head self-attention.
+
+    Each head computes :math:`\sum_{s \le t} a_{ts} v_s`, where :math:`a_{ts}` is the softmax of
+    :math:`q_t \cdot k_s / \sqrt d` over :math:`s \le t`. Weights are named as in
+    :class:`torch.nn.MultiheadAttention`.
+
+    Parameters
+    ----------
+    dim
+        Number of features of a step.
+    num_heads
+        Number of heads, which must divide the features.
+    dropout
+        Dropout probability of the attention weights :math:`a_{ts}`.
+
+    Raises
+    ------
+    ValueError
+        If the heads do not divide the features.
+
+    References
+    ----------
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.2.
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        check_at_least(1, num_heads=num_heads)
+        if dim % num_heads:
+            raise ValueError(
+                f"expected num_heads to divide the features of a step, got {dim} features and "
+                f"num_heads={num_heads}"
+            )
+        self.num_heads = num_heads
+        self.dropout = dropout
+        # One bare weight, since that is how the attention of PyTorch stores three projections.
+        projections = nn.Linear(dim, 3 * dim)
+        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(projections.weight.detach()))
+        self.in_proj_bias = nn.Parameter(nn.init.zeros_(projections.bias.detach()))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map sequences of shape (batch, time, dim) to sequences of the same shape."""
+        projected = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
+        size = x.shape[-1] // self.num_heads
+        heads = projected.unflatten(-1, (3, self.num_heads, size)).transpose(1, 3)
+        query, key, value = heads.unbind(2)
+        dropout = self.dropout if self.training else 0.0
+        attended = dot_product_attention(query, key, value, dropout=dropout, causal=True)
+        mixed: Tensor = self.out_proj(attended.transpose(1, 2).flatten(start_dim=2))
+        return mixed

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Coarser and coarser graphs of a mesh, made by keeping every second breadth-first level.
+"""Bi-stride pooling: graph coarsening by every second breadth-first level.
 
-Coarsening by distance in space joins what lies close but is not connected, such as both sides of a
-thin wall. Bi-stride pooling goes by the edges alone: number all nodes by their distance in edges
-from a seed; keep the even ones, or the odd ones; connect those that one or two edges join. Every
-node left out has a kept neighbour, and two nodes are connected afterwards if, and only if, they
-were before.
+Coarsening by spatial distance joins nodes that are close but not connected, such as both sides of a
+thin wall. Bi-stride pooling uses the edges alone: compute all nodes' breadth-first distances from a
+seed; keep the even ones, or the odd ones; connect kept nodes that one or two edges join. Every
+dropped node has a kept neighbor, and kept nodes are connected if and only if they were before.
 """
 
 from typing import Literal, NamedTuple
@@ -21,14 +20,15 @@ __all__ = ["MultiScale", "bistride_levels"]
 
 
 class MultiScale(NamedTuple):
-    """The graphs that BiStrideMeshGraphNet takes besides the mesh.
+    """Multi-scale graphs, as BiStrideMeshGraphNet takes them besides the mesh.
 
     Parameters
     ----------
     ms_edges
         The graphs, the finest first.
     ms_ids
-        The nodes of each graph that make up the next one, of shape (nodes of the next,).
+        For each graph but the last, indices of the nodes that the next one keeps, of shape
+        (kept nodes,).
     """
 
     ms_edges: list[Graph]
@@ -42,41 +42,40 @@ def bistride_levels(
     pos: Tensor | None = None,
     keep: Literal["even", "fewer"] = "even",
 ) -> MultiScale:
-    """Coarsen a graph by bi-stride pooling, several times over.
+    """Coarsen a graph repeatedly by bi-stride pooling.
 
-    It runs where ``edge_index`` is, in a time that is proportional to the paths of two edges.
-    Graphs that are joined in a batch are coarsened as each would be by itself.
+    Runs on the device of ``edge_index``, in time proportional to the number of two-edge paths. The
+    graphs of a batch are coarsened independently.
 
     Parameters
     ----------
     edge_index
-        Source and target node of each edge, integers of shape (2, edges). Edges count in both
-        directions, once if given twice, and not at all from a node to itself.
+        Source and target node index of each edge, integers of shape (2, edges). Edges are made
+        undirected; duplicates and self-loops are dropped.
     num_nodes
         Number of nodes.
     num_levels
-        How many coarser graphs to make.
+        Number of coarser graphs.
     pos
-        Positions of the nodes, of shape (nodes, dimensions). If given, distances count from the
-        node of each connected part that is closest to the part's centre, else from its first node.
+        Node positions, of shape (nodes, dimensions). With positions, the seed of each connected
+        component is its node closest to its center, otherwise its first node.
     keep
-        Which nodes of each connected part to keep: those at an ``even`` distance, so that the node
-        from which distances count is kept, as the paper describes it; or the ``fewer`` of those at
-        an even and those at an odd distance, as the authors' code does, which makes coarser graphs
-        smaller.
+        Which nodes of each connected component to keep: ``even`` distances, which keep the seed, as
+        the paper describes it; or ``fewer``, the smaller of the even and the odd set, as in the
+        authors' code, for smaller graphs.
 
     Returns
     -------
-    ``num_levels + 1`` graphs, of which the first has the edges given, in both directions; and the
-    nodes of each but the last that make up the next, in ascending order.
+    ``num_levels + 1`` graphs, the first with the given edges, undirected; and for each but the
+    last, indices of the nodes that the next one keeps, in ascending order.
 
     Raises
     ------
     TypeError
         If ``edge_index`` does not hold integers.
     ValueError
-        If a shape is another than expected, an edge has a node that there is not, ``num_levels`` is
-        negative, or ``keep`` is something else.
+        If a shape does not fit, node indices are out of range, ``num_levels`` is negative, or
+        ``keep`` has another value.
 
     References
     ----------
@@ -108,7 +107,7 @@ def bistride_levels(
 
 
 def _undirected(graph: Graph) -> Graph:
-    """Return the edges in both directions, once each, without those from a node to itself."""
+    """Return the graph with each edge in both directions, without duplicates and self-loops."""
     edges = graph.edge_index.long()
     edges = torch.cat((edges, edges.flip(0)), dim=1)
     edges = edges[:, edges[0] != edges[1]]
@@ -116,83 +115,86 @@ def _undirected(graph: Graph) -> Graph:
 
 
 def _coarsen(graph: Graph, fewer: bool) -> tuple[Tensor, Graph]:
-    """Return the nodes to keep, and the graph of these."""
-    part = _parts(graph)
-    kept = _distances(graph, _seeds(graph, part)) % 2 == 0
+    """Return the nodes to keep, and their graph."""
+    component = _connected_components(graph)
+    kept = _bfs_distances(graph, _seeds(graph, component)) % 2 == 0
     if fewer:
-        kept = kept ^ _fewer_odd(kept, part)
+        kept = kept ^ _fewer_odd(kept, component)
     ids = kept.nonzero().squeeze(1)
     number = kept.cumsum(0) - 1
     edges = number[_within_two_hops(graph, kept)]
     return ids, Graph(edges, ids.shape[0], pos=None if graph.pos is None else graph.pos[ids])
 
 
-def _fewer_odd(even: Tensor, part: Tensor) -> Tensor:
-    """Return the nodes of the parts that have fewer odd nodes than even ones, but some."""
+def _fewer_odd(even: Tensor, component: Tensor) -> Tensor:
+    """Return the nodes of components that have fewer odd nodes than even ones, but not none."""
     counts = [
-        torch.zeros_like(part).index_add(0, part, nodes.long())[part] for nodes in (even, ~even)
+        torch.zeros_like(component).index_add(0, component, nodes.long())[component]
+        for nodes in (even, ~even)
     ]
     return (counts[1] < counts[0]) & (counts[1] > 0)
 
 
 def _within_two_hops(graph: Graph, kept: Tensor) -> Tensor:
-    """Return the pairs of different kept nodes that an edge or a path of two edges joins."""
+    """Return the pairs of different kept nodes that are one or two edges apart."""
     start, middle = graph.edge_index[:, kept[graph.edge_index[0]]]
-    path, end = _neighbours(graph, middle)
+    path, end = _neighbors(graph, middle)
     pairs = torch.stack((torch.cat((start, start[path])), torch.cat((middle, end))))
     return _distinct(pairs[:, kept[pairs[1]] & (pairs[0] != pairs[1])], graph.num_nodes)
 
 
-def _distances(graph: Graph, seeds: Tensor) -> Tensor:
-    """Return each node's distance, in edges, from the seed of its part."""
+def _bfs_distances(graph: Graph, seeds: Tensor) -> Tensor:
+    """Return each node's distance, in edges, from the seed of its component."""
     distance = torch.full((graph.num_nodes,), -1, device=graph.device)
     frontier, step = seeds, 0
     while frontier.numel():
         distance[frontier] = step
-        reached = _neighbours(graph, frontier)[1]
+        reached = _neighbors(graph, frontier)[1]
         frontier, step = reached[distance[reached] < 0].unique(), step + 1
     return distance
 
 
-def _seeds(graph: Graph, part: Tensor) -> Tensor:
-    """Return one node of each connected part."""
+def _seeds(graph: Graph, component: Tensor) -> Tensor:
+    """Return one node of each connected component."""
     nodes = torch.arange(graph.num_nodes, device=graph.device)
     if graph.pos is None:
-        return nodes[part == nodes]
-    members = Graph(torch.stack((nodes, part)), graph.num_nodes).target
+        return nodes[component == nodes]
+    members = Graph(torch.stack((nodes, component)), graph.num_nodes).target
     pos = graph.pos.double()
-    centre = gather(aggregate(pos, members, "mean"), members)
-    nearest_first = (pos - centre).square().sum(1).argsort(stable=True)
-    by_part = nearest_first[part[nearest_first].argsort(stable=True)]
-    starts = members.starts[:-1]
-    return by_part[starts[members.degrees > 0]]
+    center = gather(aggregate(pos, members, "mean"), members)
+    # Two stable sorts, by distance and then by component: the first of each is the closest.
+    nearest_first = (pos - center).square().sum(1).argsort(stable=True)
+    by_component = nearest_first[component[nearest_first].argsort(stable=True)]
+    first = members.indptr[:-1]
+    return by_component[first[members.degrees > 0]]
 
 
-def _parts(graph: Graph) -> Tensor:
-    """Return the first node of the connected part that each node belongs to."""
+def _connected_components(graph: Graph) -> Tensor:
+    """Return the first node of the connected component that each node belongs to."""
     source, target = graph.edge_index
-    part = torch.arange(graph.num_nodes, device=graph.device)
+    component = torch.arange(graph.num_nodes, device=graph.device)
     while True:
-        # Parts join the first one next to them, which may have joined another itself.
-        joined = part.scatter_reduce(0, part[target], part[source], "amin")
+        # Each component joins the smallest adjacent one; path compression then follows whole
+        # chains of joins at once, where labels spread edge by edge take as long as a mesh is wide.
+        joined = component.scatter_reduce(0, component[target], component[source], reduce="amin")
         while not torch.equal(joined, joined[joined]):
             joined = joined[joined]
-        if torch.equal(joined, part):
-            return part
-        part = joined
+        if torch.equal(joined, component):
+            return component
+        component = joined
 
 
-def _neighbours(graph: Graph, nodes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all neighbours of some nodes, and before them which of the nodes each belongs to."""
+def _neighbors(graph: Graph, nodes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the neighbors of all given nodes, preceded by the position of each one's node."""
     counts = graph.source.degrees[nodes]
     before = counts.cumsum(0) - counts
     each = torch.arange(nodes.shape[0], device=nodes.device).repeat_interleave(counts)
     place = torch.arange(each.shape[0], device=nodes.device) - before[each]
-    edges = graph.source.order[graph.source.starts[nodes][each] + place]
+    edges = graph.source.perm[graph.source.indptr[nodes][each] + place]
     return each, graph.edge_index[1, edges]
 
 
 def _distinct(edges: Tensor, num_nodes: int) -> Tensor:
-    """Return the edges in order, once each."""
+    """Return the edges sorted and without duplicates."""
     keys = (edges[0] * num_nodes + edges[1]).unique()
     return torch.stack((keys // num_nodes, keys % num_nodes))

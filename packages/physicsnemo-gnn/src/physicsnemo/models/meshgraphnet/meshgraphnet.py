@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MeshGraphNet."""
+"""MeshGraphNet: encoder, message-passing processor, decoder."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import save_on_cpu
 
 from physicsnemo.models.gnn_layers import Graph, GraphLike, MeshGraphMLP, as_graph
-from physicsnemo.models.gnn_layers._checks import check_dense
-from physicsnemo.models.meshgraphnet._processor import MeshGraphNetProcessor
+from physicsnemo.models.gnn_layers.checks import check_dense
+from physicsnemo.models.gnn_layers.processor import (
+    message_passing_blocks,
+    pass_messages,
+    segment_bounds,
+)
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
@@ -29,51 +36,51 @@ class MetaData(ModelMetaData):
 
 
 class MeshGraphNet(Module):
-    """A network that passes messages along the edges of a mesh.
+    """MeshGraphNet: message passing along the edges of a mesh.
 
-    Features of nodes and of edges are encoded by a perceptron each; then every step of the
-    processor updates those of the edges from those of their nodes, and those of the nodes from
-    those of the edges that enter; a last perceptron decodes those of the nodes.
+    MLPs encode node and edge features. Each step of the processor updates edge features from those
+    of both nodes, then node features from their incoming edges. An MLP decodes the node features.
 
     Parameters
     ----------
     input_dim_nodes, input_dim_edges
-        Number of features of each node and of each edge.
+        Number of node features and of edge features.
     output_dim
-        Number of outputs of each node.
+        Number of outputs per node.
     processor_size
-        Number of steps, and so the distance, in edges, that information travels.
+        Number of message-passing steps, and so the receptive field in edges.
     mlp_activation_fn
-        Name of the activation of all perceptrons (:func:`physicsnemo.nn.get_activation`).
+        Activation of all MLPs, by name (:func:`physicsnemo.nn.get_activation`).
     num_layers_node_processor, num_layers_edge_processor
-        Number of hidden layers of the perceptrons in each step.
+        Number of hidden layers of the node MLPs and edge MLPs of the processor.
     hidden_dim_processor
-        Number of features of nodes and edges within the processor.
+        Number of node features and of edge features in the processor.
     hidden_dim_node_encoder, hidden_dim_edge_encoder, hidden_dim_node_decoder
-        Size of the hidden layers of encoders and decoder.
+        Width of the hidden layers of the encoders and the decoder.
     num_layers_node_encoder, num_layers_edge_encoder, num_layers_node_decoder
-        Number of their hidden layers. None for no encoder or decoder: then nodes or edges have
-        ``hidden_dim_processor`` features, or as many outputs, whatever the other argument says.
+        Number of hidden layers of the encoders and the decoder. None for no encoder or decoder:
+        nodes or edges then have ``hidden_dim_processor`` inputs or outputs, whatever their own
+        argument says.
     aggregation
-        ``sum`` or ``mean`` of the features of the edges that enter a node.
+        ``sum`` or ``mean`` of the features of a node's incoming edges.
     do_concat_trick
-        Keep the first weight of each edge perceptron as three, under names of their own. It is
-        never multiplied with joined features, whether or not it is one.
+        Store the first weight of each edge MLP as three, under names of their own. Features are
+        never concatenated, with or without it.
     num_processor_checkpoint_segments
-        Keep for the backward pass only what goes into each of so many segments of the processor,
-        and compute the rest again; 0 for keeping all. It divides twice the ``processor_size``.
-        Within the transforms of ``torch.func`` all is kept.
+        Number of segments for activation checkpointing of the processor, which divides twice the
+        ``processor_size``: only the inputs of each are kept for the backward pass. 0 for no
+        checkpointing. All activations are kept within the transforms of ``torch.func``.
     checkpoint_offloading
-        Keep that in the memory of the CPU.
+        Whether the inputs of the segments are kept in CPU memory.
     recompute_activation
-        Keep of every perceptron only its input, and compute the rest again.
+        Activation checkpointing of every MLP.
     norm_type
-        ``LayerNorm``; or ``TELayerNorm``, which computes the same.
+        Normalization: ``LayerNorm``; ``TELayerNorm`` computes the same.
 
     Raises
     ------
     KeyError
-        If there is no activation of that name.
+        If the activation is unknown.
     ValueError
         If another argument has a value that is not described above.
 
@@ -128,30 +135,30 @@ class MeshGraphNet(Module):
         activation = get_activation(mlp_activation_fn)  # one for all, as weights in files have it
         self.edge_encoder = MeshGraphMLP(
             input_dim_edges,
-            hidden_dim_processor,
-            hidden_dim_edge_encoder,
-            num_layers_edge_encoder,
-            activation,
-            norm_type,
-            recompute_activation,
+            output_dim=hidden_dim_processor,
+            hidden_dim=hidden_dim_edge_encoder,
+            hidden_layers=num_layers_edge_encoder,
+            activation_fn=activation,
+            norm_type=norm_type,
+            recompute_activation=recompute_activation,
         )
         self.node_encoder = MeshGraphMLP(
             input_dim_nodes,
-            hidden_dim_processor,
-            hidden_dim_node_encoder,
-            num_layers_node_encoder,
-            activation,
-            norm_type,
-            recompute_activation,
+            output_dim=hidden_dim_processor,
+            hidden_dim=hidden_dim_node_encoder,
+            hidden_layers=num_layers_node_encoder,
+            activation_fn=activation,
+            norm_type=norm_type,
+            recompute_activation=recompute_activation,
         )
         self.node_decoder = MeshGraphMLP(
             hidden_dim_processor,
-            output_dim,
-            hidden_dim_node_decoder,
-            num_layers_node_decoder,
-            activation,
-            None,
-            recompute_activation,
+            output_dim=output_dim,
+            hidden_dim=hidden_dim_node_decoder,
+            hidden_layers=num_layers_node_decoder,
+            activation_fn=activation,
+            norm_type=None,
+            recompute_activation=recompute_activation,
         )
         self.processor = MeshGraphNetProcessor(
             processor_size=processor_size,
@@ -176,14 +183,14 @@ class MeshGraphNet(Module):
         Parameters
         ----------
         node_features
-            Features of shape (nodes, input_dim_nodes).
+            Node features of shape (nodes, input_dim_nodes).
         edge_features
-            Features of shape (edges, input_dim_edges), in the graph's order of edges.
+            Edge features of shape (edges, input_dim_edges), in the graph's order of edges.
         graph
-            The graph, of any kind that :func:`physicsnemo.models.gnn_layers.as_graph` takes. Graphs
-            that are joined in a batch do not influence each other.
+            The graph, of any type that :func:`physicsnemo.models.gnn_layers.as_graph` takes. The
+            graphs of a batch are independent of each other.
         **kwargs
-            Not used.
+            Ignored.
 
         Returns
         -------
@@ -192,10 +199,10 @@ class MeshGraphNet(Module):
         Raises
         ------
         TypeError
-            If features are not of floating point, or the graph is of no known kind.
+            If features are not floating-point, or the type of the graph is unknown.
         ValueError
-            If features do not fit the model or the graph, or are on another device, or the edges
-            name nodes that there are not.
+            If shapes or devices do not fit the model or the graph, or node indices are out of
+            range.
         """
         graph = self._graph(node_features, graph)
         self._check(node_features, edge_features, graph)
@@ -205,9 +212,8 @@ class MeshGraphNet(Module):
 
     def _graph(self, node_features: Tensor, graph: GraphLike) -> Graph:
         check_dense(node_features, "node_features")
-        return as_graph(
-            graph, len(node_features) if node_features.ndim else 0, node_features.device
-        )
+        num_nodes = len(node_features) if node_features.ndim else 0
+        return as_graph(graph, num_nodes, node_features.device)
 
     def _check(self, node_features: Tensor, edge_features: Tensor, graph: Graph) -> None:
         weight = next(self.parameters())
@@ -223,5 +229,104 @@ class MeshGraphNet(Module):
             )
         nodes = {"nodes": graph.num_nodes} | self._node_layout
         edges = {"edges": graph.num_edges} | self._edge_layout
-        check_input(node_features, nodes, weight, "node_features")
-        check_input(edge_features, edges, weight, "edge_features")
+        check_input(node_features, nodes, weight, name="node_features")
+        check_input(edge_features, edges, weight, name="edge_features")
+
+
+class MeshGraphNetProcessor(nn.Module):
+    """Processor of MeshGraphNet: edge blocks and node blocks in turns.
+
+    Parameters
+    ----------
+    processor_size
+        Number of message-passing steps.
+    input_dim_node, input_dim_edge
+        Number of node features and of edge features, which must be equal.
+    num_layers_node, num_layers_edge
+        Number of hidden layers of the node MLPs and edge MLPs.
+    aggregation, norm_type, activation_fn, do_concat_trick, recompute_activation
+        As in :class:`~physicsnemo.models.gnn_layers.MeshEdgeBlock` and
+        :class:`~physicsnemo.models.gnn_layers.MeshNodeBlock`.
+    num_processor_checkpoint_segments, checkpoint_offloading
+        As in :class:`MeshGraphNet`.
+
+    Raises
+    ------
+    ValueError
+        If ``processor_size`` is negative, or the number of segments does not divide the number of
+        blocks.
+    """
+
+    def __init__(
+        self,
+        processor_size: int = 15,
+        input_dim_node: int = 128,
+        input_dim_edge: int = 128,
+        num_layers_node: int = 2,
+        num_layers_edge: int = 2,
+        aggregation: str = "sum",
+        norm_type: str | None = "LayerNorm",
+        activation_fn: str | nn.Module = "relu",
+        do_concat_trick: bool = False,
+        num_processor_checkpoint_segments: int = 0,
+        checkpoint_offloading: bool = False,
+        recompute_activation: bool = False,
+    ) -> None:
+        super().__init__()
+        check_at_least(0, processor_size=processor_size)
+        check_at_least(0, num_layers_node=num_layers_node, num_layers_edge=num_layers_edge)
+        self.processor_layers = message_passing_blocks(
+            processor_size,
+            input_dim_nodes=input_dim_node,
+            input_dim_edges=input_dim_edge,
+            hidden_dim=input_dim_edge,
+            hidden_layers_nodes=num_layers_node,
+            hidden_layers_edges=num_layers_edge,
+            aggregation=aggregation,
+            activation_fn=activation_fn,
+            norm_type=norm_type,
+            do_concat_trick=do_concat_trick,
+            recompute_activation=recompute_activation,
+        )
+        self.set_checkpoint_segments(num_processor_checkpoint_segments)
+        self.set_checkpoint_offload_ctx(checkpoint_offloading)
+
+    def set_checkpoint_segments(self, checkpoint_segments: int) -> None:
+        """Set the number of segments for activation checkpointing; 0 for no checkpointing."""
+        self._bounds = segment_bounds(len(self.processor_layers), checkpoint_segments)
+        self.checkpoint_segments = checkpoint_segments
+
+    def set_checkpoint_offload_ctx(self, status: bool) -> None:
+        """Set whether the inputs of the segments are kept in CPU memory."""
+        self.checkpoint_offloading = status
+
+    def forward(self, node_features: Tensor, edge_features: Tensor, graph: GraphLike) -> Tensor:
+        """Apply all blocks.
+
+        Parameters
+        ----------
+        node_features
+            Node features of shape (nodes, input_dim_node).
+        edge_features
+            Edge features of shape (edges, input_dim_edge).
+        graph
+            The graph.
+
+        Returns
+        -------
+        The updated node features.
+        """
+        with self._offloading():
+            _, node_features = pass_messages(
+                self.processor_layers,
+                edge_features,
+                node_features,
+                as_graph(graph),
+                segments=self._bounds,
+            )
+        return node_features
+
+    def _offloading(self) -> AbstractContextManager[object]:
+        if self.checkpoint_offloading and self.checkpoint_segments:
+            return save_on_cpu(pin_memory=torch.cuda.is_available())
+        return nullcontext()

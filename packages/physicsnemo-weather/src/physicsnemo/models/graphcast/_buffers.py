@@ -21,10 +21,10 @@ class GraphBuffers(nn.Module):
     """
 
     edge_index: Tensor
-    source_order: Tensor
-    source_starts: Tensor
-    target_order: Tensor
-    target_starts: Tensor
+    source_perm: Tensor
+    source_indptr: Tensor
+    target_perm: Tensor
+    target_indptr: Tensor
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
@@ -35,8 +35,8 @@ class GraphBuffers(nn.Module):
     def forward(self) -> Graph:
         """Return the graph; its edges are not sorted again."""
         source, target = self.edge_index
-        parts = [self.edge_index, None, None, source, self.source_order, self.source_starts]
-        parts += [target, self.target_order, self.target_starts]
+        parts = [self.edge_index, None, None, source, self.source_perm, self.source_indptr]
+        parts += [target, self.target_perm, self.target_indptr]
         graph: Graph = pytree.tree_unflatten(parts, self._structure)
         return graph
 
@@ -45,10 +45,10 @@ def graph_tensors(graph: Graph) -> dict[str, Tensor]:
     """Return the tensors of a graph by their names in :class:`GraphBuffers`."""
     return {
         "edge_index": graph.edge_index,
-        "source_order": graph.source.order,
-        "source_starts": graph.source.starts,
-        "target_order": graph.target.order,
-        "target_starts": graph.target.starts,
+        "source_perm": graph.source.perm,
+        "source_indptr": graph.source.indptr,
+        "target_perm": graph.target.perm,
+        "target_indptr": graph.target.indptr,
     }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of the tensors of a graph, and the switch for the one that costs something."""
+"""Checks of a graph's tensors, and the switch for those that read values."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +16,11 @@ _enabled: ContextVar[bool] = ContextVar("graph_checks", default=True)
 
 @contextmanager
 def unchecked() -> Iterator[None]:
-    """Do not compare the numbers of nodes in new graphs with the number of nodes.
+    """Skip the range check of node indices in new graphs.
 
-    To compare them, a GPU's numbers must be waited for; once a graph, not once a call of a model.
-    Leave the check out in a loop that makes or adapts graphs on a GPU all the time, after it has
-    been seen to pass. What a model computes from a number out of range is undefined.
+    The check synchronizes with the GPU, once per graph and not once per call of a model. Skip it in
+    a loop that keeps making or adapting graphs on a GPU, after it has passed once. Results for
+    indices out of range are undefined.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def unchecked() -> Iterator[None]:
 
 
 def check_tensors(edges: Tensor, count: int, data: dict[str, Tensor | None]) -> None:
-    """Raise an error unless edges have a right shape and type, and data fit the nodes."""
+    """Raise an error unless edges have the right shape and dtype, and node data fit ``count``."""
     check_dense(edges, "edge_index")
     if edges.dtype not in INTEGERS:
         raise TypeError(
@@ -61,7 +61,7 @@ def check_tensors(edges: Tensor, count: int, data: dict[str, Tensor | None]) -> 
 
 
 def check_dense(tensor: object, name: str) -> None:
-    """Raise an error unless something is a tensor that is neither sparse nor nested."""
+    """Raise an error unless the argument is a dense tensor: neither sparse nor nested."""
     if not isinstance(tensor, Tensor):
         raise TypeError(
             f"expected {name} to be a tensor, got {type(tensor).__name__}; convert it, as in "
@@ -71,7 +71,7 @@ def check_dense(tensor: object, name: str) -> None:
 
 
 def check_batch(batch: Tensor | None, num_graphs: int) -> None:
-    """Raise an error unless each node is of one of the graphs, and the nodes of each together."""
+    """Raise an error unless graph indices are in range and in ascending order."""
     if batch is None:
         return
     if batch.ndim != 1 or batch.dtype not in INTEGERS:
@@ -94,7 +94,7 @@ def check_batch(batch: Tensor | None, num_graphs: int) -> None:
 
 
 def check_range(node: Tensor, count: int, name: str) -> None:
-    """Raise an error if edges are of nodes that there are not; looks at values, where it may."""
+    """Raise an error if node indices are out of range; skipped where values cannot be read."""
     if not can_read(node) or not node.numel():
         return
     low, high = (value.item() for value in torch.aminmax(node))
@@ -106,17 +106,17 @@ def check_range(node: Tensor, count: int, name: str) -> None:
 
 
 def can_read(tensor: Tensor) -> bool:
-    """Tell whether values may be looked at: they exist, and nobody records or forbids it."""
+    """Tell whether values may be read: not while tracing, capturing, on meta or if unchecked."""
     if torch.compiler.is_compiling() or tensor.is_meta or not _enabled.get():
         return False
     return not (tensor.is_cuda and torch.cuda.is_current_stream_capturing())
 
 
 def may_change_unseen(tensor: Tensor) -> bool:
-    """Tell whether values may be edited without a new version, and are cheap to look at.
+    """Tell whether values may change without a new version, and are cheap to compare.
 
-    PyTorch counts edits of memory that it owns alone. It marks as not resizable what it shares with
-    NumPy, another process or a file.
+    PyTorch counts the edits of memory that it alone owns. Memory shared with NumPy, another process
+    or a file is marked as not resizable.
     """
     if type(tensor) is not Tensor or tensor.device.type != "cpu":
         return False
