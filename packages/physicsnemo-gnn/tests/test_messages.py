@@ -122,7 +122,7 @@ def test_vmap_over_graphs_is_refused():
     def function(edge_index, x):
         order = torch.tensor([0, 1])
         return gather(
-            x, Graph(torch.tensor([[0], [1]]), 2).source._replace(node=edge_index[0], order=order)
+            x, Graph(torch.tensor([[0], [1]]), 2).source._replace(node=edge_index[0], perm=order)
         )
 
     with pytest.raises(ValueError, match=r"vmap over features, .* Graph\.join"):

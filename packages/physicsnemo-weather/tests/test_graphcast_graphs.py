@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from physicsnemo.models.graphcast import _store, build_graphs, graph_cache, graphs
-from physicsnemo.models.graphcast._features import Places
+from physicsnemo.models.graphcast import _cache, build_graphs, graph_cache, graphs
+from physicsnemo.models.graphcast._geometry import Coordinates
 from physicsnemo.models.graphcast.icosahedral_mesh import mesh_hierarchy
 
 OLD = "reference-1.2"
@@ -133,7 +133,7 @@ def test_east_and_north_at_the_poles():
     ours, theirs = paper.m2g_edata[pole], reference.m2g_edata[pole]
     torch.testing.assert_close(ours * torch.tensor([1, -1, -1, 1]), theirs, atol=1e-6, rtol=0)
     # As one step towards the pole along a meridian: north stays north.
-    step = Places.of_grid(180 * 60 + 1, 13)
+    step = Coordinates.of_grid(180 * 60 + 1, 13)
     place, vertex = step.xyz[13:26], mesh_hierarchy(0)[-1].vertices
     away = vertex[paper.m2g.edge_index[0, :39].reshape(13, 3)] - place[:, None]
     lat, lon = step.lat[13:26], step.lon[13:26]
@@ -267,7 +267,7 @@ def test_where_no_file_can_be_written_graphs_are_made_each_time(tmp_path, monkey
     def refused(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(_store, "replacing", refused)
+    monkeypatch.setattr(_cache, "replacing", refused)
     with graph_cache(tmp_path), pytest.warns(UserWarning, match="so graphs are not kept"):
         built = build_graphs(1, (7, 13))
     assert torch.equal(built.m2g_edata, plain.m2g_edata)

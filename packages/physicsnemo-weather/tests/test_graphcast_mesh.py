@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from physicsnemo.models.graphcast import icosahedral_mesh
-from physicsnemo.models.graphcast._edges import (
+from physicsnemo.models.graphcast._geometry import (
     grid_to_mesh,
     mesh_to_grid,
     mesh_to_grid_by_centroid,

@@ -5,10 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from physicsnemo.models.graphcast import GraphCastNet, _hops
-from physicsnemo.models.graphcast._hops import mesh_within_hops, within_hops
-from physicsnemo.models.graphcast._transformer import TransformerLayer
-from physicsnemo.models.graphcast.icosahedral_mesh import mesh_edges, mesh_hierarchy
+from physicsnemo.models.graphcast import GraphCastNet, icosahedral_mesh
+from physicsnemo.models.graphcast.graph_cast_processor import TransformerLayer
+from physicsnemo.models.graphcast.icosahedral_mesh import (
+    mesh_edges,
+    mesh_hierarchy,
+    mesh_within_hops,
+    within_hops,
+)
 
 SMALL = {
     "mesh_level": 1,
@@ -24,7 +28,7 @@ SMALL = {
 @pytest.mark.parametrize("hops", [1, 2, 3, 9])
 @pytest.mark.parametrize("chunk", [64, 128, 1 << 13])
 def test_walks(hops, chunk, monkeypatch):
-    monkeypatch.setattr(_hops, "_CHUNK", chunk)
+    monkeypatch.setattr(icosahedral_mesh, "_HOP_CHUNK", chunk)
     edges = mesh_edges(mesh_hierarchy(2)[-1:])
     adjacency = np.zeros((162, 162), int)
     adjacency[tuple(edges)] = 1

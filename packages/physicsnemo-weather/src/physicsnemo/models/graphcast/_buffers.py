@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs and other constants as parts of a model."""
+"""Graphs and features as non-persistent buffers, and their values after moves and casts."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,13 +11,13 @@ from physicsnemo.models.gnn_layers import Graph
 from physicsnemo.nn.precision import at_least_float32
 
 Constants = Mapping[str, Tensor]
-"""Buffers by their names in the model, on the CPU; numbers in double precision."""
+"""Values of buffers by their names in the model, on the CPU and in double precision."""
 
 
 class GraphBuffers(nn.Module):
-    """Holds a graph that moves with the model from device to device and is in no checkpoint.
+    """Graph as non-persistent buffers: it follows the model's device and is in no checkpoint.
 
-    Call it for the graph.
+    Call the module for the graph.
     """
 
     edge_index: Tensor
@@ -33,7 +33,7 @@ class GraphBuffers(nn.Module):
         self._structure = pytree.tree_structure(graph)
 
     def forward(self) -> Graph:
-        """Return the graph; its edges are not sorted again."""
+        """Return the graph, without sorting its edges again."""
         source, target = self.edge_index
         parts = [self.edge_index, None, None, source, self.source_perm, self.source_indptr]
         parts += [target, self.target_perm, self.target_indptr]
@@ -42,7 +42,7 @@ class GraphBuffers(nn.Module):
 
 
 def graph_tensors(graph: Graph) -> dict[str, Tensor]:
-    """Return the tensors of a graph by their names in :class:`GraphBuffers`."""
+    """Return a graph's tensors by their names in :class:`GraphBuffers`."""
     return {
         "edge_index": graph.edge_index,
         "source_perm": graph.source.perm,
@@ -52,25 +52,29 @@ def graph_tensors(graph: Graph) -> dict[str, Tensor]:
     }
 
 
-def keep_constants(
-    model: nn.Module, names: list[str], apply: Callable[[], object], make: Callable[[], Constants]
+def restore_constants(
+    model: nn.Module,
+    names: list[str],
+    *,
+    apply: Callable[[], object],
+    make: Callable[[], Constants],
 ) -> None:
-    """Apply a function to the tensors of a model, then give its constants their values again.
+    """Apply a function to a model's tensors, then restore the values of its constants.
 
-    They follow devices and types, but never below single precision. What ``to_empty`` leaves
-    without values has them again, and double precision is that of the constants as they are made,
-    not of single precision converted.
+    Constants follow the device and the dtype, but not below single precision. They get values again
+    where ``to_empty`` leaves none, and the digits that a cast from single to double precision would
+    lack.
 
     Parameters
     ----------
     model
         The model.
     names
-        The names of its constants.
+        Names of the constant buffers.
     apply
-        What applies the function.
+        Applies the function, as ``_apply`` of a module does.
     make
-        What makes the constants, called where it is needed.
+        Makes the constants; called only if their values are needed.
     """
     before = {name: model.get_buffer(name) for name in names}
     apply()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GraphCast, for fields on a grid of latitudes and longitudes."""
+"""GraphCast: an encoder to an icosahedral mesh, a processor on it, and a decoder to the grid."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers import MeshGraphDecoder, MeshGraphEncoder, MeshGraphMLP
-from physicsnemo.models.graphcast._arguments import check_dims, check_processor
+from physicsnemo.models.graphcast._arguments import (
+    check_dims,
+    check_origin,
+    check_partition,
+    check_processor,
+    get_lat_lon_partition_separators,
+)
 from physicsnemo.models.graphcast._buffers import (
     Constants,
     GraphBuffers,
     graph_tensors,
-    keep_constants,
-)
-from physicsnemo.models.graphcast._hops import mesh_within_hops
-from physicsnemo.models.graphcast._partition import (
-    check_origin,
-    check_partition,
-    get_lat_lon_partition_separators,
+    restore_constants,
 )
 from physicsnemo.models.graphcast.graph_cast_processor import (
     GraphCastProcessor,
@@ -34,6 +34,7 @@ from physicsnemo.models.graphcast.graphs import (
     check_sizes,
     features_of,
 )
+from physicsnemo.models.graphcast.icosahedral_mesh import mesh_within_hops
 from physicsnemo.models.history import Argument
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
@@ -59,90 +60,88 @@ class MetaData(ModelMetaData):
 
 
 class GraphCastNet(Module):
-    """GraphCast: a graph network that brings fields to a mesh of triangles, works there, and back.
+    """GraphCast: an encoder to an icosahedral mesh, a processor on it, and a decoder to the grid.
 
-    Each point of the grid sends its features to the vertices of an icosahedral mesh that are
-    close. On the mesh, messages are passed along its edges, of which there are long ones too: those
-    of all coarser meshes; or, instead, vertices attend to each other. At last each point of the
-    grid gets features from the three vertices around it. The fields' first latitude is the south
-    pole and the last the north pole; longitudes begin one step east of the date line.
+    The encoder passes messages from grid points to the mesh vertices near them. The processor
+    passes messages along the edges of the multimesh, which includes those of all coarser levels, or
+    lets vertices attend to each other. The decoder passes messages from the three vertices of the
+    triangle around each grid point to the point. Latitudes run from the south pole to the north
+    pole, longitudes eastward from one step east of the date line.
 
-    Features of vertices are sine of latitude, and sine and cosine of longitude. Where the
-    supplement of Lam et al. 2023 says "cosine of the latitude", the authors' code has the cosine of
-    the angle from the north pole; the cosine of the latitude would not tell a vertex from its
-    mirror image on the other hemisphere.
+    Vertex features are sine of latitude, and sine and cosine of longitude. Where the supplement of
+    Lam et al. 2023 says "cosine of the latitude", the authors' code has the cosine of the angle
+    from the north pole; the cosine of the latitude would not tell a vertex from its mirror image on
+    the other hemisphere.
 
-    The graphs depend on the arguments alone. They move with the model, are in no checkpoint, and
-    are made once for all models of a process; those of level 6 and 721 x 1440 points take some
-    seconds (see :func:`graph_cache` to keep them). Their features are made in double precision and
-    have the type of the model, but no less than single precision; after ``to_empty`` they are there
-    again.
+    The graphs depend on the arguments alone. They are non-persistent buffers, built once for all
+    models of a process; those of level 6 and 721 x 1440 points take some seconds (see
+    :func:`graph_cache` for a cache in files). Edge and vertex features are computed in double
+    precision and have the dtype of the model, but at least single precision; they have their values
+    after ``to_empty`` too.
 
     Parameters
     ----------
     mesh_level
-        How often the faces of an icosahedron are divided into four; at most 8, or 6 with
-        ``GraphTransformer``.
+        Number of refinements of the icosahedron: at most 8, or 6 with ``GraphTransformer``.
     multimesh_level
-        Former name of ``mesh_level``, which it replaces if it is given; deprecated.
+        Deprecated name of ``mesh_level``, which it overrides.
     multimesh
-        Whether the mesh also has the edges of all coarser levels.
+        Whether the mesh includes the edges of all coarser levels.
     input_res
-        Number of latitudes and of longitudes; together at most 2**22 points (see
+        Number of latitudes and of longitudes, at most 2**22 points in all (see
         :func:`build_graphs` for more).
     input_dim_grid_nodes
-        Number of fields of the input, those that do not change included.
+        Number of input fields, including static ones.
     input_dim_mesh_nodes, input_dim_edges
-        Number of features of vertices and edges: 3 and 4, as these are made of where they are.
+        Number of vertex features and of edge features: 3 and 4, which the graphs determine.
     output_dim_grid_nodes
-        Number of fields of the output.
+        Number of output fields.
     processor_type
-        ``MessagePassing``; or ``GraphTransformer``, as in GenCast.
+        Processor: ``MessagePassing``; or ``GraphTransformer``, as in GenCast.
     khop_neighbors
-        With ``GraphTransformer``: vertices attend to those so many edges away.
+        With ``GraphTransformer``, the attention radius of a vertex in edges.
     num_attention_heads
-        With ``GraphTransformer``: number of heads; it must divide ``hidden_dim``.
+        With ``GraphTransformer``, the number of attention heads, which must divide ``hidden_dim``.
     processor_layers
-        Number of steps of message passing, or layers of attention; at least 3.
+        Number of message-passing steps or transformer layers, at least 3.
     hidden_layers
-        Number of hidden layers of each perceptron; 0 is taken for 1, as in nvidia-physicsnemo.
+        Number of hidden layers of each MLP; 0 counts as 1, as in nvidia-physicsnemo.
     hidden_dim
-        Number of features of nodes and edges within the network.
+        Number of node features and of edge features within the network.
     aggregation
-        ``sum`` or ``mean`` of the features of the edges that enter a node.
+        ``sum`` or ``mean`` of the messages of a node's incoming edges.
     activation_fn
-        Name of the activation of all perceptrons (:func:`physicsnemo.nn.get_activation`).
+        Activation of all MLPs, by name (:func:`physicsnemo.nn.get_activation`).
     norm_type
-        ``LayerNorm``; or ``TELayerNorm``, which computes the same.
+        Normalization: ``LayerNorm``; ``TELayerNorm`` computes the same.
     use_cugraphops_encoder, use_cugraphops_processor, use_cugraphops_decoder
-        Have no effect, as there are no such kernels here; what is computed is the same.
+        Ignored, with a warning; there are no such kernels, and the results are the same.
     do_concat_trick
-        Keep the first weight of each edge perceptron as three, under names of their own. It is
-        never multiplied with joined features, whether or not it is one.
+        Store the first weight of each edge MLP as three, under names of their own. Features are
+        never concatenated, with or without it.
     recompute_activation
-        Keep of every perceptron only its input for the backward pass, and compute the rest again.
+        Activation checkpointing of every MLP.
     partition_size
-        Number of processes that share the graphs. One has them all here, with a warning where the
-        number is greater; what is computed is the same.
+        Number of processes that the graphs are partitioned over. Greater numbers than 1 are taken
+        for 1, with a warning; the results are the same.
     partition_group_name, use_lat_lon_partitioning, expect_partitioned_input, \
 global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_on_all_ranks
-        About several processes, without effect in one.
+        Options of partitioned graphs, ignored.
     numerics
-        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: on the mesh,
-        vertices get the features of edges after these were updated, instead of what the
-        perceptrons return; features of vertices are cosine of latitude, and sine and cosine of
-        longitude, of degrees as if these were radians; points of the grid get features from the
-        corners of the triangle, of any level, whose centroid is nearest, which need not be around
-        them; and angles of the grid are rounded to single precision, so that points at the poles
-        are a little beyond them, and east and north at these west and south.
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` to compute what those releases of
+        nvidia-physicsnemo do, as their files imply. Here they all do the same. Messages on the mesh
+        are the updated edge features, instead of the outputs of the edge MLPs. Vertex features are
+        cosine of latitude, and sine and cosine of longitude, of degrees taken for radians. Grid
+        points are joined to the corners of the triangle, of any level, whose centroid is nearest,
+        which need not contain them. And angles of the grid are rounded to single precision, which
+        puts points at the poles a little beyond them, with east and north reversed.
 
     Raises
     ------
     KeyError
-        If there is no activation of that name.
+        If the activation is unknown.
     TypeError
-        If a number is something else.
+        If a number has another type.
     ValueError
         If another argument has a value that is not described above.
 
@@ -221,11 +220,16 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         if use_cugraphops_encoder or use_cugraphops_processor or use_cugraphops_decoder:
             message = "kernels of cugraph-ops are asked for; those of PyTorch compute the same"
             warnings.warn(message, stacklevel=2)
-        check_dims(input_dim_mesh_nodes, input_dim_edges, processor_layers, hidden_layers)
+        check_dims(
+            input_dim_mesh_nodes=input_dim_mesh_nodes,
+            input_dim_edges=input_dim_edges,
+            processor_layers=processor_layers,
+            hidden_layers=hidden_layers,
+        )
         check_processor(processor_type, khop_neighbors, mesh_level)
         check_at_least(1, hidden_dim=hidden_dim, input_dim_grid_nodes=input_dim_grid_nodes)
         check_at_least(1, output_dim_grid_nodes=output_dim_grid_nodes)
-        # Before anything is made whose size they are.
+        # Before anything is built whose size depends on them.
         self.input_res = check_sizes(mesh_level, input_res)
         check_numerics(numerics)
         self.input_dim_grid_nodes = input_dim_grid_nodes
@@ -234,10 +238,16 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         self._destination = (produce_aggregated_output, produce_aggregated_output_on_all_ranks)
 
         activation = get_activation(activation_fn)  # one for all, as weights in files have it
-        shape = (hidden_dim, hidden_layers, activation, norm_type)
+        mlp_options: dict[str, Any] = {
+            "hidden_dim": hidden_dim,
+            "hidden_layers": hidden_layers,
+            "activation_fn": activation,
+            "norm_type": norm_type,
+            "recompute_activation": recompute_activation,
+        }
 
         def embed(features: int) -> MeshGraphMLP:
-            return MeshGraphMLP(features, hidden_dim, *shape, recompute_activation)
+            return MeshGraphMLP(features, output_dim=hidden_dim, **mlp_options)
 
         self.encoder_embedder = nn.ModuleDict(
             {
@@ -248,57 +258,81 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
             }
         )
         self.decoder_embedder = nn.ModuleDict({"mesh2grid_edge_mlp": embed(input_dim_edges)})
-        options = (*shape, do_concat_trick, recompute_activation)
-        dim = hidden_dim
-        self.encoder = MeshGraphEncoder(aggregation, dim, dim, dim, dim, dim, dim, *options)
+        step_options = mlp_options | {"do_concat_trick": do_concat_trick}
+        self.encoder = MeshGraphEncoder(
+            aggregation,
+            input_dim_src_nodes=hidden_dim,
+            input_dim_dst_nodes=hidden_dim,
+            input_dim_edges=hidden_dim,
+            output_dim_src_nodes=hidden_dim,
+            output_dim_dst_nodes=hidden_dim,
+            output_dim_edges=hidden_dim,
+            **step_options,
+        )
         self.processor_encoder: nn.Module = nn.Identity()
         self.processor: GraphCastProcessor | GraphCastProcessorGraphTransformer
         self.processor_decoder: nn.Module = nn.Identity()
         if self._passes_messages:
             self.processor_encoder, self.processor, self.processor_decoder = (
-                GraphCastProcessor(aggregation, layers, dim, dim, *options, numerics=numerics)
+                GraphCastProcessor(
+                    aggregation,
+                    processor_layers=layers,
+                    input_dim_nodes=hidden_dim,
+                    input_dim_edges=hidden_dim,
+                    numerics=numerics,
+                    **step_options,
+                )
                 for layers in (1, processor_layers - 2, 1)
             )
         else:
-            self._hops = partial(mesh_within_hops, mesh_level, multimesh, khop_neighbors)
-            self.processor = GraphCastProcessorGraphTransformer(
-                self._hops(), num_attention_heads, processor_layers, hidden_dim
+            self._attention_mask = partial(
+                mesh_within_hops, mesh_level, multimesh=multimesh, hops=khop_neighbors
             )
-        self.decoder = MeshGraphDecoder(aggregation, dim, dim, dim, dim, dim, *options)
-        self.finale = MeshGraphMLP(
-            hidden_dim,
-            output_dim_grid_nodes,
-            hidden_dim,
-            hidden_layers,
-            activation,
-            None,
-            recompute_activation,
+            self.processor = GraphCastProcessorGraphTransformer(
+                self._attention_mask(),
+                num_attention_heads=num_attention_heads,
+                processor_layers=processor_layers,
+                hidden_dim=hidden_dim,
+            )
+        self.decoder = MeshGraphDecoder(
+            aggregation,
+            input_dim_src_nodes=hidden_dim,
+            input_dim_dst_nodes=hidden_dim,
+            input_dim_edges=hidden_dim,
+            output_dim_dst_nodes=hidden_dim,
+            output_dim_edges=hidden_dim,
+            **step_options,
         )
-        # What takes longest comes last, behind all that may be wrong with other arguments.
-        self._graphs = partial(build_graphs, mesh_level, self.input_res, multimesh, numerics)
+        self.finale = MeshGraphMLP(
+            hidden_dim, output_dim=output_dim_grid_nodes, **mlp_options | {"norm_type": None}
+        )
+        # The graphs take longest, so they come after whatever may raise an error.
+        self._graphs = partial(
+            build_graphs, mesh_level, self.input_res, multimesh=multimesh, numerics=numerics
+        )
         self._register(self._graphs())
         self.set_checkpoint_model(False)
         self.set_checkpoint_encoder(False)
         self.set_checkpoint_decoder(False)
 
     def forward(self, grid_nfeat: Tensor) -> Tensor:
-        """Compute the fields of the output.
+        """Compute the output fields of one sample.
 
         Parameters
         ----------
         grid_nfeat
-            Fields of shape (1, input_dim_grid_nodes, *input_res).
+            Input fields, of shape (1, input_dim_grid_nodes, *input_res).
 
         Returns
         -------
-        Fields of shape (1, output_dim_grid_nodes, *input_res).
+        Output fields, of shape (1, output_dim_grid_nodes, *input_res).
 
         Raises
         ------
         TypeError
-            If ``grid_nfeat`` does not hold floating-point numbers.
+            If ``grid_nfeat`` is not floating-point.
         ValueError
-            If it has another shape or device than expected; there is one sample a call.
+            If its shape or device does not fit.
         """
         x = self.prepare_input(grid_nfeat, *self._origin)
         random = self.training and not self._passes_messages
@@ -313,18 +347,18 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         expect_partitioned_input: bool = False,
         global_features_on_rank_0: bool = False,
     ) -> Tensor:
-        """Return fields of shape (1, input_dim_grid_nodes, *input_res) as features of points.
+        """Reshape input fields to grid features.
 
         Parameters
         ----------
         invar
-            The fields.
+            Input fields, of shape (1, input_dim_grid_nodes, *input_res).
         expect_partitioned_input, global_features_on_rank_0
-            Without effect in one process; not both.
+            Ignored in one process; not both may be set.
 
         Returns
         -------
-        Features of shape (points, input_dim_grid_nodes).
+        Grid features, of shape (points, input_dim_grid_nodes).
         """
         check_origin(expect_partitioned_input, global_features_on_rank_0)
         height, width = self.input_res
@@ -339,19 +373,19 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         produce_aggregated_output: bool = True,
         produce_aggregated_output_on_all_ranks: bool = True,
     ) -> Tensor:
-        """Return features of shape (points, fields) as fields of shape (1, fields, *input_res).
+        """Reshape grid features to output fields of shape (1, fields, *input_res).
 
         Parameters
         ----------
         outvar
-            The features.
+            Grid features, of shape (points, fields).
         produce_aggregated_output, produce_aggregated_output_on_all_ranks
-            Without effect in one process.
+            Ignored in one process.
         """
         return outvar.T.reshape(1, outvar.shape[1], *self.input_res)
 
     def custom_forward(self, grid_nfeat: Tensor) -> Tensor:
-        """Map features of points to features of points, of shape (points, fields)."""
+        """Apply the model to grid features of shape (points, fields)."""
         efeat, nfeat, grid_nfeat = maybe_checkpoint(
             self.encoder_forward, self._recomputes_encoder, grid_nfeat
         )
@@ -361,17 +395,16 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         )
 
     def encoder_forward(self, grid_nfeat: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Embed all features, bring those of the grid to the mesh, and pass messages once.
+        """Embed all features, encode the grid to the mesh, and take the processor's first step.
 
         Parameters
         ----------
         grid_nfeat
-            Features of shape (points, input_dim_grid_nodes).
+            Grid features, of shape (points, input_dim_grid_nodes).
 
         Returns
         -------
-        Features of the mesh's edges (None with ``GraphTransformer``), of its vertices, and of the
-        points of the grid.
+        Mesh edge features (None with ``GraphTransformer``), vertex features and grid features.
         """
         embedder = self.encoder_embedder
         grid_nfeat, nfeat = embedder["grid_node_mlp"](grid_nfeat), self._features("mesh_ndata")
@@ -389,16 +422,18 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
     def decoder_forward(
         self, mesh_efeat: Tensor | None, mesh_nfeat: Tensor, grid_nfeat: Tensor
     ) -> Tensor:
-        """Pass messages once, and bring the features of the mesh to the grid.
+        """Take the processor's last step, and decode the mesh to the grid.
 
         Parameters
         ----------
-        mesh_efeat, mesh_nfeat, grid_nfeat
-            What :meth:`encoder_forward` returns, those of the mesh processed further.
+        mesh_efeat, mesh_nfeat
+            Mesh edge features and vertex features, after the processor.
+        grid_nfeat
+            Grid features, of :meth:`encoder_forward`.
 
         Returns
         -------
-        Fields of shape (points, output_dim_grid_nodes).
+        Output fields, of shape (points, output_dim_grid_nodes).
         """
         _, nfeat = self._process(self.processor_decoder, mesh_efeat, mesh_nfeat)
         m2g = self.decoder_embedder["mesh2grid_edge_mlp"](self._features("m2g_edata"))
@@ -406,10 +441,7 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         return output
 
     def set_checkpoint_model(self, checkpoint_flag: bool) -> None:
-        """Keep only the input for the backward pass and compute all the rest again.
-
-        Other switches are turned off when this one is turned on.
-        """
+        """Switch activation checkpointing of the whole model, which turns off that of its parts."""
         self._recomputes_model = checkpoint_flag
         if checkpoint_flag:
             self.set_checkpoint_encoder(False)
@@ -417,58 +449,61 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
             self.set_checkpoint_decoder(False)
 
     def set_checkpoint_processor(self, checkpoint_segments: int) -> None:
-        """Keep only what goes into each of so many segments of the processor; 0 or -1 for none.
+        """Set the number of segments for activation checkpointing of the processor; 0 for none.
 
-        It divides the number of layers, or of blocks for edges and for nodes, of which there are
-        ``2 * (processor_layers - 2)``.
+        It must divide the number of blocks, ``2 * (processor_layers - 2)``, or of transformer
+        layers.
         """
         self.processor.set_checkpoint_segments(checkpoint_segments)
 
     def set_checkpoint_encoder(self, checkpoint_flag: bool) -> None:
-        """Keep only what goes into the encoder."""
+        """Switch activation checkpointing of the encoder."""
         self._recomputes_encoder = checkpoint_flag
 
     def set_checkpoint_decoder(self, checkpoint_flag: bool) -> None:
-        """Keep only what goes into the decoder."""
+        """Switch activation checkpointing of the decoder."""
         self._recomputes_decoder = checkpoint_flag
 
     def _process(
         self, processor: nn.Module, efeat: Tensor | None, nfeat: Tensor
     ) -> tuple[Tensor | None, Tensor]:
-        """Apply a part of the processor."""
+        """Apply the processor, or its first or last step."""
         if efeat is None:
             return None, processor(nfeat)
         processed: tuple[Tensor, Tensor] = processor(efeat, nfeat, self.mesh_graph())
         return processed
 
     def _register(self, graphs: GraphCastGraphs) -> None:
-        """Make graphs a part of the model that is in no checkpoint."""
+        """Register graphs and features as non-persistent buffers."""
         for name in _GRAPHS:
             self.add_module(f"{name}_graph", GraphBuffers(getattr(graphs, name)))
         features = features_of(graphs, at_least_float32(torch.get_default_dtype()))
         for name, tensor in features.items():
             tensor = tensor.to(torch.get_default_device())
             self.register_buffer(name, tensor, persistent=False)
-        # They are equal in all processes, and so large that sending them at each step would tell.
+        # DistributedDataParallel broadcasts buffers in each step; these are large, and equal in all
+        # processes.
         names = [name for name, _ in self.named_buffers() if name != "device_buffer"]
         self._ddp_params_and_buffers_to_ignore = names
 
     def _constants(self) -> Constants:
-        """Make all buffers but those in checkpoints."""
+        """Make the values of all non-persistent buffers."""
         graphs = self._graphs()
         constants = dict(features_of(graphs, torch.float64))
         for name in _GRAPHS:
             tensors = graph_tensors(getattr(graphs, name))
             constants |= {f"{name}_graph.{key}": tensor for key, tensor in tensors.items()}
-        mask = None if self._passes_messages else self._hops()
+        mask = None if self._passes_messages else self._attention_mask()
         return constants if mask is None else constants | {"processor.mask": mask}
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         apply: Callable[[], Any] = partial(super()._apply, fn, recurse)
-        keep_constants(self, self._ddp_params_and_buffers_to_ignore, apply, self._constants)
+        restore_constants(
+            self, self._ddp_params_and_buffers_to_ignore, apply=apply, make=self._constants
+        )
         return self
 
     def _features(self, name: str) -> Tensor:
-        """Return features of the type of the weights."""
+        """Return the features of a buffer in the dtype of the weights."""
         features: Tensor = getattr(self, name)
         return features.to(next(self.parameters()).dtype)

@@ -1,45 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What works on the mesh: messages along its edges, or attention among its vertices."""
+"""Processors of GraphCast: message passing along the edges of the mesh, or attention."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from physicsnemo.models.gnn_layers import Graph, GraphLike, MeshNodeBlock, as_graph
-from physicsnemo.models.gnn_layers.mesh_graph_mlp import edge_perceptron
-from physicsnemo.models.graphcast._transformer import TransformerLayer
-from physicsnemo.nn.checkpointing import maybe_checkpoint
+from physicsnemo.models.gnn_layers import GraphLike, MeshEdgeBlock, as_graph
+from physicsnemo.models.gnn_layers.processor import (
+    EdgeMessageBlock,
+    message_passing_blocks,
+    pass_messages,
+    segment_bounds,
+)
+from physicsnemo.models.history import Ignored, follow_history
 from physicsnemo.nn.numerics import PAPER, check_numerics
+from physicsnemo.nn.transformer import dot_product_attention
 
 __all__ = ["GraphCastProcessor", "GraphCastProcessorGraphTransformer"]
 
+# Defaults of Transformer Engine: standard deviation of the initial weights, and dropout.
+_INIT_STD = 0.023
+_DROPOUT = 0.1
+
 
 class GraphCastProcessor(nn.Module):
-    """Blocks that update the edges and blocks that update the nodes, by turns.
+    """Message-passing processor: edge blocks and node blocks in turns.
 
     Parameters
     ----------
     aggregation
-        ``sum`` or ``mean`` of the features of the edges that end at a node.
+        ``sum`` or ``mean`` of the messages of a node's incoming edges.
     processor_layers
-        Number of blocks of each kind.
+        Number of message-passing steps.
     input_dim_nodes, input_dim_edges
-        Number of features of nodes and edges.
+        Number of node features and of edge features.
     hidden_dim, hidden_layers, activation_fn, norm_type, recompute_activation
         As in :class:`physicsnemo.models.gnn_layers.MeshGraphMLP`.
     do_concat_trick
         As in :class:`physicsnemo.models.gnn_layers.MeshEdgeBlock`.
     numerics
-        ``paper``: vertices get what the perceptrons of the edges return, and both are added to
-        what they were afterwards. ``reference-1.2`` or ``reference-2.1``: vertices get the features
-        of the edges after the addition, as in nvidia-physicsnemo and in
-        :class:`~physicsnemo.models.meshgraphnet.MeshGraphNet`.
+        ``paper``: messages are the outputs of the edge MLPs, without the residual connection.
+        ``reference-1.2`` to ``reference-2.2``: messages are the updated edge features, as in
+        nvidia-physicsnemo and in :class:`~physicsnemo.models.meshgraphnet.MeshGraphNet`.
 
     Raises
     ------
     ValueError
-        If there is no such aggregation, or no such numerics.
+        If the aggregation or the numerics are unknown.
 
     References
     ----------
@@ -62,40 +71,25 @@ class GraphCastProcessor(nn.Module):
     ) -> None:
         super().__init__()
         check_numerics(numerics)
-        self.processor_layers = nn.ModuleList()
-        for _ in range(processor_layers):
-            edge_block = EdgeBlock(
-                edge_perceptron(
-                    do_concat_trick,
-                    input_dim_edges,
-                    input_dim_nodes,
-                    input_dim_nodes,
-                    input_dim_edges,
-                    hidden_dim,
-                    hidden_layers,
-                    activation_fn,
-                    norm_type,
-                    recompute_activation=recompute_activation,
-                ),
-                sends_sum=numerics != PAPER,
-            )
-            node_block = MeshNodeBlock(
-                aggregation,
-                input_dim_nodes,
-                input_dim_edges,
-                input_dim_nodes,
-                hidden_dim,
-                hidden_layers,
-                activation_fn,
-                norm_type,
-                recompute_activation,
-            )
-            self.processor_layers.extend([edge_block, node_block])
+        self.processor_layers = message_passing_blocks(
+            processor_layers,
+            edge_block=EdgeMessageBlock if numerics == PAPER else MeshEdgeBlock,
+            input_dim_nodes=input_dim_nodes,
+            input_dim_edges=input_dim_edges,
+            hidden_dim=hidden_dim,
+            hidden_layers_nodes=hidden_layers,
+            hidden_layers_edges=hidden_layers,
+            aggregation=aggregation,
+            activation_fn=activation_fn,
+            norm_type=norm_type,
+            do_concat_trick=do_concat_trick,
+            recompute_activation=recompute_activation,
+        )
         self.set_checkpoint_segments(0)
 
     def set_checkpoint_segments(self, checkpoint_segments: int) -> None:
-        """Divide the blocks into segments whose insides are computed again; 0 or -1 for none."""
-        self._bounds = segment_bounds(len(self.processor_layers), checkpoint_segments)
+        """Set the number of segments for activation checkpointing; 0 or -1 for no checkpointing."""
+        self._bounds = _segment_bounds(self.processor_layers, checkpoint_segments)
 
     def forward(self, efeat: Tensor, nfeat: Tensor, graph: GraphLike) -> tuple[Tensor, Tensor]:
         """Apply all blocks.
@@ -103,74 +97,38 @@ class GraphCastProcessor(nn.Module):
         Parameters
         ----------
         efeat
-            Features of the edges, of shape (edges, input_dim_edges).
+            Edge features, of shape (edges, input_dim_edges).
         nfeat
-            Features of the nodes, of shape (nodes, input_dim_nodes).
+            Node features, of shape (nodes, input_dim_nodes).
         graph
             The graph.
 
         Returns
         -------
-        The new features of the edges and of the nodes.
+        The updated edge features and node features.
         """
-        graph, really = as_graph(graph), bool(self._bounds)
-        state = (efeat, efeat, nfeat)  # what edges are, what they send, and what vertices are
-        for start, end in pairwise(self._bounds or (0, len(self.processor_layers))):
-            state = maybe_checkpoint(self._apply_blocks, really, *state, graph, start, end)
-        return state[0], state[2]
-
-    def _apply_blocks(
-        self, efeat: Tensor, messages: Tensor, nfeat: Tensor, graph: Graph, start: int, end: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        for block in self.processor_layers[start:end]:
-            if isinstance(block, EdgeBlock):
-                efeat, messages = block(efeat, nfeat, graph)
-            else:
-                _, nfeat = block(messages, nfeat, graph)
-                messages = efeat  # nobody reads them any more, and a segment may end here
-        return efeat, messages, nfeat
-
-
-class EdgeBlock(nn.Module):
-    """A step of message passing for the edges, which tells what they are and what they send.
-
-    Parameters
-    ----------
-    edge_mlp
-        The perceptron.
-    sends_sum
-        Whether edges send what they are afterwards, or what the perceptron returns.
-    """
-
-    def __init__(self, edge_mlp: nn.Module, sends_sum: bool) -> None:
-        super().__init__()
-        self.edge_mlp = edge_mlp
-        self._sends_sum = sends_sum
-
-    def forward(self, efeat: Tensor, nfeat: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
-        """Return the new features of the edges, and what they send to the vertices."""
-        update = self.edge_mlp(efeat, nfeat, graph)
-        efeat = efeat + update
-        return efeat, efeat if self._sends_sum else update
+        return pass_messages(
+            self.processor_layers, efeat, nfeat, as_graph(graph), segments=self._bounds
+        )
 
 
 class GraphCastProcessorGraphTransformer(nn.Module):
-    """Layers of attention among the vertices of the mesh.
+    """Graph transformer: self-attention among the vertices of the mesh.
 
-    Where not all vertices see each other, the pairs that do are held as a matrix of one byte a
-    pair, which attention also makes numbers of.
+    The attention mask is a dense matrix, of one byte a pair as a buffer and of a number a pair
+    where attention adds it.
 
     Parameters
     ----------
     attention_mask
-        True for pairs of vertices that see each other, of shape (vertices, vertices); None for
-        all.
+        True for pairs of vertices that attend to each other, of shape (vertices, vertices); None
+        for full attention.
     num_attention_heads
-        Number of heads; it must divide ``hidden_dim``.
+        Number of attention heads, which must divide ``hidden_dim``.
     processor_layers
-        Number of layers.
+        Number of transformer layers.
     hidden_dim
-        Number of features of each vertex.
+        Number of features of a vertex.
 
     Raises
     ------
@@ -206,11 +164,11 @@ class GraphCastProcessorGraphTransformer(nn.Module):
         self.set_checkpoint_segments(0)
 
     def set_checkpoint_segments(self, checkpoint_segments: int) -> None:
-        """Divide the layers into segments whose insides are computed again; 0 or -1 for none."""
-        self._bounds = segment_bounds(len(self.processor_layers), checkpoint_segments)
+        """Set the number of segments for activation checkpointing; 0 or -1 for no checkpointing."""
+        self._bounds = _segment_bounds(self.processor_layers, checkpoint_segments)
 
     def forward(self, nfeat: Tensor) -> Tensor:
-        """Update features of shape (vertices, hidden_dim)."""
+        """Update node features of shape (vertices, hidden_dim)."""
         really = bool(self._bounds)
         for start, end in pairwise(self._bounds or (0, len(self.processor_layers))):
             nfeat = maybe_checkpoint(
@@ -224,13 +182,93 @@ class GraphCastProcessorGraphTransformer(nn.Module):
         return nfeat
 
 
-def segment_bounds(count: int, segments: int) -> tuple[int, ...]:
-    """Return where segments of equal size begin and end; nothing for no segments."""
-    if segments <= 0:
-        return ()
-    if count % segments:
-        raise ValueError(
-            f"expected a number of checkpoint segments that divides the {count} blocks of the "
-            f"processor, or 0 for none, got {segments}"
+class TransformerLayer(nn.Module):
+    """Pre-norm transformer layer, whose weights are named as those of Transformer Engine.
+
+    Dropout of 0.1 applies to the attention weights and to both residual branches.
+
+    Parameters
+    ----------
+    hidden_dim
+        Number of features of a node, and width of the MLP's hidden layer.
+    num_attention_heads
+        Number of attention heads, which must divide ``hidden_dim``.
+
+    References
+    ----------
+    Vaswani et al. 2017, arXiv:1706.03762; Xiong et al. 2020, arXiv:2002.04745 (pre-norm).
+    """
+
+    _state_history = (Ignored("_extra_state"),)  # of Transformer Engine
+
+    def __init__(self, hidden_dim: int, num_attention_heads: int) -> None:
+        super().__init__()
+        self.self_attention = _Attention(hidden_dim, num_attention_heads)
+        self.layernorm_mlp = _Normalized(hidden_dim, ("fc1", "fc2"))
+        follow_history(self)
+
+    def forward(self, nfeat: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Update node features.
+
+        Parameters
+        ----------
+        nfeat
+            Node features of shape (nodes, hidden_dim).
+        mask
+            True for pairs of nodes that attend to each other, of shape (nodes, nodes); None for
+            full attention.
+        """
+        nfeat = nfeat + self._drop(self.self_attention(nfeat, mask))
+        x = self.layernorm_mlp(nfeat)
+        x = functional.gelu(self.layernorm_mlp.linear(x, "fc1"), approximate="tanh")
+        return nfeat + self._drop(self.layernorm_mlp.linear(x, "fc2"))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return functional.dropout(x, _DROPOUT, self.training)
+
+
+class _Normalized(nn.Module):
+    """A layer normalization and linear layers, fused into one module as in Transformer Engine."""
+
+    layer_norm_weight: nn.Parameter
+    layer_norm_bias: nn.Parameter
+
+    def __init__(self, dim: int, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.layer_norm_weight = nn.Parameter(torch.ones(dim))
+        self.layer_norm_bias = nn.Parameter(torch.zeros(dim))
+        for name in names:
+            weight = nn.init.normal_(torch.empty(dim, dim), std=_INIT_STD)
+            self.register_parameter(f"{name}_weight", nn.Parameter(weight))
+            self.register_parameter(f"{name}_bias", nn.Parameter(torch.zeros(dim)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.layer_norm(x, x.shape[-1:], self.layer_norm_weight, self.layer_norm_bias)
+
+    def linear(self, x: Tensor, name: str) -> Tensor:
+        return functional.linear(x, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"))
+
+
+class _Attention(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.layernorm_qkv = _Normalized(dim, ("query", "key", "value"))
+        self.proj = nn.Linear(dim, dim)
+        nn.init.normal_(self.proj.weight, std=_INIT_STD)
+        nn.init.zeros_(self.proj.bias)
+
+    def forward(self, nfeat: Tensor, mask: Tensor | None) -> Tensor:
+        x = self.layernorm_qkv(nfeat)
+        query, key, value = (
+            self.layernorm_qkv.linear(x, name).unflatten(-1, (self.heads, -1)).transpose(0, 1)[None]
+            for name in ("query", "key", "value")
         )
-    return tuple(range(0, count + 1, count // segments))
+        dropout = _DROPOUT if self.training else 0.0
+        x = dot_product_attention(query, key, value, mask, dropout=dropout)
+        projected: Tensor = self.proj(x[0].transpose(0, 1).flatten(1))
+        return projected
+
+
+def _segment_bounds(layers: nn.ModuleList, segments: int) -> tuple[int, ...]:
+    return segment_bounds(len(layers), max(segments, 0), "blocks of the processor")

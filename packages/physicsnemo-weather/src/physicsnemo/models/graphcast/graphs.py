@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The three graphs of GraphCast: from the grid to the mesh, on the mesh, and back to the grid."""
+"""The three graphs of GraphCast: grid to mesh, mesh, and mesh to grid."""
 
 import operator
 from collections.abc import Sequence
@@ -13,18 +13,16 @@ import torch
 from torch import Tensor
 
 from physicsnemo.models.gnn_layers import Graph
-from physicsnemo.models.graphcast._edges import (
+from physicsnemo.models.graphcast._cache import Arrays, cache_folder, cached
+from physicsnemo.models.graphcast._geometry import (
+    Coordinates,
+    edge_features,
     grid_to_mesh,
     mesh_to_grid,
     mesh_to_grid_by_centroid,
-)
-from physicsnemo.models.graphcast._features import (
-    Places,
-    edge_features,
     node_features,
     node_features_of_degrees,
 )
-from physicsnemo.models.graphcast._store import Arrays, cache_folder, stored
 from physicsnemo.models.graphcast.icosahedral_mesh import mesh_edges, mesh_hierarchy
 from physicsnemo.nn.checks import check_at_least
 from physicsnemo.nn.numerics import PAPER, check_numerics
@@ -32,27 +30,27 @@ from physicsnemo.nn.numerics import PAPER, check_numerics
 __all__ = ["GraphCastGraphs", "build_graphs"]
 
 MOST_LEVELS = 8
-"""The finest mesh that is made, so that a small file cannot ask for any amount of memory."""
+"""Level of the finest mesh, so that a small file cannot demand any amount of memory."""
 MOST_POINTS = 2**22
-"""The most points of a grid, for the same reason; a grid of 1/8 degree has fewer."""
+"""Number of points of the finest grid, for the same reason; a grid of 1/8 degree has fewer."""
 
 
 @dataclass(frozen=True)
 class GraphCastGraphs:
-    """Graphs and the features of their edges and nodes, all on the CPU; not to be edited.
+    """Graphs, edge features and node features of GraphCast, on the CPU; not to be edited.
 
     Parameters
     ----------
     g2m
-        From the points of the grid to the vertices of the mesh.
+        Bipartite graph from grid points to mesh vertices.
     mesh
-        Between the vertices of the mesh.
+        Graph of the mesh vertices.
     m2g
-        From the vertices of the mesh to the points of the grid.
+        Bipartite graph from mesh vertices to grid points.
     g2m_edata, mesh_edata, m2g_edata
-        Features of their edges, in double precision, of shape (edges, 4).
+        Edge features, in double precision, of shape (edges, 4).
     mesh_ndata
-        Features of the vertices, in double precision, of shape (vertices, 3).
+        Vertex features, in double precision, of shape (vertices, 3).
     """
 
     g2m: Graph
@@ -70,35 +68,35 @@ def build_graphs(
     multimesh: bool = True,
     numerics: str = PAPER,
 ) -> GraphCastGraphs:
-    """Return the graphs of a :class:`GraphCastNet`.
+    """Build the graphs of a :class:`GraphCastNet`.
 
-    The last ones that were made are kept in memory; in files within :func:`graph_cache`. Points of
-    the grid are numbered row by row, from the south pole to the north pole, and in a row from one
-    step east of the date line to the date line.
+    The latest ones are cached in memory, and in files within :func:`graph_cache`. Grid points are
+    numbered row by row, from the south pole to the north pole, and in a row eastward from one step
+    east of the date line.
 
     Parameters
     ----------
     mesh_level
-        How often the faces of an icosahedron are divided into four.
+        Number of refinements of the icosahedron.
     input_res
         Number of latitudes and of longitudes of the grid.
     multimesh
-        Whether the mesh also has the edges of all coarser levels.
+        Whether the mesh includes the edges of all coarser levels.
     numerics
         As in :class:`GraphCastNet`.
 
     Returns
     -------
-    The graphs, the same object for the same arguments.
+    The graphs, as the same object for the same arguments.
 
     Raises
     ------
     TypeError
-        If ``mesh_level`` or ``input_res`` are no whole numbers.
+        If ``mesh_level`` or ``input_res`` are not integers.
     ValueError
-        If ``mesh_level`` is negative, ``input_res`` is not two numbers of at least 2 and 1, there
-        are no such ``numerics``, or the mesh is finer than ``MOST_LEVELS`` or the grid has more
-        points than ``MOST_POINTS``, constants of this module.
+        If ``mesh_level`` is negative, ``input_res`` is not two numbers of at least 2 and 1, the
+        ``numerics`` are unknown, the mesh is finer than ``MOST_LEVELS``, or the grid has more
+        points than ``MOST_POINTS``, both constants of this module.
 
     References
     ----------
@@ -113,12 +111,18 @@ def build_graphs(
     """
     check_numerics(numerics)
     height, width = check_sizes(mesh_level, input_res)
-    layout = _Layout(mesh_level, height, width, bool(multimesh), numerics == PAPER)
+    layout = _Layout(
+        mesh_level=mesh_level,
+        height=height,
+        width=width,
+        multimesh=bool(multimesh),
+        paper=numerics == PAPER,
+    )
     return _build(layout, cache_folder())
 
 
 def check_sizes(mesh_level: int, input_res: Sequence[int]) -> tuple[int, int]:
-    """Return the numbers of latitudes and longitudes, unless these or the mesh are out of range."""
+    """Return the numbers of latitudes and longitudes; raise an error for sizes out of range."""
     check_at_least(0, mesh_level=mesh_level)
     if mesh_level > MOST_LEVELS:
         raise ValueError(
@@ -144,13 +148,13 @@ def check_sizes(mesh_level: int, input_res: Sequence[int]) -> tuple[int, int]:
 @lru_cache(maxsize=2)
 @torch.inference_mode(False)
 def features_of(graphs: GraphCastGraphs, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Return all features as numbers of a type, on the CPU, the same ones each time."""
+    """Return all features in a dtype, on the CPU, as the same tensors in each call."""
     names = ("g2m_edata", "mesh_edata", "m2g_edata", "mesh_ndata")
     return {name: getattr(graphs, name).to("cpu", dtype) for name in names}
 
 
 class _Layout(NamedTuple):
-    """All that the graphs depend on."""
+    """Everything that the graphs depend on."""
 
     mesh_level: int
     height: int
@@ -169,7 +173,7 @@ class _Layout(NamedTuple):
 @torch.inference_mode(False)  # the graphs serve other models too, which may be trained
 def _build(layout: _Layout, folder: Path | None) -> GraphCastGraphs:
     arrays = (
-        stored(lambda: _make(layout), folder, layout.name) if folder is not None else _make(layout)
+        cached(lambda: _make(layout), folder, layout.name) if folder is not None else _make(layout)
     )
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     edges = {name: tensors.pop(name).long() for name in ("g2m", "mesh", "m2g")}
@@ -186,15 +190,17 @@ def _build(layout: _Layout, folder: Path | None) -> GraphCastGraphs:
 def _make(layout: _Layout) -> Arrays:
     meshes = mesh_hierarchy(layout.mesh_level)
     used = meshes if layout.multimesh else meshes[-1:]
-    mesh = Places.of_points(meshes[-1].vertices)
+    mesh = Coordinates.of_points(meshes[-1].vertices)
     edges = mesh_edges(used)
     if layout.paper:
-        grid = Places.of_grid(layout.height, layout.width)
+        grid = Coordinates.of_grid(layout.height, layout.width)
         vertices = node_features(mesh)
         g2m, m2g = grid_to_mesh(grid.xyz, meshes[-1]), mesh_to_grid(grid.xyz, meshes)
-    else:  # Rounded, points at a pole are beyond it, and so have the opposite longitude.
-        rounded = Places.of_grid(layout.height, layout.width, np.float32)
-        grid = Places.of_points(rounded.xyz)
+    else:
+        # Rounded angles put points at a pole a little beyond it, where their coordinates have the
+        # opposite longitude, and so a local frame in which east and north are west and south.
+        rounded = Coordinates.of_grid(layout.height, layout.width, np.float32)
+        grid = Coordinates.of_points(rounded.xyz)
         vertices = node_features_of_degrees(mesh)
         g2m = grid_to_mesh(grid.xyz, meshes[-1], least=0)
         m2g = mesh_to_grid_by_centroid(grid.xyz, used)

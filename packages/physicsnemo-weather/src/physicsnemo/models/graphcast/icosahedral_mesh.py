@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Triangular meshes of the sphere: an icosahedron whose faces are divided again and again."""
+"""Icosahedral meshes of the sphere, by refinement, and which of their vertices are near."""
 
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from physicsnemo.nn.checks import check_at_least
 
-__all__ = ["TriangularMesh", "face_of_points", "mesh_edges", "mesh_hierarchy"]
+__all__ = [
+    "TriangularMesh",
+    "face_of_points",
+    "mesh_edges",
+    "mesh_hierarchy",
+    "mesh_within_hops",
+    "within_hops",
+]
 
 Reals = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -19,22 +29,23 @@ _FACES = [
     (4, 11, 6), (6, 11, 5), (1, 5, 7), (4, 10, 11), (4, 8, 10), (10, 8, 3), (10, 3, 9),
     (11, 10, 9), (11, 9, 5), (5, 9, 7), (9, 3, 7), (1, 6, 5),
 ]  # fmt: skip
-# How many points are looked for at a time; it bounds the memory.
+# Number of points that are located at a time, which bounds the memory.
 _CHUNK = 1 << 15
+# Number of nodes that walks start from at a time, a multiple of 64, as they are packed as bits.
+_HOP_CHUNK = 1 << 13
 # Points so close to a side are on it, however their coordinates were rounded.
 _ON_SIDE = 1e-12
 
 
 class TriangularMesh(NamedTuple):
-    """Points on the unit sphere, joined to triangles.
+    """Triangular mesh of the unit sphere.
 
     Parameters
     ----------
     vertices
-        The points, of shape (vertices, 3).
+        Vertex positions, of shape (vertices, 3).
     faces
-        The three vertices of each triangle, counterclockwise seen from outside, of shape
-        (faces, 3).
+        Vertex indices of each triangle, counterclockwise seen from outside, of shape (faces, 3).
     """
 
     vertices: Reals
@@ -42,27 +53,27 @@ class TriangularMesh(NamedTuple):
 
     @property
     def corners(self) -> Reals:
-        """The points of each triangle, of shape (faces, 3, 3)."""
+        """Corner positions of each triangle, of shape (faces, 3, 3)."""
         return self.vertices[self.faces]
 
     @property
     def edge_lengths(self) -> Reals:
-        """The lengths of the straight edges of each triangle, of shape (faces, 3)."""
+        """Lengths of the straight edges of each triangle, of shape (faces, 3)."""
         lengths: Reals = np.linalg.norm(self.corners - np.roll(self.corners, -1, axis=1), axis=-1)
         return lengths
 
 
 def mesh_hierarchy(level: int) -> list[TriangularMesh]:
-    """Return the icosahedron and its refinements up to a level, the coarsest first.
+    """Refine the icosahedron up to a level, and return all meshes, the coarsest first.
 
-    Each face is divided into four at the midpoints of its edges. The vertices of a mesh are the
-    first ones of the next, and the parts of face ``i`` are its faces ``4 * i`` to ``4 * i + 3``, of
-    which the last is the one in the middle.
+    Each face is split into four at the midpoints of its edges. The vertices of a mesh are the first
+    ones of the next, and face ``i`` is split into the next mesh's faces ``4 * i`` to ``4 * i + 3``,
+    the last of which is the central one.
 
     Parameters
     ----------
     level
-        How often to divide.
+        Number of refinements.
 
     Returns
     -------
@@ -91,11 +102,16 @@ def mesh_hierarchy(level: int) -> list[TriangularMesh]:
 
 
 def mesh_edges(meshes: list[TriangularMesh]) -> Integers:
-    """Return the edges of all meshes, each once in both directions, sorted by their ends.
+    """Return the edges of all meshes, in both directions, sorted and without duplicates.
+
+    Parameters
+    ----------
+    meshes
+        Meshes of :func:`mesh_hierarchy`: all for the multimesh, or the last alone.
 
     Returns
     -------
-    Source and target of each edge, of shape (2, edges).
+    Source and target index of each edge, of shape (2, edges).
     """
     count = meshes[-1].vertices.shape[0]
     faces = np.concatenate([mesh.faces for mesh in meshes])
@@ -105,27 +121,75 @@ def mesh_edges(meshes: list[TriangularMesh]) -> Integers:
 
 
 def face_of_points(points: Reals, meshes: list[TriangularMesh]) -> Integers:
-    """Find the face of the finest mesh that each point is in.
+    """Find the face of the finest mesh that contains each point.
 
-    Faces are divided along great circles, so a point's face is one of the four parts of its face
-    in the mesh before.
+    Faces are split along great circles, so a point's face is one of the four that its face in the
+    next coarser mesh is split into: the search descends the hierarchy.
 
     Parameters
     ----------
     points
         Points on the unit sphere, of shape (points, 3).
     meshes
-        What :func:`mesh_hierarchy` returns.
+        All meshes, by :func:`mesh_hierarchy`.
 
     Returns
     -------
-    A face for each point, of shape (points,). Which one points between faces get depends on the
-    mesh alone, so that all machines make the same graph.
+    Face index of each point, of shape (points,). Ties, on edges and vertices, depend on the mesh
+    alone, so that all machines build the same graph.
     """
     roots = _sides(meshes[0].corners)
     middles = [_sides(mesh.corners[3::4]) for mesh in meshes[1:]]
     chunks = np.split(points, range(_CHUNK, len(points), _CHUNK))
     return np.concatenate([_descend(chunk, roots, middles) for chunk in chunks])
+
+
+@lru_cache(maxsize=1)
+@torch.inference_mode(False)
+def mesh_within_hops(mesh_level: int, multimesh: bool, hops: int) -> Tensor | None:
+    """Compute the k-hop neighborhoods of a mesh, as an attention mask.
+
+    Returns
+    -------
+    True for pairs of vertices at most ``hops`` edges apart, of shape (vertices, vertices); None if
+    that is all of them.
+    """
+    meshes = mesh_hierarchy(mesh_level)
+    edges = mesh_edges(meshes if multimesh else meshes[-1:])
+    joined = within_hops(edges, meshes[-1].vertices.shape[0], hops)
+    return None if joined.all() else torch.from_numpy(joined)
+
+
+def within_hops(edges: Integers, num_nodes: int, hops: int) -> npt.NDArray[np.bool_]:
+    """Compute k-hop neighborhoods: pairs of nodes that a walk of 1 to ``hops`` edges joins.
+
+    A walk of two edges leads from a node back to itself.
+
+    Parameters
+    ----------
+    edges
+        Edges in both directions, sorted by source, at least one at each node, of shape (2, edges).
+    num_nodes
+        Number of nodes.
+    hops
+        Length of the longest walk.
+    """
+    source, neighbor = edges
+    indptr = np.searchsorted(source, np.arange(num_nodes))
+    joined = np.empty((num_nodes, num_nodes), bool)
+    for first in range(0, num_nodes, _HOP_CHUNK):
+        count = min(_HOP_CHUNK, num_nodes - first)
+        itself = np.packbits(np.eye(num_nodes, _HOP_CHUNK, -first, dtype=bool), axis=1)
+        reached = _hop(itself.view(np.uint64), neighbor, indptr)
+        for _ in range(hops - 1):
+            further = reached | _hop(reached, neighbor, indptr)
+            if np.array_equal(further, reached):
+                break
+            reached = further
+        joined[:, first : first + count] = np.unpackbits(
+            reached.view(np.uint8), axis=1, count=count
+        )
+    return joined
 
 
 def _icosahedron() -> TriangularMesh:
@@ -137,7 +201,8 @@ def _icosahedron() -> TriangularMesh:
             for vertex in ((one, two, 0.0), (0.0, one, two), (two, 0.0, one))
         ]
     )
-    # Turned so that the centre of a face is at each pole, and no vertex.
+    # Rotated so that a face is centered at each pole: no vertex is at a pole then, where neither
+    # the longitude nor the local frame is defined.
     angle = (np.pi - 2 * np.arcsin(phi / np.sqrt(3))) / 2
     cosine, sine = np.cos(angle), np.sin(angle)
     rotation = np.array([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
@@ -147,12 +212,14 @@ def _icosahedron() -> TriangularMesh:
 def _divide(mesh: TriangularMesh) -> TriangularMesh:
     count = mesh.vertices.shape[0]
     one, other = mesh.faces, np.roll(mesh.faces, -1, axis=1)
+    # An edge belongs to two faces, in opposite directions: equal keys are one midpoint.
     keys = np.minimum(one, other) * count + np.maximum(one, other)
     keys, first, inverse = np.unique(keys.ravel(), return_index=True, return_inverse=True)
     order = first.argsort()  # midpoints are numbered as they are met, face by face
     middles = mesh.vertices[np.stack(np.divmod(keys[order], count), axis=1)].mean(axis=1)
     a, b, c = mesh.faces.T
     ab, bc, ca = (count + order.argsort()[inverse].reshape(-1, 3)).T
+    # The face at each corner, then the central one; `_descend` relies on this order.
     parts = [(a, ab, ca), (ab, b, bc), (ca, bc, c), (ab, bc, ca)]
     faces = np.stack([np.stack(part, axis=1) for part in parts], axis=1).reshape(-1, 3)
     return TriangularMesh(np.concatenate((mesh.vertices, _on_sphere(middles))), faces)
@@ -173,6 +240,15 @@ def _descend(points: Reals, roots: Reals, middles: list[Reals]) -> Integers:
     face: Integers = (inside > -_ON_SIDE).argmax(axis=-1)
     for sides in middles:
         inside = np.einsum("nd,nsd->ns", points, sides[face])
-        beyond = inside.argmin(axis=-1)  # the side of the middle part that cuts off a corner
+        # A point is in the central face (3), or beyond one of its sides, each of which cuts off a
+        # corner: side 0, from ab to bc, that of b, which is face 1.
+        beyond = inside.argmin(axis=-1)
         face = 4 * face + np.where(inside.min(axis=-1) < -_ON_SIDE, (beyond + 1) % 3, 3)
     return face
+
+
+def _hop(
+    reached: npt.NDArray[np.uint64], neighbor: Integers, indptr: Integers
+) -> npt.NDArray[np.uint64]:
+    """Return the union of the neighbors' sets for each node; sets are rows of bits."""
+    return np.bitwise_or.reduceat(reached[neighbor], indptr, axis=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs in files, for those who ask for it."""
+"""Graph cache: files that keep GraphCast's graphs, for those who ask for it."""
 
 import hashlib
 import os
@@ -18,9 +18,9 @@ from physicsnemo.utils import atomic_write
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-# Of what is in the files; another number makes them be made again.
+# Format version of the files; files of another version are ignored.
 _FORMAT = 2
-# What reading a file may raise that is damaged or may not be read.
+# Errors of reading a file that is damaged or may not be read.
 _UNREADABLE = (
     ValueError,
     OSError,
@@ -35,22 +35,22 @@ _folder: ContextVar[Path | None] = ContextVar("graph_cache", default=None)
 
 @contextmanager
 def graph_cache(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep the graphs of models that are built within the ``with`` block in files.
+    """Cache the graphs of models built within the ``with`` block in files.
 
-    Where there is a file already, they are read instead of made, by any process. One that is
-    damaged or altered, or that cannot be read, is replaced, with a warning; where files cannot be
-    written, graphs are made each time, with a warning too.
+    Graphs whose file exists are read instead of built, by any process. A file that is damaged,
+    altered or unreadable is replaced, with a warning; if files cannot be written, graphs are built
+    each time, with a warning too.
 
     Parameters
     ----------
     folder
-        Where the files are, one for each combination of mesh, grid and numerics; it is made if
-        needed. ``~`` stands for the user's folder.
+        Folder of the files, one for each combination of mesh, grid and numerics; created if needed.
+        ``~`` stands for the home folder.
 
     Raises
     ------
     FileExistsError
-        On building a model, if there is something else than a file in the place of one.
+        On building a model, if the path of a file is something else, such as a folder.
 
     Examples
     --------
@@ -67,12 +67,12 @@ def graph_cache(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def cache_folder() -> Path | None:
-    """Return the folder of the surrounding :func:`graph_cache`, None outside of any."""
+    """Return the folder of the enclosing :func:`graph_cache`, None outside of any."""
     return _folder.get()
 
 
-def stored(make: Callable[[], Arrays], folder: Path, name: str) -> Arrays:
-    """Return the arrays of a file; make them, and the file, if there is none or a damaged one."""
+def cached(make: Callable[[], Arrays], folder: Path, name: str) -> Arrays:
+    """Read arrays from a file; if it is missing or damaged, make and write them."""
     path = folder / f"{name}-v{_FORMAT}.npz"
     if path.exists():
         if not path.is_file():  # a pipe would be waited for without end
@@ -113,7 +113,7 @@ def _read(path: Path, name: str) -> Arrays:
 
 
 def _digest(name: str, arrays: Arrays) -> npt.NDArray[np.uint8]:
-    """Return a digest of the arrays and of what they are for."""
+    """Return a SHA-256 digest of the name and the arrays."""
     total = hashlib.sha256(name.encode())
     for key, array in sorted(arrays.items()):
         total.update(f"{key} {array.dtype.str} {array.shape}".encode())
