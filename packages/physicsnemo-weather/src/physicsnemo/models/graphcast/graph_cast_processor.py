@@ -15,6 +15,7 @@ from physicsnemo.models.gnn_layers.processor import (
     segment_bounds,
 )
 from physicsnemo.models.history import Ignored, follow_history
+from physicsnemo.nn.checkpointing import maybe_checkpoint
 from physicsnemo.nn.numerics import PAPER, check_numerics
 from physicsnemo.nn.transformer import dot_product_attention
 
