@@ -3,7 +3,7 @@
 
 import pytest
 
-from physicsnemo.models.afno._modes import lowest_modes, reference_modes
+from physicsnemo.models.afno._filter import lowest_modes, reference_modes
 
 
 def signed(frequencies, points) -> list[int]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from physicsnemo.nn.checks import check_input
 
 Activation = str | Callable[[Tensor], Tensor] | None
-"""How a layer is told its activation: a name, a module or function, or None for none."""
+"""Activation of a layer: a name, a module or function, or None for the identity."""
 
 
 def get_activation(name: str) -> nn.Module:
@@ -55,7 +55,7 @@ class Stan(nn.Module):
     Parameters
     ----------
     out_features
-        Number of values of :math:`\beta`: one for each channel of the last axis, or one for all.
+        Number of trainable scales :math:`\beta`: one for each channel of the last axis, or 1.
 
     References
     ----------
@@ -100,12 +100,12 @@ class SquarePlus(nn.Module):
 
 
 class CappedLeakyReLU(nn.Module):
-    """Leaky ReLU, cut off above a cap.
+    """Leaky ReLU, clamped from above.
 
     Parameters
     ----------
     cap_value
-        The largest output.
+        Upper bound of the output.
     **kwargs
         Arguments of :class:`torch.nn.LeakyReLU`.
     """
@@ -122,12 +122,12 @@ class CappedLeakyReLU(nn.Module):
 
 
 class CappedGELU(nn.Module):
-    """GELU, cut off above a cap.
+    """GELU, clamped from above.
 
     Parameters
     ----------
     cap_value
-        The largest output.
+        Upper bound of the output.
     **kwargs
         Arguments of :class:`torch.nn.GELU`.
     """
@@ -144,7 +144,7 @@ class CappedGELU(nn.Module):
 
 
 def as_activation(activation: Activation) -> Callable[[Tensor], Tensor]:
-    """Return what to call, given how a layer was told its activation."""
+    """Return the callable that a layer's activation stands for."""
     if activation is None:
         return nn.Identity()
     return get_activation(activation) if isinstance(activation, str) else activation

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of what a model is given, with texts that say what to change."""
+"""Checks of arguments and inputs; their error texts say what to change."""
 
 import operator
 from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ too."""
 
 
 def field_layout(in_channels: int, dimension: int) -> Layout:
-    """Return the axes of fields on grids of any size: the batch, the channels, the grid's."""
+    """Return the layout of fields on grids of any size, (batch, in_channels, *grid)."""
     grid = {f"n{axis}": None for axis in range(1, dimension + 1)}
     return {"batch": None, "in_channels": in_channels} | grid
 
@@ -150,7 +150,7 @@ def check_dense(name: str, value: object, beside: Tensor | None = None) -> None:
 def check_input(
     x: Tensor, layout: Layout, weight: Tensor, name: str = "input", numbers: Numbers = "alike"
 ) -> None:
-    """Raise an error if a model cannot take this input.
+    """Check the type, dtype, device and shape of an input.
 
     A trace of :func:`torch.jit.trace` holds no checks, and a symbolic trace of :mod:`torch.fx`
     keeps them. They look at no values, so that they neither wait for a GPU nor break a graph.
@@ -160,9 +160,9 @@ def check_input(
     x
         The input.
     layout
-        Its axes. Sizes bear the name of the constructor argument that fixes them.
+        Expected axes. Sizes bear the name of the constructor argument that fixes them.
     weight
-        Any of the weights that the input meets; it tells the model's device and type. Take a
+        Any weight that the input meets, for the model's device and dtype. Take a
         weight rather than a buffer, which tools that lower the precision leave as it is.
     name
         The argument that it is passed as, where a model takes several.

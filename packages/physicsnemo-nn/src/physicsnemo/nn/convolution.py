@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fully connected layers that act on the channels of gridded fields: convolutions of width 1."""
+"""Pointwise convolutions: fully connected layers for the channels of fields on grids."""
 
 from typing import ClassVar, cast
 
@@ -12,7 +12,7 @@ from physicsnemo.nn.linear import glorot_
 
 
 class ConvFCLayer(nn.Module):
-    """A linear map of the channels at each grid point, followed by an activation.
+    """Pointwise linear layer with an activation, for the channels of fields on grids.
 
     This is the common body of :class:`Conv1dFCLayer` to :class:`ConvNdFCLayer`, which differ in
     the convolution that they hold as ``conv``. Weights start from Glorot's uniform distribution,
@@ -21,16 +21,15 @@ class ConvFCLayer(nn.Module):
     Parameters
     ----------
     in_features
-        Channels of the input.
+        Input channels.
     out_features
-        Channels of the output.
+        Output channels.
     activation_fn
         Name of an activation (:func:`get_activation`), a module or function, or None for none.
     activation_par
-        A trainable factor on the activation's input, of shape (1,); several layers may share it.
+        Adaptive activation: a trainable factor on its input, of shape (1,), which layers may share.
     weight_norm
-        Train the length and the direction of the weights of each output channel separately
-        (:func:`torch.nn.utils.parametrizations.weight_norm`).
+        Weight normalization (:func:`torch.nn.utils.parametrizations.weight_norm`).
     """
 
     dimension: ClassVar[int | None]
@@ -83,16 +82,16 @@ class ConvNdFCLayer(ConvFCLayer):
 
 
 class ConvNdKernel1Layer(nn.Module):
-    """A convolution of width 1 over grids with any number of axes.
+    """Pointwise convolution for any number of spatial dimensions.
 
-    PyTorch has convolutions for up to three axes; this one flattens the grid into one.
+    PyTorch has convolutions for up to three; this one flattens the grid into one axis.
 
     Parameters
     ----------
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -108,16 +107,16 @@ class ConvNdKernel1Layer(nn.Module):
 def pointwise_convolution(
     dimension: int | None, in_channels: int, out_channels: int
 ) -> Convolution | ConvNdKernel1Layer:
-    """Return a convolution of width 1, with the initial weights of PyTorch.
+    """Return a pointwise convolution, with the initial weights of PyTorch.
 
     Parameters
     ----------
     dimension
-        Number of grid axes, or None for any number.
+        Number of spatial dimensions, or None for any number.
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     """
     if dimension is None or dimension > 3:
         return ConvNdKernel1Layer(in_channels, out_channels)
@@ -125,7 +124,7 @@ def pointwise_convolution(
 
 
 def pointwise_linear(convolution: nn.Module, points: Tensor) -> Tensor:
-    """Apply a convolution of width 1 to fields with channels last, as one matrix product.
+    """Apply a pointwise convolution to fields with channels last, as one matrix product.
 
     Parameters
     ----------

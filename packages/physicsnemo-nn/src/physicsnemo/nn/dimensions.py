@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch's layers by the number of grid axes: one, two or three."""
+"""PyTorch's layers by the number of spatial dimensions: one, two or three."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -22,12 +22,12 @@ _BATCH_NORMS: list[type[BatchNorm]] = [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchN
 
 
 def convolution(dimension: int) -> type[Convolution]:
-    """Return the class of convolutions over grids with so many axes.
+    """Return the convolution class for a number of spatial dimensions.
 
     Parameters
     ----------
     dimension
-        Number of grid axes, 1 to 3.
+        Number of spatial dimensions, 1 to 3.
 
     Raises
     ------
@@ -44,17 +44,17 @@ def convolution(dimension: int) -> type[Convolution]:
 
 
 def transposed_convolution(dimension: int) -> type[TransposedConvolution]:
-    """Return the class of transposed convolutions; as :func:`convolution`."""
+    """Return the transposed convolution class; as :func:`convolution`."""
     return by_dimension(_TRANSPOSED, dimension)
 
 
 def batch_normalization(dimension: int) -> type[BatchNorm]:
-    """Return the class of batch normalizations; as :func:`convolution`."""
+    """Return the batch normalization class; as :func:`convolution`."""
     return by_dimension(_BATCH_NORMS, dimension)
 
 
 def by_dimension(classes: Sequence[type[Layer]], dimension: int) -> type[Layer]:
-    """Return the one of three classes, for 1 to 3 axes, that a number of axes asks for.
+    """Return the class for a number of spatial dimensions, of three for 1, 2 and 3.
 
     Raises
     ------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fully connected layers, plain and with reparametrized weights."""
+"""Fully connected layers, plain, with weight normalization and with weight factorization."""
 
 import torch
 from torch import Tensor, nn
@@ -9,24 +9,24 @@ from physicsnemo.nn.activations import Activation, as_activation
 
 
 class FCLayer(nn.Module):
-    """A linear map followed by an activation.
+    """Fully connected layer: a linear layer with an activation.
 
     Weights start from Glorot's uniform distribution, biases from zero.
 
     Parameters
     ----------
     in_features
-        Size of the last axis of the input.
+        Input features, the size of the last axis.
     out_features
-        Size of the last axis of the output.
+        Output features.
     activation_fn
         Name of an activation (:func:`get_activation`), a module or function, or None for none.
     weight_norm
-        Use :class:`WeightNormLinear`.
+        Weight normalization (:class:`WeightNormLinear`).
     weight_fact
-        Use :class:`WeightFactLinear`.
+        Weight factorization (:class:`WeightFactLinear`).
     activation_par
-        A trainable factor on the activation's input, of shape (1,); several layers may share it.
+        Adaptive activation: a trainable factor on its input, of shape (1,), which layers may share.
 
     Raises
     ------
@@ -74,7 +74,7 @@ class FCLayer(nn.Module):
 
 
 class WeightNormLinear(nn.Module):
-    r"""A linear map whose weight rows have a length of their own.
+    r"""Linear layer with weight normalization.
 
     The weight is :math:`g v / \|v\|` row by row, where ``weight_g`` of shape (out_features, 1) is
     :math:`g` and ``weight`` of shape (out_features, in_features) is :math:`v`.
@@ -82,9 +82,9 @@ class WeightNormLinear(nn.Module):
     Parameters
     ----------
     in_features
-        Size of the last axis of the input.
+        Input features, the size of the last axis.
     out_features
-        Size of the last axis of the output.
+        Output features.
     bias
         Add a trainable bias.
 
@@ -113,7 +113,7 @@ class WeightNormLinear(nn.Module):
 
 
 class WeightFactLinear(nn.Module):
-    """A linear map whose weight is the product of a factor for each row and a matrix.
+    """Linear layer with random weight factorization.
 
     The weight is ``g * v``, with ``g`` of shape (out_features, 1) and ``v`` of shape
     (out_features, in_features). At the start the product has Glorot's uniform distribution.
@@ -121,14 +121,14 @@ class WeightFactLinear(nn.Module):
     Parameters
     ----------
     in_features
-        Size of the last axis of the input.
+        Input features, the size of the last axis.
     out_features
-        Size of the last axis of the output.
+        Output features.
     bias
         Add a trainable bias.
     mean, stddev
-        Mean and standard deviation of the normal distribution from which the logarithm of ``g``
-        is drawn.
+        Mean and standard deviation of the logarithm of ``g`` at the start, which is normally
+        distributed.
 
     References
     ----------
@@ -162,7 +162,7 @@ class WeightFactLinear(nn.Module):
 
 
 def glorot_(layer: nn.Module) -> nn.Module:
-    """Draw the weight of a layer from Glorot's uniform distribution, zero its bias, return it."""
+    """Initialize a layer in place, Glorot's uniform weight and zero bias, and return it."""
     weight, bias = layer.parameters()
     nn.init.xavier_uniform_(weight)
     nn.init.zeros_(bias)

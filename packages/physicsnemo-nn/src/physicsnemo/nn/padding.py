@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions that keep the size of a grid, whatever they take to be beyond its borders."""
+"""Same-size convolutions with zero, reflect or replicate padding."""
 
 from torch import nn
 
@@ -11,7 +11,7 @@ _PADDINGS: dict[str, list[type[nn.Module]]] = {
     "replicate": [nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d],
 }
 PADDING_TYPES = ("zero", *_PADDINGS)
-"""What may be beyond the borders: zeros, the mirrored field, or its values at the border."""
+"""Types of padding: zeros, the mirrored field, or its values at the border."""
 
 
 def padded_convolution(
@@ -21,24 +21,24 @@ def padded_convolution(
     kernel_size: int,
     padding_type: str = "zero",
 ) -> list[nn.Module]:
-    """Return a convolution that keeps the size of a grid, as modules to apply in turn.
+    """Return a same-size convolution, as modules to apply in turn.
 
-    Zeros are appended by the convolution itself, other values by a module before it. So a name
+    The convolution itself pads with zeros, a module before it with other values. So a name
     such as ``0.weight`` in a :class:`torch.nn.Sequential`, and in its checkpoints, depends on the
     type of padding.
 
     Parameters
     ----------
     dimension
-        Number of grid axes, 1 to 3.
+        Number of spatial dimensions, 1 to 3.
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     kernel_size
-        Width of the kernel in points, an odd number.
+        Kernel size, an odd number.
     padding_type
-        What is beyond the borders: ``zero``, ``reflect`` or ``replicate``. To reflect, a grid must
+        Padding type: ``zero``, ``reflect`` or ``replicate``. To reflect, a grid must
         have more than ``kernel_size // 2`` points along each axis.
 
     Raises

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pixel shuffle: channels become points of a finer grid, of any number of axes."""
+"""Pixel shuffle in any number of spatial dimensions."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from physicsnemo.nn.tracing import is_tracing
 
 
 class PixelShuffle(nn.Module):
-    """Refine a grid by a whole factor, with the values for the new points taken from channels.
+    """Pixel shuffle: rearrange channels to the points of a grid that is finer by an integer factor.
 
     Around the point with indices (i, j, ...), the point (r i + a, r j + b, ...) of the finer grid
     gets what channel (..(c r + a) r + b..) holds at (i, j, ...). On grids of two axes that is
@@ -17,7 +17,7 @@ class PixelShuffle(nn.Module):
     Parameters
     ----------
     upscale_factor
-        The factor r, at least 1.
+        Upscale factor r, at least 1.
 
     Raises
     ------

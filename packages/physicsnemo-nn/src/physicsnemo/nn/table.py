@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables that belong to a model but not to its weights."""
+"""Constant tensors that follow the device and the dtype of their module."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from physicsnemo.nn.precision import at_least_float32
 
 
 class Table(nn.Module):
-    """A constant tensor that follows its model from device to device and from type to type.
+    """Constant tensor: a non-persistent buffer that is exact in every dtype of its module.
 
     It is computed in float64 and rounded to the type of the model, so that nothing is lost if that
     is float64, by :meth:`torch.nn.Module.double` or by :func:`torch.set_default_dtype`. It is never

@@ -17,11 +17,11 @@ class Mlp(nn.Module):
     Parameters
     ----------
     in_features
-        Channels of the input.
+        Input channels.
     hidden_features
         Hidden channels.
     out_features
-        Channels of the output.
+        Output channels.
     drop
         Dropout probability of hidden and output channels.
 

@@ -2,6 +2,7 @@
 """The generator of pix2pix, for fields on regular grids of one to three dimensions."""
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -61,11 +62,11 @@ class Pix2Pix(Module):
     Parameters
     ----------
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     dimension
-        Number of grid axes, 1 to 3.
+        Number of spatial dimensions, 1 to 3.
     conv_layer_size
         Latent channels on the finest grid; each halving of the grid doubles them.
     n_downsampling
@@ -145,15 +146,24 @@ class Pix2Pix(Module):
 
         coarser = [conv_layer_size * 2**level for level in range(n_downsampling + 1)]
         finer = [*reversed(coarser), *[conv_layer_size] * (n_upsampling - n_downsampling)]
-        layers = padded_convolution(dimension, in_channels, conv_layer_size, _WIDE, "reflect")
+        wide = partial(padded_convolution, dimension, kernel_size=_WIDE, padding_type="reflect")
+        layers = wide(in_channels, conv_layer_size)
         layers += after(conv_layer_size)
         for channels, doubled in pairwise(coarser):
             layers += [_halving(dimension, channels, doubled), *after(doubled)]
         for _ in range(n_blocks):
-            layers.append(ResnetBlock(dimension, coarser[-1], padding_type, activation, batch_norm))
+            layers.append(
+                ResnetBlock(
+                    dimension,
+                    channels=coarser[-1],
+                    padding_type=padding_type,
+                    activation=activation,
+                    use_batch_norm=batch_norm,
+                )
+            )
         for channels, fewer in pairwise(finer):
             layers += [_doubling(dimension, channels, fewer), *after(fewer)]
-        layers += padded_convolution(dimension, conv_layer_size, out_channels, _WIDE, "reflect")
+        layers += wide(conv_layer_size, out_channels)
         self.model = nn.Sequential(*layers)
         if dimension == 2:
             # A third faster on GPUs, and twice as fast in half precision; in 3D, nothing is gained.
@@ -192,9 +202,9 @@ class ResnetBlock(nn.Module):
     Parameters
     ----------
     dimension
-        Number of grid axes, 1 to 3.
+        Number of spatial dimensions, 1 to 3.
     channels
-        Channels of the input, and of the output.
+        Input and output channels.
     padding_type
         What is beyond the borders: ``reflect``, ``replicate`` or ``zero``.
     activation
@@ -223,7 +233,9 @@ class ResnetBlock(nn.Module):
         super().__init__()
 
         def layer() -> list[nn.Module]:
-            convolution = padded_convolution(dimension, channels, channels, 3, padding_type)
+            convolution = padded_convolution(
+                dimension, channels, channels, kernel_size=3, padding_type=padding_type
+            )
             return [*convolution, *_normalization(dimension, channels, use_batch_norm)]
 
         between = nn.ReLU() if activation is None else activation

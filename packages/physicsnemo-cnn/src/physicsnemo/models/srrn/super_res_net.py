@@ -2,14 +2,15 @@
 """The super-resolution residual network, for fields on regular grids of three dimensions."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.models.srrn._blocks import ConvBlock, ResidualBlock, SubPixelBlock
-from physicsnemo.nn import get_activation
+from physicsnemo.nn import PixelShuffle, get_activation
 from physicsnemo.nn.checks import check_at_least, check_input, field_layout, is_integer
+from physicsnemo.nn.padding import padded_convolution
 
 __all__ = ["MetaData", "SRResNet"]
 
@@ -43,9 +44,9 @@ class SRResNet(Module):
     Parameters
     ----------
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     large_kernel_size
         Width in points of the first and last convolution, an odd number.
     small_kernel_size
@@ -140,4 +141,92 @@ class SRResNet(Module):
         lifted = self.conv_block1(in_vars)
         latent = lifted + self.conv_block2(self.residual_blocks(lifted))
         output: Tensor = self.conv_block3(self.subpixel_convolutional_blocks(latent))
+        return output
+
+
+class ConvBlock(nn.Module):
+    """A convolution, a normalization if wanted, and an activation.
+
+    Parameters
+    ----------
+    in_channels
+        Input channels.
+    out_channels
+        Output channels.
+    kernel_size
+        Width of the convolution in points, an odd number.
+    batch_norm
+        Normalize what the convolution makes.
+    activation_fn
+        The activation, or None for none.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        batch_norm: bool = False,
+        activation_fn: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        norm = [nn.BatchNorm3d(out_channels)] if batch_norm else []
+        self.conv_block = nn.Sequential(
+            *padded_convolution(3, in_channels, out_channels, kernel_size=kernel_size), *norm
+        )
+        self.activation_fn = nn.Identity() if activation_fn is None else activation_fn
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map fields of shape (batch, in_channels, *grid) to (batch, out_channels, *grid)."""
+        output: Tensor = self.activation_fn(self.conv_block(x))
+        return output
+
+
+class ResidualBlock(nn.Module):
+    """Two normalized convolutions around an activation, added to their input.
+
+    Parameters
+    ----------
+    channels
+        Input and output channels.
+    kernel_size
+        Width of the convolutions in points, an odd number.
+    activation_fn
+        The activation.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, activation_fn: nn.Module) -> None:
+        super().__init__()
+        block = partial(ConvBlock, channels, channels, kernel_size, batch_norm=True)
+        self.conv_layers = nn.Sequential(
+            block(activation_fn=activation_fn),
+            block(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map fields of shape (batch, channels, *grid) to fields of that shape."""
+        output: Tensor = x + self.conv_layers(x)
+        return output
+
+
+class SubPixelBlock(nn.Module):
+    """A convolution whose channels become the points of a grid twice as fine, and a PReLU.
+
+    Parameters
+    ----------
+    channels
+        Input and output channels.
+    kernel_size
+        Width of the convolution in points, an odd number.
+    """
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        (self.conv,) = padded_convolution(3, channels, 2**3 * channels, kernel_size=kernel_size)
+        self.pixel_shuffle = PixelShuffle(2)
+        self.prelu = nn.PReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map fields of shape (batch, channels, *grid) to (batch, channels, *finer)."""
+        output: Tensor = self.prelu(self.pixel_shuffle(self.conv(x)))
         return output

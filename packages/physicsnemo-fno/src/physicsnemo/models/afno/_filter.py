@@ -7,10 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.models.afno._modes import Grid, Modes, lowest_modes, reference_modes
 from physicsnemo.nn.checks import check_at_least, check_input, check_real, is_integer
-from physicsnemo.nn.fourier import to_field, to_modes, widened
+from physicsnemo.nn.fourier import Frequencies, to_field, to_modes, widened
 from physicsnemo.nn.numerics import PAPER, check_numerics
+
+Grid = tuple[int, int]
+Modes = tuple[Frequencies, Frequencies]
+"""The kept frequencies of the first axis, and those of the second, from 0 upwards."""
 
 
 class SpectralFilter(nn.Module):
@@ -19,7 +22,7 @@ class SpectralFilter(nn.Module):
     Parameters
     ----------
     hidden_size
-        Channels of the input and the output.
+        Input and output channels.
     num_blocks
         Number of blocks that the channels are divided into; each is filtered by itself.
     sparsity_threshold
@@ -122,13 +125,13 @@ class SpectralFilter(nn.Module):
         grid = (x.shape[1], x.shape[2])
         kept = self.modes(grid)
         wide = widened(x)
-        real, imaginary = to_modes(wide, kept, "ortho").unbind(1)
+        real, imaginary = to_modes(wide, kept, norm="ortho").unbind(1)
         features = to_blocks(real, imaginary, self.num_blocks)
         features = functional.relu(modulate(_complex_linear(features, self.w1, self.b1)))
         features = _complex_linear(features, self.w2, self.b2)
         features = functional.softshrink(features, self.sparsity_threshold)
         modes = torch.stack(_from_blocks(features), dim=1)
-        return (to_field(modes, grid, kept, "ortho") + wide).to(x.dtype)
+        return (to_field(modes, grid, kept, norm="ortho") + wide).to(x.dtype)
 
 
 class AFNO2DLayer(SpectralFilter):
@@ -181,6 +184,66 @@ class AFNO2DLayer(SpectralFilter):
 
     def _reference_size(self, grid: Grid) -> int:
         return grid[0]
+
+
+def lowest_modes(grid: Grid, fraction: float) -> Modes:
+    """Return the modes of low frequency along both axes.
+
+    Parameters
+    ----------
+    grid
+        Number of points along the two axes.
+    fraction
+        Of n points along an axis, the frequencies below ``int((n // 2 + 1) * fraction)`` are kept,
+        and their negatives.
+
+    Raises
+    ------
+    ValueError
+        If no mode is left.
+    """
+    height = grid[0]
+    k, columns = (int((n // 2 + 1) * fraction) for n in grid)
+    if not (k and columns):
+        raise ValueError(_no_mode(grid, fraction))
+    rows = range(height) if 2 * k - 1 >= height else (*range(k), *range(1 - k, 0))
+    return tuple(rows), tuple(range(columns))
+
+
+def reference_modes(grid: Grid, fraction: float, size: int) -> Modes:
+    """Return the modes that nvidia-physicsnemo keeps, by the size of one axis.
+
+    Its window of rows is centred on the highest frequency, so that a fraction below 1 discards low
+    frequencies of the first axis, and its number of columns does not follow from the width.
+
+    Parameters
+    ----------
+    grid
+        Number of points along the two axes.
+    fraction
+        How much of the window to keep.
+    size
+        The number of points that the window is made for.
+
+    Raises
+    ------
+    ValueError
+        If no mode is left.
+    """
+    height, width = grid
+    total = size // 2 + 1
+    kept = int(total * fraction)
+    if not kept:
+        raise ValueError(_no_mode(grid, fraction))
+    rows = range(total - kept, min(total + kept, height))
+    return tuple(rows), tuple(range(min(kept, width // 2 + 1)))
+
+
+def _no_mode(grid: Grid, fraction: float) -> str:
+    return (
+        f"hard_thresholding_fraction={fraction} leaves no mode of a grid of {grid[0]} by {grid[1]} "
+        f"tokens; take a larger fraction, or smaller patches"
+    )
 
 
 def _small_random(*shape: int) -> nn.Parameter:

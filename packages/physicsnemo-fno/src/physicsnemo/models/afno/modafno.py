@@ -7,16 +7,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from physicsnemo.models.afno._filter import AFNO2DLayer, SpectralFilter
-from physicsnemo.models.afno._layers import AFNOMlp, PatchEmbed, initialize, join_patches
-from physicsnemo.models.afno._modulation import (
-    SCALE_SHIFT_MODES,
-    ModAFNO2DLayer,
-    ModAFNOMlp,
-    ScaleShiftMlp,
-)
+from physicsnemo.models.afno._filter import AFNO2DLayer, Grid, SpectralFilter, to_blocks
+from physicsnemo.models.afno.afno import AFNOMlp, PatchEmbed, initialize, join_patches
 from physicsnemo.models.afno.modembed import ModEmbedNet
+from physicsnemo.models.history import Renamed, follow_history
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.checks import (
@@ -30,6 +26,8 @@ from physicsnemo.nn.checks import (
 from physicsnemo.nn.numerics import PAPER, implied
 
 __all__ = ["Block", "MetaData", "ModAFNO", "ModAFNO2DLayer", "ModAFNOMlp", "ScaleShiftMlp"]
+
+SCALE_SHIFT_MODES = ("complex", "real")
 
 
 @dataclass
@@ -60,9 +58,9 @@ class ModAFNO(Module):
     inp_shape
         Height and width of the fields.
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     embed_model
         Arguments of :class:`~physicsnemo.models.afno.modembed.ModEmbedNet`, which embeds the
         number: ``max_time``, ``depth``, ``activation_fn``, ``method``, and ``dim``, which must
@@ -70,7 +68,7 @@ class ModAFNO(Module):
     patch_size
         Height and width of a patch; they must divide those of the fields.
     embed_dim
-        Channels of the tokens.
+        Embedding dimension: channels of the tokens.
     mod_dim
         Number of modulating features.
     modulate_filter
@@ -147,7 +145,9 @@ class ModAFNO(Module):
         check_above(0, mlp_ratio=mlp_ratio)
         check_between(0, 1, drop_rate=drop_rate)
         check_choice("scale_shift_mode", scale_shift_mode, SCALE_SHIFT_MODES)
-        self.patch_embed = PatchEmbed(inp_shape, in_channels, patch_size, embed_dim)
+        self.patch_embed = PatchEmbed(
+            inp_shape, in_channels, patch_size=patch_size, embed_dim=embed_dim
+        )
         rows, columns = self.patch_embed.grid
         start = torch.empty(1, rows * columns, embed_dim)
         self.pos_embed = nn.Parameter(nn.init.normal_(start, std=0.02))
@@ -156,15 +156,15 @@ class ModAFNO(Module):
             Block(
                 embed_dim,
                 mod_dim,
-                num_blocks,
-                mlp_ratio,
-                drop_rate,
-                modulate_filter,
-                modulate_mlp,
-                scale_shift_mode,
-                sparsity_threshold,
-                hard_thresholding_fraction,
-                numerics,
+                num_blocks=num_blocks,
+                mlp_ratio=mlp_ratio,
+                drop=drop_rate,
+                modulate_filter=modulate_filter,
+                modulate_mlp=modulate_mlp,
+                scale_shift_mode=scale_shift_mode,
+                sparsity_threshold=sparsity_threshold,
+                hard_thresholding_fraction=hard_thresholding_fraction,
+                numerics=numerics,
             )
             for _ in range(depth)
         ]
@@ -224,7 +224,7 @@ class Block(nn.Module):
     Parameters
     ----------
     embed_dim
-        Channels of the tokens.
+        Embedding dimension: channels of the tokens.
     mod_dim
         Number of modulating features.
     num_blocks, mlp_ratio, drop
@@ -266,10 +266,11 @@ class Block(nn.Module):
             else AFNO2DLayer(embed_dim, **options)
         )
         self.norm2 = nn.LayerNorm(embed_dim, eps=1e-6)
+        sizes = {"in_features": embed_dim, "latent_features": latent, "out_features": embed_dim}
         self.mlp = (
-            ModAFNOMlp(embed_dim, latent, embed_dim, mod_dim, drop)
+            ModAFNOMlp(**sizes, mod_features=mod_dim, drop=drop)
             if modulate_mlp
-            else AFNOMlp(embed_dim, latent, embed_dim, drop)
+            else AFNOMlp(**sizes, drop=drop)
         )
 
     def forward(self, x: Tensor, mod_embed: Tensor) -> Tensor:
@@ -301,3 +302,189 @@ def _embedding(arguments: Mapping[str, Any], mod_dim: int) -> ModEmbedNet:
             f"got dim={dim}; leave it out, or set mod_dim={dim}"
         )
     return ModEmbedNet(**{**arguments, "dim": mod_dim})
+
+
+class ModAFNO2DLayer(SpectralFilter):
+    r"""The filter of AFNO, modulated by features of each sample.
+
+    See :class:`~physicsnemo.models.afno.afno.AFNO2DLayer` for what is computed without modulation.
+
+    The hidden features :math:`h = W_1 \mathcal F x + b_1` become :math:`s h + t` before the ReLU,
+    where a :class:`ScaleShiftMlp` computes :math:`s` and :math:`t` from the modulating features.
+
+    Parameters
+    ----------
+    hidden_size, num_blocks, sparsity_threshold, hard_thresholding_fraction, hidden_size_factor
+        As in :class:`SpectralFilter`.
+    mod_features
+        Number of modulating features.
+    scale_shift_mode
+        Whether :math:`s` and :math:`t` are ``complex`` or ``real``. Real ones act on real and
+        imaginary parts alike. A network that returns 0 stands for t = 0 and s = 1 if real, but
+        s = 1 + i if complex.
+    numerics
+        As in :class:`SpectralFilter`.
+
+    Raises
+    ------
+    ValueError
+        If ``hidden_size`` is not divisible by ``num_blocks``, or another option has a value that
+        it cannot have.
+
+    References
+    ----------
+    Leinonen et al. 2024, arXiv:2410.18904.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        mod_features: int,
+        num_blocks: int = 8,
+        sparsity_threshold: float = 0.01,
+        hard_thresholding_fraction: float = 1.0,
+        hidden_size_factor: int = 1,
+        scale_shift_mode: str = "complex",
+        numerics: str = PAPER,
+    ) -> None:
+        super().__init__(
+            hidden_size,
+            num_blocks=num_blocks,
+            sparsity_threshold=sparsity_threshold,
+            hard_thresholding_fraction=hard_thresholding_fraction,
+            hidden_size_factor=hidden_size_factor,
+            numerics=numerics,
+        )
+        check_choice("scale_shift_mode", scale_shift_mode, SCALE_SHIFT_MODES)
+        self.scale_shift_mode = scale_shift_mode
+        parts = 2 if scale_shift_mode == "complex" else 1
+        self.scale_shift = ScaleShiftMlp(mod_features, parts * hidden_size * hidden_size_factor)
+
+    def forward(self, x: Tensor, mod_embed: Tensor) -> Tensor:
+        """Apply the layer.
+
+        Parameters
+        ----------
+        x
+            Tokens of shape (batch, height, width, hidden_size).
+        mod_embed
+            Modulating features of shape (batch, mod_features).
+
+        Returns
+        -------
+        Tokens of the shape of ``x``.
+
+        Raises
+        ------
+        TypeError
+            If ``x`` does not hold floating-point numbers.
+        ValueError
+            If it has another shape or device than expected, or no mode of its grid is kept.
+        """
+        scale, shift = (self._to_blocks(part) for part in self.scale_shift(mod_embed))
+        if self.scale_shift_mode == "complex":
+            return self._filter(x, lambda hidden: _complex_product(hidden, scale) + shift)
+        return self._filter(x, lambda hidden: hidden * scale + shift)
+
+    def _reference_size(self, grid: Grid) -> int:
+        return min(grid)
+
+    def _to_blocks(self, features: Tensor) -> Tensor:
+        """Shape features of samples like those of modes, real ones as both of their parts."""
+        complex_valued = self.scale_shift_mode == "complex"
+        real, imaginary = features.chunk(2, dim=-1) if complex_valued else (features, features)
+        return to_blocks(real, imaginary, self.num_blocks)[:, None, None]
+
+
+class ModAFNOMlp(nn.Module):
+    """A network of two layers at each token, with hidden features scaled and shifted by sample.
+
+    Parameters
+    ----------
+    in_features
+        Input channels.
+    latent_features
+        Hidden channels.
+    out_features
+        Output channels.
+    mod_features
+        Number of modulating features.
+    drop
+        Probability of dropping a hidden or an output channel of a token in training.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        latent_features: int,
+        out_features: int,
+        mod_features: int,
+        drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(in_features, latent_features)
+        self.fc2 = nn.Linear(latent_features, out_features)
+        self.drop = nn.Dropout(drop)
+        self.scale_shift = ScaleShiftMlp(mod_features, latent_features)
+
+    def forward(self, x: Tensor, mod_embed: Tensor) -> Tensor:
+        """Apply the network.
+
+        Parameters
+        ----------
+        x
+            Tokens of shape (batch, height, width, in_features).
+        mod_embed
+            Modulating features of shape (batch, mod_features).
+
+        Returns
+        -------
+        Tokens of shape (batch, height, width, out_features).
+        """
+        scale, shift = (part[:, None, None] for part in self.scale_shift(mod_embed))
+        hidden = self.drop(functional.gelu(self.fc1(x) * scale + shift))
+        output: Tensor = self.drop(self.fc2(hidden))
+        return output
+
+
+class ScaleShiftMlp(nn.Module):
+    """A network that computes a scale and a shift, 1 and 0 where its last layer gives 0.
+
+    Parameters
+    ----------
+    in_features
+        Number of modulating features.
+    out_features
+        Number of features to scale and shift.
+    hidden_features
+        Size of the hidden layers, by default twice ``out_features``.
+    hidden_layers
+        Number of hidden layers after the first one.
+    """
+
+    _state_history = (Renamed("net.", "net.layers.", since="2.0"),)
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        hidden_features: int | None = None,
+        hidden_layers: int = 0,
+    ) -> None:
+        super().__init__()
+        hidden = 2 * out_features if hidden_features is None else hidden_features
+        layers: list[nn.Module] = [nn.Linear(in_features, hidden), nn.GELU()]
+        for _ in range(hidden_layers):
+            layers += [nn.Linear(hidden, hidden), nn.GELU()]
+        self.net = nn.Sequential(*layers, nn.Linear(hidden, 2 * out_features))
+        follow_history(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scale and shift, of shape (batch, out_features), of (batch, in_features)."""
+        scale, shift = self.net(x).chunk(2, dim=-1)
+        return 1 + scale, shift
+
+
+def _complex_product(left: Tensor, right: Tensor) -> Tensor:
+    (a, b), (c, d) = left.chunk(2, dim=-1), right.chunk(2, dim=-1)
+    return torch.cat((a * c - b * d, a * d + b * c), dim=-1)

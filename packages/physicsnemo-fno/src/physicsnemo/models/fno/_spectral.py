@@ -35,9 +35,9 @@ class SpectralConv(nn.Module):
     Parameters
     ----------
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     modes
         How many modes to retain along each axis of the grid, which has one to four. ``m`` modes
         are the frequencies 0 to m - 1 of the last axis, and -m to m - 1 of any other.
@@ -151,7 +151,10 @@ class SpectralConv(nn.Module):
             join = _sum if self.sums_corners and kept < 2 * modes else _join
             corners = {
                 signs[:-1]: join(
-                    corners[signs[:-1] + "+"], corners[signs[:-1] + "-"], axis + 1, kept
+                    positive=corners[signs[:-1] + "+"],
+                    negative=corners[signs[:-1] + "-"],
+                    axis=axis + 1,
+                    size=kept,
                 )
                 for signs in corners
             }

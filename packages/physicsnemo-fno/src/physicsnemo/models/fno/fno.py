@@ -53,9 +53,9 @@ class FNO(Module):
     Parameters
     ----------
     in_channels
-        Channels of the input, coordinates not counted.
+        Input channels, coordinates not counted.
     out_channels
-        Channels of the output.
+        Output channels.
     decoder_layers
         Hidden layers of the decoder.
     decoder_layer_size
@@ -64,7 +64,7 @@ class FNO(Module):
     decoder_activation_fn
         Name of the decoder's activation (:func:`physicsnemo.nn.get_activation`).
     dimension
-        Number of grid axes, 1 to 4.
+        Number of spatial dimensions, 1 to 4.
     latent_channels
         Channels of the Fourier layers, at least 2.
     num_fno_layers

@@ -38,11 +38,11 @@ class FullyConnected(Module):
     Parameters
     ----------
     in_features
-        Size of the last axis of the input.
+        Input features, the size of the last axis.
     layer_size
         Size of each hidden layer.
     out_features
-        Size of the last axis of the output.
+        Output features.
     num_layers
         Number of hidden layers. With 0 the linear layer is all there is, and it expects
         ``layer_size`` features rather than ``in_features``.
@@ -111,10 +111,10 @@ class FullyConnected(Module):
             FCLayer(
                 layer_size if index else in_features,
                 layer_size,
-                activation,
-                weight_norm,
-                weight_fact,
-                factor,
+                activation_fn=activation,
+                weight_norm=weight_norm,
+                weight_fact=weight_fact,
+                activation_par=factor,
             )
             for index, activation in enumerate(activations)
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fourier transforms to and from some of the modes of fields, in real arithmetic."""
+"""Truncated Fourier transforms of fields, in real arithmetic."""
 
 from physicsnemo.nn.fourier.frequencies import Frequencies
 from physicsnemo.nn.fourier.transforms import Norm, concrete, to_field, to_modes, widened

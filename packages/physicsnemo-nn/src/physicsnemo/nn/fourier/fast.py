@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fast Fourier transforms along one axis, with real and imaginary parts as an axis of real tensors.
+"""FFTs along one axis of real tensors, which hold real and imaginary parts along another axis.
 
 Compilers generate no code for complex numbers, and PyTorch differentiates the transforms of real
 fields by complex operations. So compilers are given operators that are real outside, and that serve

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which modes of an axis are kept."""
+"""Truncation: which Fourier modes of an axis are kept."""
 
 from collections.abc import Sequence
 

@@ -40,11 +40,11 @@ from physicsnemo.nn.tracing import is_tracing
 __all__ = ["Norm", "concrete", "to_field", "to_modes", "widened"]
 
 Norm = Literal["forward", "ortho"]
-"""Whether the transform to modes is divided by the number of points, or both by its root."""
+"""Normalization: divide the transform to modes by the number of points, or both by its root."""
 
 
 def to_modes(field: Tensor, frequencies: Sequence[Frequencies], norm: Norm = "forward") -> Tensor:
-    r"""Return some Fourier modes of real fields.
+    r"""Return the truncated Fourier transform of real fields.
 
     Parameters
     ----------
@@ -54,8 +54,9 @@ def to_modes(field: Tensor, frequencies: Sequence[Frequencies], norm: Norm = "fo
         Which modes to keep along each axis: of the last one 0, 1, 2, ..., up to half the number of
         points, since negative frequencies follow by symmetry; of others any.
     norm
-        ``forward`` for :math:`\frac1n \sum_j f_j e^{-2 \pi i k j / n}` along each axis, ``ortho``
-        for :math:`\frac1{\sqrt n}` in its place.
+        Normalization along each axis: ``forward`` for
+        :math:`\frac1n \sum_j f_j e^{-2 \pi i k j / n}`, ``ortho`` for :math:`\frac1{\sqrt n}` in
+        place of :math:`\frac1n`.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def to_modes(field: Tensor, frequencies: Sequence[Frequencies], norm: Norm = "fo
 def to_field(
     modes: Tensor, grid: Sequence[int], frequencies: Sequence[Frequencies], norm: Norm = "forward"
 ) -> Tensor:
-    """Return the real fields that have these Fourier modes, and no others.
+    """Return the inverse of :func:`to_modes`: real fields that have these modes, and no others.
 
     The modes need not be those of a real field: a mode that is its own mirror image along the last
     axis contributes the real part of its wave, any other one twice that.
@@ -97,7 +98,7 @@ def to_field(
     frequencies
         Which modes these are, as for :func:`to_modes`.
     norm
-        As for :func:`to_modes`, of which this is the inverse for fields without other modes.
+        Normalization, as for :func:`to_modes`.
 
     Returns
     -------
@@ -132,7 +133,7 @@ def to_field(
 
 
 def concrete(size: int) -> int:
-    """Return a size as a number also in a trace, for what may not depend on it there."""
+    """Return a size as a constant integer, in a trace too."""
     if not is_tracing():
         return size
     with warnings.catch_warnings():

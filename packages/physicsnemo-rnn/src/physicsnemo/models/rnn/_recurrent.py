@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoder, recurrent cell and decoder: what the models have in common."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import EllipsisType
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.models.rnn._convolution import ConvLayer, TransposeConvLayer, crop
-from physicsnemo.models.rnn._steps import each_step, in_time
-from physicsnemo.models.rnn.layers import ConvGRULayer, ConvResidualBlock
+from physicsnemo.models.rnn.layers import (
+    ConvGRULayer,
+    ConvLayer,
+    ConvResidualBlock,
+    TransposeConvLayer,
+    crop,
+)
 from physicsnemo.nn import get_activation
 from physicsnemo.nn.checks import Layout, check_at_least, check_grid, check_input
 from physicsnemo.nn.dimensions import convolution
@@ -52,13 +57,15 @@ class RecurrentModel(Module):
         block = partial(ConvResidualBlock, activation_fn=activation, **options)
         upsampling = partial(TransposeConvLayer, kernel_size=4, stride=2, **options)
         widths = [nr_latent_channels << level for level in range(nr_downsamples)]
-        self.encoder_layers = _encoder(block, input_channels, widths, nr_residual_blocks)
+        self.encoder_layers = _encoder(
+            block, channels=input_channels, widths=widths, blocks=nr_residual_blocks
+        )
         self.rnn_layer = ConvGRULayer(widths[-1], widths[-1], dimension)
         self.conv_layers = nn.ModuleList(
             ConvLayer(width, nr_latent_channels, dimension, kernel_size=1)
             for width in reversed(widths)
         )
-        self.decoder_layers = _decoder(block, upsampling, widths, nr_residual_blocks)
+        self.decoder_layers = _decoder(block, upsampling, widths=widths, blocks=nr_residual_blocks)
         self.final_conv = convolution(dimension)(nr_latent_channels, input_channels, kernel_size=1)
         # Files hold these, the last level under two names, but nothing depends on them.
         self.upsampling_layers = self.decoder_layers[-1]
@@ -126,3 +133,48 @@ def _decoder(
             level.append(block(half, half, begin_activation_fn=len(levels) + index > 0))
         levels.append(level)
     return levels
+
+
+def each_step(function: Callable[[Tensor], Tensor], steps: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield what a function makes of each time step.
+
+    Where gradients are recorded, whatever the function computes in between is kept for all steps,
+    so one call is given all of them as one batch. Else a step is computed when its turn comes, and
+    the next one can use its memory.
+
+    Parameters
+    ----------
+    function
+        Maps a batch to a batch of the same size, each sample by itself.
+    steps
+        The time steps, batches of one shape.
+    """
+    if not torch.is_grad_enabled():
+        yield from map(function, steps)
+        return
+    batches = list(steps)
+    results = function(torch.cat(batches)).chunk(len(batches))
+    for index in range(len(batches)):
+        yield results[index]
+
+
+def in_time(steps: Iterator[Tensor], number: int) -> Tensor:
+    """Join time steps to one field.
+
+    Parameters
+    ----------
+    steps
+        Fields of shape (batch, channels, *grid). Without gradients, only one exists at a time.
+    number
+        How many there are.
+
+    Returns
+    -------
+    A field of shape (batch, channels, number, *grid).
+    """
+    if torch.is_grad_enabled():
+        return torch.stack(list(steps), dim=2)
+    field = torch.stack([next(steps)] * number, dim=2)  # room for all
+    for index, step in enumerate(steps, start=1):
+        field.select(2, index).copy_(step)
+    return field

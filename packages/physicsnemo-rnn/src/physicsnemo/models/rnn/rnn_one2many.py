@@ -50,9 +50,9 @@ class One2ManyRNN(RecurrentModel):
     Parameters
     ----------
     input_channels
-        Channels of the fields, in and out.
+        Input and output channels.
     dimension
-        Number of grid axes, 2 or 3.
+        Number of spatial dimensions, 2 or 3.
     nr_latent_channels
         Channels on the finest grid inside, at least 2; each halving of the grid doubles them.
     nr_residual_blocks

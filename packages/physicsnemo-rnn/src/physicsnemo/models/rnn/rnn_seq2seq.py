@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from physicsnemo.models.meta import ModelMetaData
-from physicsnemo.models.rnn._recurrent import RecurrentModel
-from physicsnemo.models.rnn._steps import each_step
+from physicsnemo.models.rnn._recurrent import RecurrentModel, each_step
 
 __all__ = ["MetaData", "Seq2SeqRNN"]
 
@@ -50,9 +49,9 @@ class Seq2SeqRNN(RecurrentModel):
     Parameters
     ----------
     input_channels
-        Channels of the fields, in and out.
+        Input and output channels.
     dimension
-        Number of grid axes, 2 or 3.
+        Number of spatial dimensions, 2 or 3.
     nr_latent_channels
         Channels on the finest grid inside, at least 2; each halving of the grid doubles them.
     nr_residual_blocks
