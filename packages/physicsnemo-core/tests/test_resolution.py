@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from physicsnemo import Module
+from physicsnemo import Module, inspect_checkpoint
 from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginError
 from physicsnemo.core.format.container import write_checkpoint
 from physicsnemo.core.install.aliases import current_name
@@ -16,7 +16,7 @@ from physicsnemo.core.install.provenance import Origin
 from physicsnemo.core.rebuild.resolution import resolve
 
 PLUGIN = """
-from physicsnemo import Module
+from physicsnemo import Module, inspect_checkpoint
 
 class Net(Module):
     def __init__(self, width):
@@ -313,7 +313,7 @@ def test_a_renamed_class_keeps_its_former_name_as_an_entry_point(install):
 
 
 STORM = """
-from physicsnemo import Module
+from physicsnemo import Module, inspect_checkpoint
 
 class Storm(Module):
     __model_checkpoint_version__ = "0.2.0"
@@ -345,3 +345,39 @@ def test_a_renamed_class_translates_the_arguments_of_its_former_version(install,
     with pytest.warns(UserWarning, match="Gale is called Storm"):
         model = Module.from_checkpoint(tmp_path / "gale.mdlus")
     assert (type(model).__name__, model.size) == ("Storm", 3)
+
+
+class Recorded(Module):
+    """Files record it elsewhere, under another name."""
+
+    _recorded_as = "lab.former.Net"
+
+    def __init__(self, size):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(size))
+
+
+class Derived(Recorded):
+    """A class of its own, which that path does not mean."""
+
+
+def test_files_record_a_class_where_it_says(tmp_path):
+    Recorded(2).save(tmp_path / "model.mdlus")
+    found = inspect_checkpoint(tmp_path / "model.mdlus").model
+    assert (found.module, found.name) == ("lab.former", "Net")
+    assert found.origin.defined_as == "lab.former:Net"
+    assert type(Module.from_checkpoint(tmp_path / "model.mdlus")) is Recorded
+    assert type(Recorded.from_checkpoint(tmp_path / "model.mdlus")) is Recorded
+    Derived(2).save(tmp_path / "derived.mdlus")
+    found = inspect_checkpoint(tmp_path / "derived.mdlus").model
+    assert (found.module, found.name) == (__name__, "Derived")
+
+
+@pytest.mark.parametrize(("module", "name"), [("lab.former", "Net"), (__name__, "Recorded")])
+def test_a_class_is_found_by_both_of_its_paths(module, name):
+    assert resolve(record(name, module, size=1), Module) is Recorded
+
+
+def test_a_class_is_found_by_the_name_in_files(tmp_path):
+    assert resolve(record("Net", "lab.gone", size=1), Recorded) is Recorded
+    assert resolve(record("Net", "lab.gone", size=1), Module, [Recorded]) is Recorded

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which class a checkpoint means.
+"""Resolution: the class that a record in a file names.
 
 Nothing is imported because a file names it: a class comes from those that are already imported,
 from the registry, or from what the caller trusts by an explicit argument.
@@ -42,12 +42,17 @@ def resolve(
 ) -> type[ModelBase]:
     """Return the class that a record names.
 
-    The first of these that fits: a class that is already imported, with the same module and name;
-    the model that the file's package registers under the name in the file, if it is the same class;
-    a class from ``trusted`` with the same name; ``asked`` or a subclass of it, by name; the model
-    that is registered under that name, if its package is the file's and the arguments fit it; the
-    same under the class's name in this project, where another release calls it otherwise; the class
-    that a plugin names.
+    It is the first of these that fits:
+
+    1. a class that is already imported, with the same module and name, its own or those under which
+       files record it;
+    2. the model that the file's package registers under the name in the file, if it is that class;
+    3. a class from ``trusted`` with the same name;
+    4. ``asked`` or a subclass of it, by name;
+    5. the model that is registered under that name, if its package is the file's and the arguments
+       fit it;
+    6. the same by the present name, where another release calls the class otherwise;
+    7. the class that a plugin names.
 
     Classes made by ``Module.from_torch`` all have one module, so the origin tells them apart. Of
     several that fit equally well, ``trusted`` or ``asked`` decides; none is guessed.
@@ -115,7 +120,7 @@ class _Wanted:
 def _candidates(wanted: _Wanted, recorded_module: str) -> Iterator[list[type[ModelBase]]]:
     """Yield classes by falling precedence, each looked for only when the ones before it fail.
 
-    Where several fit equally well, they come together.
+    Where several fit equally well, they come together. The order is that of :func:`resolve`.
     """
     current_module, current = current_name(wanted.module, wanted.name)
     if wanted.is_converted:
@@ -130,7 +135,8 @@ def _candidates(wanted: _Wanted, recorded_module: str) -> Iterator[list[type[Mod
         yield _distinct(named, wanted)
     for registered_as in _spellings(wanted):
         yield _registered(registered_as, wanted.module, wanted)
-    yield _distinct(_imported(current_module, current), wanted)  # by the registry, just now
+    # The registry has just imported packages, so what was not there before may be now.
+    yield _distinct(_imported(current_module, current), wanted)
     yield _registered(current, current_module, wanted)
     yield _from_plugins(recorded_module, wanted.name)
 
@@ -160,7 +166,7 @@ def _converted(wanted: _Wanted) -> list[type[ModelBase]]:
 def _is_called(model_class: type[ModelBase], name: str) -> bool:
     """Tell whether files may name a class so; those of converted ones by more than one rule."""
     torch_class = torch_class_of(model_class)
-    names = [model_class.__name__]
+    names = [model_class.__name__, recorded_as(model_class)[1]]
     if torch_class is not None:
         names += [torch_class.__name__, torch_class.__name__ + CONVERTED_SUFFIX]
     return name in names
