@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models and distributions that the tests of core share."""
 
+import io
+import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,31 @@ class Affine(Module):
 def affine() -> type[Module]:
     """The class ``Affine``."""
     return Affine
+
+
+@pytest.fixture
+def members_of() -> Callable[[Path], dict[str, bytes]]:
+    """Read all members of a tar, by name."""
+
+    def read(path: Path) -> dict[str, bytes]:
+        with tarfile.open(path) as archive:
+            return {member.name: archive.extractfile(member).read() for member in archive}
+
+    return read
+
+
+@pytest.fixture
+def write_tar() -> Callable[[Path, dict[str, bytes]], None]:
+    """Write a tar as checkpoints are, whatever its members hold."""
+
+    def write(path: Path, members: dict[str, bytes]) -> None:
+        with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+
+    return write
 
 
 class Replays:

@@ -30,19 +30,6 @@ class Bag(Module):
         super().__init__()
 
 
-def members_of(path):
-    with tarfile.open(path) as archive:
-        return {m.name: archive.extractfile(m).read() for m in archive}
-
-
-def write_tar(path, members):
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-
-
 @pytest.fixture
 def saved(affine, tmp_path):
     """A file with a model whose weights are not those of a new one."""
@@ -52,7 +39,7 @@ def saved(affine, tmp_path):
     return tmp_path / "model.mdlus", model
 
 
-def test_file_is_a_plain_tar_in_the_known_layout(saved):
+def test_file_is_a_plain_tar_in_the_known_layout(saved, members_of):
     path, model = saved
     with tarfile.open(path, "r:") as archive:
         assert archive.getnames() == ["model.pt", "args.json", "metadata.json"]
@@ -101,7 +88,7 @@ def test_name_defaults_to_that_of_the_model(affine, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["Affine.mdlus"]
 
 
-def test_commit_is_recorded_when_verbose(affine, tmp_path, monkeypatch):
+def test_commit_is_recorded_when_verbose(affine, tmp_path, monkeypatch, members_of):
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@x"]
     subprocess.run([*git, "init", "-q", tmp_path], check=True)
     subprocess.run([*git, "-C", tmp_path, "commit", "-qm", "x", "--allow-empty"], check=True)
@@ -112,7 +99,7 @@ def test_commit_is_recorded_when_verbose(affine, tmp_path, monkeypatch):
     assert metadata["git_hash"] == head.stdout.strip()
 
 
-def test_commit_is_none_outside_a_repository(affine, tmp_path, monkeypatch):
+def test_commit_is_none_outside_a_repository(affine, tmp_path, monkeypatch, members_of):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     affine(2).save("model.mdlus", verbose=True)
@@ -136,7 +123,7 @@ def test_nested_models_round_trip_and_stay_shared(affine, tmp_path):
     assert twin.named["deep"].scale.shape == (3,)
 
 
-def test_nested_models_are_written_as_newer_files_have_them(affine, tmp_path):
+def test_nested_models_are_written_as_newer_files_have_them(affine, tmp_path, members_of):
     Outer(Outer(affine(2))).save(tmp_path / "outer.mdlus")
     members = members_of(tmp_path / "outer.mdlus")
     arguments, metadata = (json.loads(members[f"{n}.json"]) for n in ("args", "metadata"))
@@ -147,7 +134,7 @@ def test_nested_models_are_written_as_newer_files_have_them(affine, tmp_path):
     assert metadata[f"{deeper}.mdlus_file_version"] == "0.1.0"
 
 
-def test_zip_container_of_newer_files_is_read(saved):
+def test_zip_container_of_newer_files_is_read(saved, members_of):
     path, model = saved
     members = members_of(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -156,7 +143,7 @@ def test_zip_container_of_newer_files_is_read(saved):
     assert torch.equal(Module.from_checkpoint(path).scale, model.scale)
 
 
-def test_former_package_name_is_read(saved, affine, monkeypatch):
+def test_former_package_name_is_read(saved, affine, monkeypatch, members_of, write_tar):
     path, _ = saved
     members = members_of(path)
     arguments = json.loads(members["args.json"])
@@ -193,7 +180,7 @@ def test_truncated_file(saved, fraction):
 
 
 @pytest.mark.parametrize("lost", ["model.pt", "args.json", "metadata.json"])
-def test_missing_member(saved, lost):
+def test_missing_member(saved, lost, members_of, write_tar):
     path, _ = saved
     write_tar(path, {name: part for name, part in members_of(path).items() if name != lost})
     with pytest.raises(OSError, match=f"File '{lost}' not found in checkpoint"):
@@ -212,14 +199,14 @@ def test_missing_member(saved, lost):
         ("/model.pt", b"", "lies in a folder"),
     ],
 )
-def test_damaged_member(saved, member, content, text):
+def test_damaged_member(saved, member, content, text, members_of, write_tar):
     path, _ = saved
     write_tar(path, {**members_of(path), member: content})
     with pytest.raises(CheckpointError, match=text):
         Module.from_checkpoint(path)
 
 
-def test_links_and_duplicates_are_refused(saved):
+def test_links_and_duplicates_are_refused(saved, members_of, write_tar):
     path, _ = saved
     members = members_of(path)
     with tarfile.open(path, "a") as archive:
@@ -235,7 +222,7 @@ def test_links_and_duplicates_are_refused(saved):
         Module.from_checkpoint(path)
 
 
-def test_weights_are_read_as_data_only(saved):
+def test_weights_are_read_as_data_only(saved, members_of, write_tar):
     path, _ = saved
     hostile = io.BytesIO()
     torch.save({"scale": Bag}, hostile)
@@ -245,7 +232,7 @@ def test_weights_are_read_as_data_only(saved):
 
 
 @pytest.mark.parametrize("weights", [[torch.ones(3)], torch.ones(3), {3: torch.ones(3)}])
-def test_weights_must_be_a_dictionary(saved, weights):
+def test_weights_must_be_a_dictionary(saved, weights, members_of, write_tar):
     path, _ = saved
     other = io.BytesIO()
     torch.save(weights, other)
@@ -339,7 +326,7 @@ def test_override_that_is_not_allowed(saved, override, text):
         Module.from_checkpoint(saved[0], override_args=override)
 
 
-def test_arguments_of_a_former_version_are_migrated(tmp_path):
+def test_arguments_of_a_former_version_are_migrated(tmp_path, members_of, write_tar):
     class Versioned(Module):
         __model_checkpoint_version__ = "0.2.0"
         __supported_model_checkpoint_version__ = {"0.1.0": "an old file of Versioned"}
@@ -375,7 +362,7 @@ def test_arguments_of_a_former_version_are_migrated(tmp_path):
                 Versioned.from_checkpoint(path)
 
 
-def test_a_model_that_contains_itself_is_refused(saved):
+def test_a_model_that_contains_itself_is_refused(saved, members_of, write_tar):
     path, _ = saved
     key = "__physicsnemo.Module__.inner"
     record = {"__name__": "Outer", "__module__": __name__, "__args__": {"inner": key}}

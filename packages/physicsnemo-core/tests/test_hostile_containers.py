@@ -18,19 +18,6 @@ from physicsnemo.core.format.container import open_checkpoint, write_checkpoint
 BLOCK = 512
 
 
-def members_of(path):
-    with tarfile.open(path) as archive:
-        return {m.name: archive.extractfile(m).read() for m in archive}
-
-
-def write_tar(path, members):
-    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-
-
 @pytest.fixture
 def saved(affine, tmp_path):
     affine(3).save(tmp_path / "model.mdlus")
@@ -111,7 +98,7 @@ def test_extensions_longer_than_any_name():
 @pytest.mark.parametrize(
     "tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT]
 )
-def test_headers_of_every_format_are_read(tar_format, saved):
+def test_headers_of_every_format_are_read(tar_format, saved, members_of):
     members = {**members_of(saved), "a" * 80 + "é" * 9: b"more"}
     with tarfile.open(saved, "w", format=tar_format) as archive:
         folder = tarfile.TarInfo(".")
@@ -160,7 +147,9 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("where", TEXTS)
-def test_long_names_are_refused_with_memory_that_grows_with_the_file(where, saved):
+def test_long_names_are_refused_with_memory_that_grows_with_the_file(
+    where, saved, members_of, write_tar
+):
     members = members_of(saved)
 
     def prepare(size):
@@ -174,7 +163,7 @@ def test_long_names_are_refused_with_memory_that_grows_with_the_file(where, save
 
 
 @pytest.mark.parametrize("member", ["args.json", "metadata.json"])
-def test_long_json_is_not_parsed(member, saved):
+def test_long_json_is_not_parsed(member, saved, members_of, write_tar):
     members = members_of(saved)
 
     def prepare(size):
@@ -196,7 +185,7 @@ def test_arguments_that_would_not_be_read_are_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_control_characters_are_escaped(saved):
+def test_control_characters_are_escaped(saved, members_of, write_tar):
     members = members_of(saved)
     write_tar(saved, {**members, "a\x1b[2Jb/\n": b""})
     with pytest.raises(CheckpointError) as raised:
@@ -209,7 +198,7 @@ def test_control_characters_are_escaped(saved):
     assert str(raised.value).isprintable()
 
 
-def test_a_zip_within_old_weights_is_not_unpacked(saved):
+def test_a_zip_within_old_weights_is_not_unpacked(saved, members_of, write_tar):
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", bytes(10**7))
