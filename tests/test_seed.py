@@ -131,14 +131,14 @@ def test_custom_model_captured_saved_and_loaded(tmp_path, monkeypatch):
 
 
 def test_captured_loop_trains():
-    """The captured loop of the text and one by hand end with the same loss."""
+    """The captured loop of the text and a plain one end with the same loss."""
     names = run(block("class UNetMetaData"), {"__name__": __name__})
     text = "import torch\ntorch.manual_seed(0)\n" + block("@StaticCaptureTraining(")
     captured = run(text.replace("cuda_graph_warmup=11,", "use_amp=False,"), dict(names))["loss"]
 
-    by_hand = run(text.partition("# Create training step")[0], dict(names))
-    model, optimizer = by_hand["model"], by_hand["optim"]
-    x, y = by_hand["input"], by_hand["output"]
+    plain = run(text.partition("# Create training step")[0], dict(names))
+    model, optimizer = plain["model"], plain["optim"]
+    x, y = plain["input"], plain["output"]
     for _ in range(20):
         x.copy_(torch.randn(x.shape))
         optimizer.zero_grad()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a variant switches on, and the step that it makes of a case.
 
-Without capture, a step is what one writes by hand in PyTorch; with it, what the decorators of
+Without capture, a step is plain PyTorch; with it, what the decorators of
 ``physicsnemo.utils`` make. Mixed precision is what they use by default: float16 and a gradient
 scaler on a CUDA device, bfloat16 elsewhere.
 """
@@ -87,7 +87,7 @@ def forward_step(case: BenchCase, variant: Variant, device: torch.device) -> Fun
             model, use_amp=variant.amp, compile=variant.compile, cuda_graph_warmup=GRAPH_WARMUP
         )
         if variant.capture
-        else partial(_forward_by_hand, variant, device)
+        else partial(_plain_forward, variant, device)
     )
     return partial(decorate(forward), *inputs)
 
@@ -112,7 +112,7 @@ def training_step(case: BenchCase, variant: Variant, device: torch.device) -> Fu
             cuda_graph_warmup=GRAPH_WARMUP,
         )
         if variant.capture
-        else partial(_training_by_hand, optimizer, variant, device)
+        else partial(_plain_training, optimizer, variant, device)
     )
     return partial(decorate(loss), inputs, targets)
 
@@ -173,7 +173,7 @@ def _build(case: BenchCase, variant: Variant) -> Module:
     return case.plain(case.build())
 
 
-def _forward_by_hand(variant: Variant, device: torch.device, forward: Function) -> Function:
+def _plain_forward(variant: Variant, device: torch.device, forward: Function) -> Function:
     forward = torch.compile(forward) if variant.compile else forward
 
     def step(*inputs: Any) -> Any:
@@ -183,7 +183,7 @@ def _forward_by_hand(variant: Variant, device: torch.device, forward: Function) 
     return step
 
 
-def _training_by_hand(
+def _plain_training(
     optimizer: Optimizer, variant: Variant, device: torch.device, loss: Function
 ) -> Function:
     loss = torch.compile(loss) if variant.compile else loss

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pix2Pix against the same network written out by hand; grids of every size; clear errors."""
+"""Pix2Pix against a reference implementation; grids of every size; clear errors."""
 
 import inspect
 
@@ -34,7 +34,7 @@ def randomized(model):
     return model.double().eval()
 
 
-def by_hand(weights, x, padding_type, batch_norm):
+def reference_implementation(weights, x, padding_type, batch_norm):
     """Halve twice, apply two blocks, double three times; each module counts in the names."""
     dimension = x.ndim - 2
     step, first = 2 + batch_norm, int(padding_type != "zero")
@@ -87,10 +87,12 @@ def test_signature():
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("padding_type", MODES)
 @pytest.mark.parametrize("dimension", GRIDS)
-def test_network_by_hand(dimension, padding_type, batch_norm):
+def test_network_equals_the_reference_implementation(dimension, padding_type, batch_norm):
     model = randomized(build(dimension=dimension, padding_type=padding_type, batch_norm=batch_norm))
     x = torch.randn(2, 2, *GRIDS[dimension], dtype=torch.float64)
-    torch.testing.assert_close(model(x), by_hand(model.state_dict(), x, padding_type, batch_norm))
+    torch.testing.assert_close(
+        model(x), reference_implementation(model.state_dict(), x, padding_type, batch_norm)
+    )
 
 
 @pytest.mark.parametrize(

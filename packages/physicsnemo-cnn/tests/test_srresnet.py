@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SRResNet against the same network written out by hand; names of weights; clear errors."""
+"""SRResNet against a reference implementation; names of weights; clear errors."""
 
 import inspect
 
@@ -32,7 +32,7 @@ def randomized(model):
     return model.double().eval()
 
 
-def by_hand(weights, x, blocks, doublings):
+def reference_implementation(weights, x, blocks, doublings):
     def convolve(name, x):
         weight = weights[f"{name}.weight"]
         return functional.conv3d(x, weight, weights[f"{name}.bias"], padding=weight.shape[-1] // 2)
@@ -82,10 +82,10 @@ def test_signature():
 
 @pytest.mark.parametrize(("scaling_factor", "doublings"), [(2, 1), (4, 2), (8, 3)])
 @pytest.mark.parametrize("blocks", [0, 2])
-def test_network_by_hand(scaling_factor, doublings, blocks):
+def test_network_equals_the_reference_implementation(scaling_factor, doublings, blocks):
     model = randomized(build(scaling_factor=scaling_factor, n_resid_blocks=blocks))
     x = torch.randn(2, 2, 1, 3, 2, dtype=torch.float64)
-    expected = by_hand(model.state_dict(), x, blocks, doublings)
+    expected = reference_implementation(model.state_dict(), x, blocks, doublings)
     assert expected.shape == (2, 3, *(scaling_factor * n for n in (1, 3, 2)))
     torch.testing.assert_close(model(x), expected)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AFNO and ModAFNO against the same networks written out by hand."""
+"""AFNO and ModAFNO against reference implementations."""
 
 import json
 import tarfile
@@ -60,7 +60,7 @@ def scale_and_shift(weights, name, mod):
     return (1 + scale)[:, None, None], shift[:, None, None]
 
 
-def filter_by_hand(weights, name, x, mod):
+def reference_filter(weights, name, x, mod):
     """Compute the filter in complex numbers, on the lowest 70 % of the modes of 5 by 7 tokens."""
     (w1, b1, w2, b2) = (
         torch.complex(*weights[f"{name}.{part}"]) for part in ("w1", "b1", "w2", "b2")
@@ -81,7 +81,7 @@ def filter_by_hand(weights, name, x, mod):
     return x + torch.fft.irfft(rows, n=7, dim=2, norm="ortho")
 
 
-def by_hand(model, x, mod=None):
+def reference_implementation(model, x, mod=None):
     """Compute the model from its state dictionary; ``mod`` are features, not a number."""
     weights = model.state_dict(keep_vars=True)
     patches = functional.unfold(x, (2, 3), stride=(2, 3)).mT
@@ -91,7 +91,7 @@ def by_hand(model, x, mod=None):
         x = x + linear(weights, "mod_additive_proj", mod)[:, None]
     x = x.unflatten(1, (5, 7))
     for k in range(2):
-        x = x + filter_by_hand(
+        x = x + reference_filter(
             weights, f"blocks.{k}.filter", norm(weights, f"blocks.{k}.norm1", x), mod
         )
         hidden = linear(weights, f"blocks.{k}.mlp.fc1", norm(weights, f"blocks.{k}.norm2", x))
@@ -116,20 +116,22 @@ def assert_same_outputs_and_gradients(model, outputs, expected):
             torch.testing.assert_close(ours, theirs, msg=(name + ": {}").format)
 
 
-def test_network_written_out_by_hand():
+def test_network_equals_the_reference_implementation():
     model, x = randomized(AFNO(**SMALL)), field()
-    assert_same_outputs_and_gradients(model, model(x), by_hand(model, x))
+    assert_same_outputs_and_gradients(model, model(x), reference_implementation(model, x))
 
 
 @pytest.mark.parametrize("modulate_filter", [True, False])
 @pytest.mark.parametrize("modulate_mlp", [True, False])
-def test_modulated_network_written_out_by_hand(modulate_filter, modulate_mlp):
+def test_modulated_network_equals_the_reference_implementation(modulate_filter, modulate_mlp):
     arguments = {"modulate_filter": modulate_filter, "modulate_mlp": modulate_mlp}
     model, x = randomized(ModAFNO(**MODULATED | arguments)), field()
     mod = torch.rand(2, 1 if modulate_filter or modulate_mlp else 4, dtype=torch.float64)
     features = model.mod_embed_net(mod)
     assert features.shape == (2, 4)
-    assert_same_outputs_and_gradients(model, model(x, mod), by_hand(model, x, features))
+    assert_same_outputs_and_gradients(
+        model, model(x, mod), reference_implementation(model, x, features)
+    )
 
 
 def test_without_modulation_and_addition_both_models_are_one():

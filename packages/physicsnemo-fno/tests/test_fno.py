@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FNO against the same network written out by hand, and what follows from its mathematics."""
+"""FNO against a reference implementation, and what follows from its mathematics."""
 
 import math
 
@@ -80,7 +80,9 @@ def spectral(weights, name, x, modes):
     return torch.fft.irfftn(mixed, s=x.shape[2:], dim=axes)
 
 
-def by_hand(model, x, *, padding, modes, padding_type="constant", act=functional.gelu):
+def reference_implementation(
+    model, x, *, padding, modes, padding_type="constant", act=functional.gelu
+):
     """Compute the model from its state dictionary."""
     weights, grid = model.state_dict(), x.shape[2:]
     nested = ".conv" if len(grid) == 4 else ""
@@ -107,10 +109,12 @@ def by_hand(model, x, *, padding, modes, padding_type="constant", act=functional
 @pytest.mark.parametrize("dimension", [1, 2, 3, 4])
 @pytest.mark.parametrize("coord_features", [True, False])
 @pytest.mark.parametrize("padding", [0, 2])
-def test_network_written_out_by_hand(dimension, coord_features, padding):
+def test_network_equals_the_reference_implementation(dimension, coord_features, padding):
     model = randomized(dimension, coord_features=coord_features, padding=padding)
     x = random_field(dimension)
-    expected = by_hand(model, x, padding=[padding] * dimension, modes=[2] * dimension)
+    expected = reference_implementation(
+        model, x, padding=[padding] * dimension, modes=[2] * dimension
+    )
     torch.testing.assert_close(model(x), expected)
 
 
@@ -120,7 +124,7 @@ def test_padding_types(dimension, padding_type):
     model = randomized(dimension, padding_type=padding_type)
     x = random_field(dimension)
     settings = {"padding": [2] * dimension, "modes": [2] * dimension}
-    expected = by_hand(model, x, **settings, padding_type=padding_type)
+    expected = reference_implementation(model, x, **settings, padding_type=padding_type)
     torch.testing.assert_close(model(x), expected)
 
 
@@ -137,14 +141,18 @@ def test_padding_types(dimension, padding_type):
 def test_padding_axis_by_axis(dimension, padding, applied):
     model = randomized(dimension, padding=padding)
     x = random_field(dimension)
-    torch.testing.assert_close(model(x), by_hand(model, x, padding=applied, modes=[2] * dimension))
+    torch.testing.assert_close(
+        model(x), reference_implementation(model, x, padding=applied, modes=[2] * dimension)
+    )
 
 
 def test_surplus_padding_is_announced_and_not_used():
     with pytest.warns(UserWarning, match=r"3 entries for dimension=2; not used: \[9\]"):
         model = randomized(2, padding=[1, 3, 9])
     x = random_field(2)
-    torch.testing.assert_close(model(x), by_hand(model, x, padding=[1, 3], modes=[2, 2]))
+    torch.testing.assert_close(
+        model(x), reference_implementation(model, x, padding=[1, 3], modes=[2, 2])
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,14 +162,18 @@ def test_surplus_padding_is_announced_and_not_used():
 def test_modes_axis_by_axis_also_where_corners_overlap(dimension, modes):
     model = randomized(dimension, num_fno_modes=modes, padding=0)
     x = random_field(dimension)
-    torch.testing.assert_close(model(x), by_hand(model, x, padding=[0] * dimension, modes=modes))
+    torch.testing.assert_close(
+        model(x), reference_implementation(model, x, padding=[0] * dimension, modes=modes)
+    )
 
 
 @pytest.mark.parametrize(("name", "act"), [("tanh", torch.tanh), ("identity", lambda x: x)])
 def test_activation_by_name(name, act):
     model = randomized(2, activation_fn=name)
     x = random_field(2)
-    torch.testing.assert_close(model(x), by_hand(model, x, padding=[2, 2], modes=[2, 2], act=act))
+    torch.testing.assert_close(
+        model(x), reference_implementation(model, x, padding=[2, 2], modes=[2, 2], act=act)
+    )
 
 
 def test_parametric_activation_is_one_module_under_three_names(tmp_path):
@@ -175,7 +187,7 @@ def test_parametric_activation_is_one_module_under_three_names(tmp_path):
     assert len({model.state_dict()[name].data_ptr() for name in names}) == 1
     slope = model.activation_fn.weight.detach()
     x = random_field(2)
-    expected = by_hand(
+    expected = reference_implementation(
         model, x, padding=[2, 2], modes=[2, 2], act=lambda x: torch.where(x > 0, x, slope * x)
     )
     torch.testing.assert_close(model(x), expected)

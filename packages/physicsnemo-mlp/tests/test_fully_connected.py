@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FullyConnected against the same network written out by hand."""
+"""FullyConnected against a reference implementation."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def randomized(**arguments) -> FullyConnected:
     return model
 
 
-def by_hand(weights, x, num_layers, activations, skip=False):
+def reference_implementation(weights, x, num_layers, activations, skip=False):
     """Compute the network from its state dictionary, layer by layer."""
     stored = None
     for i in range(num_layers):
@@ -44,7 +44,7 @@ def by_hand(weights, x, num_layers, activations, skip=False):
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("adaptive", [False, True])
 @pytest.mark.parametrize("reparametrization", [None, "weight_norm", "weight_fact"])
-def test_network_written_out_by_hand(num_layers, skip, adaptive, reparametrization):
+def test_network_equals_the_reference_implementation(num_layers, skip, adaptive, reparametrization):
     model = randomized(
         num_layers=num_layers,
         activation_fn="tanh",
@@ -53,7 +53,9 @@ def test_network_written_out_by_hand(num_layers, skip, adaptive, reparametrizati
         **({reparametrization: True} if reparametrization else {}),
     )
     x = X if num_layers else torch.randn(7, 8, dtype=torch.float64)
-    expected = by_hand(model.state_dict(), x, num_layers, [torch.tanh] * num_layers, skip)
+    expected = reference_implementation(
+        model.state_dict(), x, num_layers, [torch.tanh] * num_layers, skip
+    )
     torch.testing.assert_close(model(x), expected)
 
 
@@ -71,7 +73,9 @@ def test_skip_connections_add_what_came_before_the_addition():
 def test_activation_for_each_layer_the_last_one_repeated():
     model = randomized(num_layers=4, activation_fn=["tanh", "relu"])
     activations = [torch.tanh, torch.relu, torch.relu, torch.relu]
-    torch.testing.assert_close(model(X), by_hand(model.state_dict(), X, 4, activations))
+    torch.testing.assert_close(
+        model(X), reference_implementation(model.state_dict(), X, 4, activations)
+    )
 
 
 def test_surplus_activations_are_announced_and_not_used():
@@ -79,7 +83,9 @@ def test_surplus_activations_are_announced_and_not_used():
         model = FullyConnected(**SIZES, num_layers=2, activation_fn=["tanh", "relu", "gelu"])
     assert seen[0].filename == __file__
     weights = model.double().state_dict()
-    torch.testing.assert_close(model(X), by_hand(weights, X, 2, [torch.tanh, torch.relu]))
+    torch.testing.assert_close(
+        model(X), reference_implementation(weights, X, 2, [torch.tanh, torch.relu])
+    )
 
 
 def test_parametric_activations_have_parameters_of_their_own():

@@ -23,7 +23,7 @@ def zeros(size, kernel_size, stride):
     return total // 2, total - total // 2
 
 
-def by_hand(layer, x, kernel_size, stride, axes):
+def reference_implementation(layer, x, kernel_size, stride, axes):
     """Convolve after padding, each axis of the grid by what the one of ``axes`` needs."""
     amounts = [zeros(x.shape[2 + axis], kernel_size, stride) for axis in axes]
     padded = functional.pad(x, [amount for pair in reversed(amounts) for amount in pair])
@@ -38,7 +38,9 @@ def test_each_axis_gets_the_zeros_that_it_needs(grid, kernel_size, stride):
     x = field(2, 2, *grid)
     output = layer(x)
     assert output.shape == (2, 3, *(-(-size // stride) for size in grid))
-    torch.testing.assert_close(output, by_hand(layer, x, kernel_size, stride, range(len(grid))))
+    torch.testing.assert_close(
+        output, reference_implementation(layer, x, kernel_size, stride, range(len(grid)))
+    )
 
 
 @pytest.mark.parametrize("grid", [(8, 12), (5, 8), (8, 5), (5, 6, 8), (6, 5, 4)], ids=str)
@@ -46,7 +48,9 @@ def test_each_axis_gets_the_zeros_that_it_needs(grid, kernel_size, stride):
 def test_reference_numerics_swap_the_axes(grid, numerics):
     layer = ConvLayer(2, 3, len(grid), kernel_size=4, stride=2, numerics=numerics).double()
     x = field(2, 2, *grid)
-    torch.testing.assert_close(layer(x), by_hand(layer, x, 4, 2, range(len(grid))[::-1]))
+    torch.testing.assert_close(
+        layer(x), reference_implementation(layer, x, 4, 2, range(len(grid))[::-1])
+    )
 
 
 def test_releases_from_2_0_on_pad_as_the_paper():

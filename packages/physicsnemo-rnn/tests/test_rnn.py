@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Both models against the same networks written out by hand."""
+"""Both models against reference implementations."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def given(model_class, number=3):
     return 1 if model_class is One2ManyRNN else number
 
 
-def by_hand(model, x, blocks, swapped=False, short=False):
+def reference_implementation(model, x, blocks, swapped=False, short=False):
     """Compute a model from its weights.
 
     nvidia-physicsnemo cuts ``short`` what it doubles, and until 1.3 it pads ``swapped`` axes.
@@ -98,9 +98,9 @@ def by_hand(model, x, blocks, swapped=False, short=False):
     ],
     ids=str,
 )
-def test_network_written_out_by_hand(model_class, arguments, grid):
+def test_network_equals_the_reference_implementation(model_class, arguments, grid):
     model, x = model_class(**arguments).double(), field(2, 2, given(model_class), *grid)
-    output, expected = model(x), by_hand(model, x, arguments["nr_residual_blocks"])
+    output, expected = model(x), reference_implementation(model, x, arguments["nr_residual_blocks"])
     assert output.shape == (2, 2, 3, *grid)
     torch.testing.assert_close(output, expected)
     used = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -122,7 +122,7 @@ def test_network_written_out_by_hand(model_class, arguments, grid):
         (SMALL | {"dimension": 3}, (5, 6, 8), (4, 5, 8), (5, 5, 8)),
     ],
 )
-def test_reference_numerics_written_out_by_hand(
+def test_reference_numerics_equal_an_implementation(
     model_class, release, arguments, grid, until_1_3, from_2_0
 ):
     model = model_class(**arguments, numerics=f"reference-{release}").double()
@@ -130,7 +130,7 @@ def test_reference_numerics_written_out_by_hand(
     output = model(x)
     swapped = release in ("1.2", "1.3")
     assert output.shape == (1, 2, 3, *(until_1_3 if swapped else from_2_0))
-    torch.testing.assert_close(output, by_hand(model, x, 1, swapped, short=True))
+    torch.testing.assert_close(output, reference_implementation(model, x, 1, swapped, short=True))
 
 
 @each_model

@@ -13,7 +13,7 @@ from physicsnemo.models.fengwu import Fengwu
 from physicsnemo.models.window_layers import WindowBlock
 
 TESTS = Path(__file__).parent
-HAND = SimpleNamespace(**runpy.run_path(str(TESTS / "by_hand.py")))
+REFERENCE = SimpleNamespace(**runpy.run_path(str(TESTS / "reference_implementation.py")))
 NUMERICS = ["paper", "reference-1.2", "reference-2.1"]
 KINDS = ("surface", "z", "r", "u", "v", "t")
 
@@ -38,40 +38,40 @@ def field(height=11, width=64):
     return torch.randn(1, 14, height, width, dtype=torch.float64)
 
 
-def by_hand(model, x, numerics):
+def reference_implementation(model, x, numerics):
     weights, window, size = model.state_dict(), (2, 2, 8), x.shape[2:]
-    amounts = [HAND.pads(n, 4) for n in size]
+    amounts = [REFERENCE.pads(n, 4) for n in size]
     coarse, skips, outputs = [], [], []
     for kind, part in zip(KINDS, x.split([4, 2, 2, 2, 2, 2], dim=1), strict=True):
         name = f"encoder_{kind}"
-        grid = HAND.embed(weights, f"{name}.patchembed2d", part, amounts)
-        grid = HAND.earth_blocks(weights, f"{name}.blocks", grid, window[1:], numerics, False)
+        grid = REFERENCE.embed(weights, f"{name}.patchembed2d", part, amounts)
+        grid = REFERENCE.earth_blocks(weights, f"{name}.blocks", grid, window[1:], numerics, False)
         skips.append(grid)
-        grid = HAND.downsample(weights, f"{name}.downsample", grid)
-        grid = HAND.earth_blocks(
+        grid = REFERENCE.downsample(weights, f"{name}.downsample", grid)
+        grid = REFERENCE.earth_blocks(
             weights, f"{name}.blocks_middle", grid, window[1:], numerics, False
         )
         coarse.append(grid)
-    fused = HAND.earth_blocks(
+    fused = REFERENCE.earth_blocks(
         weights, "fuser.blocks", torch.stack(coarse, 1), window, numerics, False
     )
     for kind, grid, skip in zip(KINDS, fused.unbind(1), skips, strict=True):
         name = f"decoder_{kind}"
-        grid = HAND.earth_blocks(
+        grid = REFERENCE.earth_blocks(
             weights, f"{name}.blocks_middle", grid, window[1:], numerics, False
         )
-        grid = HAND.upsample(weights, f"{name}.upsample", grid, skip.shape[1:3])
-        grid = HAND.earth_blocks(weights, f"{name}.blocks", grid, window[1:], numerics, False)
+        grid = REFERENCE.upsample(weights, f"{name}.upsample", grid, skip.shape[1:3])
+        grid = REFERENCE.earth_blocks(weights, f"{name}.blocks", grid, window[1:], numerics, False)
         grid = torch.cat((grid, skip), -1)
-        outputs.append(HAND.recover(weights, f"{name}.patchrecovery2d", grid, size))
+        outputs.append(REFERENCE.recover(weights, f"{name}.patchrecovery2d", grid, size))
     return tuple(outputs)
 
 
 @pytest.mark.parametrize("numerics", NUMERICS)
-def test_network_written_out_by_hand(numerics):
+def test_network_equals_the_reference_implementation(numerics):
     model, x = randomized(Fengwu(**SMALL, numerics=numerics)), field()
     with torch.no_grad():
-        torch.testing.assert_close(model(x), by_hand(model, x, numerics))
+        torch.testing.assert_close(model(x), reference_implementation(model, x, numerics))
 
 
 @pytest.mark.parametrize("numerics", NUMERICS)

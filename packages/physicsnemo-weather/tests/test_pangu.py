@@ -15,7 +15,7 @@ from physicsnemo import Module
 from physicsnemo.models.pangu import Pangu
 
 TESTS = Path(__file__).parent
-HAND = SimpleNamespace(**runpy.run_path(str(TESTS / "by_hand.py")))
+REFERENCE = SimpleNamespace(**runpy.run_path(str(TESTS / "reference_implementation.py")))
 NUMERICS = ["paper", "reference-1.2", "reference-2.1"]
 
 # 3 by 16 points: shifted windows of 8 cross the first longitude.
@@ -47,32 +47,32 @@ def field(height=11, width=64):
     return torch.randn(1, 72, height, width, dtype=torch.float64)
 
 
-def by_hand(model, x, numerics, window=(2, 2, 8)):
+def reference_implementation(model, x, numerics, window=(2, 2, 8)):
     weights, size = model.state_dict(), x.shape[2:]
-    amounts = [HAND.pads(n, patch) for n, patch in zip(size, (4, 4), strict=True)]
-    surface = HAND.embed(weights, "patchembed2d", x[:, :7], amounts)
+    amounts = [REFERENCE.pads(n, patch) for n, patch in zip(size, (4, 4), strict=True)]
+    surface = REFERENCE.embed(weights, "patchembed2d", x[:, :7], amounts)
     if numerics != "paper" and size[0] % 2:
         # 4 less the remainder of a division by 2; the convolution ignores what fills no patch.
         amounts[0] = (1, 2)
     upper = x[:, 7:].reshape(1, 5, 13, *size)
-    upper = HAND.embed(weights, "patchembed3d", upper, [(0, 1), *amounts])
+    upper = REFERENCE.embed(weights, "patchembed3d", upper, [(0, 1), *amounts])
     x = torch.cat((surface[:, None], upper), dim=1)
-    skip = x = HAND.earth_blocks(weights, "layer1.blocks", x, window, numerics)
-    x = HAND.downsample(weights, "downsample", x)
-    x = HAND.earth_blocks(weights, "layer2.blocks", x, window, numerics)
-    x = HAND.earth_blocks(weights, "layer3.blocks", x, window, numerics)
-    x = HAND.upsample(weights, "upsample", x, skip.shape[2:4])
-    x = HAND.earth_blocks(weights, "layer4.blocks", x, window, numerics)
+    skip = x = REFERENCE.earth_blocks(weights, "layer1.blocks", x, window, numerics)
+    x = REFERENCE.downsample(weights, "downsample", x)
+    x = REFERENCE.earth_blocks(weights, "layer2.blocks", x, window, numerics)
+    x = REFERENCE.earth_blocks(weights, "layer3.blocks", x, window, numerics)
+    x = REFERENCE.upsample(weights, "upsample", x, skip.shape[2:4])
+    x = REFERENCE.earth_blocks(weights, "layer4.blocks", x, window, numerics)
     x = torch.cat((x, skip), -1)
-    upper = HAND.recover(weights, "patchrecovery3d", x[:, 1:], (13, *size))
-    return HAND.recover(weights, "patchrecovery2d", x[:, 0], size), upper
+    upper = REFERENCE.recover(weights, "patchrecovery3d", x[:, 1:], (13, *size))
+    return REFERENCE.recover(weights, "patchrecovery2d", x[:, 0], size), upper
 
 
 @pytest.mark.parametrize("numerics", NUMERICS)
-def test_network_written_out_by_hand(numerics):
+def test_network_equals_the_reference_implementation(numerics):
     model, x = randomized(Pangu(**SMALL, numerics=numerics)), field()
     with torch.no_grad():
-        torch.testing.assert_close(model.eval()(x), by_hand(model, x, numerics))
+        torch.testing.assert_close(model.eval()(x), reference_implementation(model, x, numerics))
 
 
 def test_numerics_differ():
@@ -108,7 +108,7 @@ def test_ends_of_the_longitude_are_neighbours():
 @pytest.mark.parametrize("height", [13, 12, 11])
 def test_reference_pads_as_the_paper_but_for_three_rows_left_over(height):
     model = Pangu(**SMALL | {"img_size": [height, 64]}, numerics="reference-1.2")
-    expected = (1, 0) if height == 11 else HAND.pads(height, 4)
+    expected = (1, 0) if height == 11 else REFERENCE.pads(height, 4)
     assert model.patchembed3d.pads == ((0, 1), expected, (0, 0))
     assert model.patchembed3d.grid == (7, (height + 3) // 4, 16)
 

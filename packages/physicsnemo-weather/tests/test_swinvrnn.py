@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SwinRNN against the same network written out by hand, and what patches do."""
+"""SwinRNN against a reference implementation, and what patches do."""
 
 import runpy
 from pathlib import Path
@@ -12,7 +12,9 @@ from torch.nn import functional
 
 from physicsnemo.models.swinvrnn import SwinRNN
 
-HAND = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("by_hand.py"))))
+REFERENCE = SimpleNamespace(
+    **runpy.run_path(str(Path(__file__).with_name("reference_implementation.py")))
+)
 
 # 11 by 12 points, then 6 by 6, 3 by 3 and 2 by 2.
 SMALL = {
@@ -50,20 +52,20 @@ def convolve(weights, name, x, groups, stride=1):
     return x + y
 
 
-def by_hand(model, x):
+def reference_implementation(model, x):
     """Compute the network for 21 by 34 points in patches of 2 by 3."""
     weights = model.state_dict()
-    h = HAND.embed(weights, "cube_embedding", x, [(0, 0), (0, 1), (1, 1)]).squeeze(1)
-    h = HAND.norm(weights, "cube_embedding.norm", h)
+    h = REFERENCE.embed(weights, "cube_embedding", x, [(0, 0), (0, 1), (1, 1)]).squeeze(1)
+    h = REFERENCE.norm(weights, "cube_embedding.norm", h)
     state = functional.avg_pool2d(functional.pad(x[:, :, -1], (1, 1, 0, 1)), (2, 3))
     features = []
     for level in (1, 2, 3, 4):
         if level > 1:
             h = convolve(weights, f"down{level - 1}", h.movedim(-1, 1), 2, 2).movedim(1, -1)
             state = convolve(weights, f"down{level - 1}x", state, 3, 2)
-        h = HAND.swin_stage(weights, f"swin_block{level}", h, (3, 3))
-        y = HAND.linear(weights, f"lin_proj{level}", torch.cat((state.movedim(1, -1), h), -1))
-        y = HAND.swin_stage(weights, f"swin_decoder{level}", y, (3, 3))
+        h = REFERENCE.swin_stage(weights, f"swin_block{level}", h, (3, 3))
+        y = REFERENCE.linear(weights, f"lin_proj{level}", torch.cat((state.movedim(1, -1), h), -1))
+        y = REFERENCE.swin_stage(weights, f"swin_decoder{level}", y, (3, 3))
         features.append((h + y).movedim(-1, 1))
     y = features[3]
     for level in (3, 2, 1):
@@ -79,10 +81,10 @@ def by_hand(model, x):
     return x[:, :, -1] + change[..., :21, 1:35]
 
 
-def test_network_written_out_by_hand():
+def test_network_equals_the_reference_implementation():
     model, x = randomized(SwinRNN(**SMALL)), torch.randn(2, 3, 2, 21, 34, dtype=torch.float64)
     with torch.no_grad():
-        torch.testing.assert_close(model(x), by_hand(model, x))
+        torch.testing.assert_close(model(x), reference_implementation(model, x))
 
 
 def test_without_a_change_the_last_state_stays():

@@ -33,7 +33,9 @@ from physicsnemo.models.window_layers.patches import join_patches, split_patches
 from physicsnemo.models.window_layers.swin import SwinAttention
 from physicsnemo.nn.tracing import assume_constant_result
 
-HAND = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("by_hand.py"))))
+REFERENCE = SimpleNamespace(
+    **runpy.run_path(str(Path(__file__).with_name("reference_implementation.py")))
+)
 
 
 def randomized(module):
@@ -199,7 +201,7 @@ def test_blocks_are_attention_among_all_pairs_of_points(grid, window, numerics):
     weights = blocks.state_dict(prefix="blocks.", keep_vars=True)
     expected = x
     for index in range(2):
-        expected = HAND.earth_block(
+        expected = REFERENCE.earth_block(
             weights, f"blocks.{index}", expected, window, index == 1, numerics
         )
     torch.testing.assert_close(y, expected)
@@ -241,7 +243,7 @@ def test_the_paper_shifts_by_half_of_the_window(numerics, shift):
 def test_swin_stage_is_attention_among_all_pairs_of_points(grid):
     stage = randomized(SwinTransformer(4, grid, num_heads=2, window_size=4, depth=3))
     x = torch.randn(2, *grid, 4, dtype=torch.float64)
-    expected = HAND.swin_stage(stage.state_dict(prefix="stage."), "stage", x, (4, 4))
+    expected = REFERENCE.swin_stage(stage.state_dict(prefix="stage."), "stage", x, (4, 4))
     torch.testing.assert_close(stage(x), expected)
 
 
@@ -267,12 +269,14 @@ def test_patches_are_convolutions_of_padded_fields(img_size, patch_size):
     embed = randomized(PatchEmbed(img_size, patch_size, 3, 5))
     recover = randomized(PatchRecovery(img_size, patch_size, 5, 3))
     x = torch.randn(2, 3, *img_size, dtype=torch.float64)
-    amounts = [HAND.pads(n, p) for n, p in zip(img_size, patch_size, strict=True)]
-    expected = HAND.embed(embed.state_dict(prefix="embed."), "embed", x, amounts)
+    amounts = [REFERENCE.pads(n, p) for n, p in zip(img_size, patch_size, strict=True)]
+    expected = REFERENCE.embed(embed.state_dict(prefix="embed."), "embed", x, amounts)
     vectors = embed(x)
     torch.testing.assert_close(vectors, expected)
     assert vectors.shape[1:-1] == embed.grid == recover.grid
-    expected = HAND.recover(recover.state_dict(prefix="recover."), "recover", vectors, img_size)
+    expected = REFERENCE.recover(
+        recover.state_dict(prefix="recover."), "recover", vectors, img_size
+    )
     torch.testing.assert_close(recover(vectors), expected)
 
 
@@ -297,9 +301,9 @@ def test_resolutions(grid):
     down, up = randomized(DownSample(4, grid)), randomized(UpSample(4, grid))
     x = torch.randn(2, *grid, 4, dtype=torch.float64)
     coarse = down(x)
-    expected = HAND.downsample(down.state_dict(prefix="down."), "down", x)
+    expected = REFERENCE.downsample(down.state_dict(prefix="down."), "down", x)
     torch.testing.assert_close(coarse, expected)
-    expected = HAND.upsample(up.state_dict(prefix="up."), "up", coarse, grid[-2:])
+    expected = REFERENCE.upsample(up.state_dict(prefix="up."), "up", coarse, grid[-2:])
     torch.testing.assert_close(up(coarse), expected)
     assert expected.shape == x.shape
 
