@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two losses of CorrDiff: a regression for the mean, a diffusion for what is left of it."""
+"""The two losses of CorrDiff: regression for the mean, diffusion for the residual."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from physicsnemo.utils.patching import BasePatching2D
 
 
 class RegressionLoss:
-    r"""The mean square error :math:`E \, |f(c) - y|^2` of a network that predicts images.
+    r"""Regression loss: the mean square error :math:`E \, |f(c) - y|^2` of predicted images.
 
     Its minimum is the mean of the images :math:`y` given the condition :math:`c`.
 
@@ -46,14 +46,14 @@ class RegressionLoss:
         Parameters
         ----------
         net
-            The network, such as :class:`~physicsnemo.models.diffusion.UNet`: any callable of the
+            Network, such as :class:`~physicsnemo.models.diffusion.UNet`: any callable of the
             form ``net(x, img_lr, lead_time_label=..., embedding_selector=...)``, where ``x`` are
             zeros of the shape of the images. The keywords are passed where there is something to
             pass, ``embedding_selector`` only to a net that takes it.
         images, patching, weights, lead_time_label
             As for :meth:`DenoisingLoss.__call__`.
         img_lr
-            The condition, of shape (batch, more channels, height, width).
+            Conditioning image of shape (batch, more channels, height, width).
 
         Returns
         -------
@@ -75,19 +75,19 @@ _NOISE = EDMLoss(P_mean=0.0, P_std=1.2, sigma_data=0.5)
 
 @dataclass(frozen=True)
 class ResidualLoss:
-    r"""The loss of a denoiser of what a regression leaves: :math:`y - f(c)` in place of images.
+    r"""Residual loss: that of a denoiser of :math:`y - f(c)`, what a regression leaves.
 
     Parameters
     ----------
     regression_net
-        The network :math:`f` for the mean, trained before with :class:`RegressionLoss`, of the form
-        that is described there. It gets no gradients.
+        Regression network :math:`f` for the mean, trained before with :class:`RegressionLoss`, of
+        the form that is described there. It gets no gradients.
     noise
-        The loss of denoisers to use, with its noise levels and weights. By default that of EDM
-        with ``P_mean=0``, which shows more noise than EDM does.
+        Denoising loss, with its noise levels and weights. By default that of EDM with ``P_mean=0``,
+        which shows more noise than EDM does.
     mean_conditioning
-        Whether the denoiser is conditioned on the mean too: on :math:`f(c)`, then :math:`c`.
-        Samplers are then given it as ``mean_hr``.
+        Condition the denoiser on the mean too: on :math:`f(c)`, then :math:`c`. Samplers are then
+        given it as ``mean_hr``.
 
     References
     ----------
@@ -127,14 +127,14 @@ class ResidualLoss:
         net, images, weights, lead_time_label, randn_like
             As for :meth:`DenoisingLoss.__call__`.
         img_lr
-            What both nets are conditioned on, of shape (batch, more channels, height, width).
+            Conditioning image of both nets, of shape (batch, more channels, height, width).
         mean
-            What :meth:`mean` returns, if it is known, such as for further patches of the same
-            images; by default, it is computed.
+            Result of :meth:`mean`, if it is known, such as for further patches of the same images;
+            by default, it is computed.
         patching
-            With it, the denoiser sees patches, each with noise and a noise level of its own. Its
-            condition is then the patch of ``img_lr``, and all of it, resized to the shape of a
-            patch. The mean is computed once, on whole images.
+            Patch-based training: the denoiser sees patches, each with noise and a noise level of
+            its own. Its condition is then the patch of ``img_lr``, and all of it, resized to the
+            shape of a patch. The mean is computed once, on whole images.
 
         Returns
         -------

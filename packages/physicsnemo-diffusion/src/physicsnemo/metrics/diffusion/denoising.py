@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of denoisers, which differ in the noise levels that they show and in their weights."""
+"""Denoising losses, which differ in the distribution and the weight of noise levels."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,9 +14,10 @@ from physicsnemo.utils.patching import BasePatching2D
 
 
 class DenoisingLoss(ABC):
-    r"""A loss :math:`E[\lambda(\sigma) \, |D(y + \sigma n; \sigma) - y|^2]` of denoisers.
+    r"""Denoising loss :math:`E[\lambda(\sigma) \, |D(y + \sigma n; \sigma) - y|^2]`.
 
-    A subclass chooses the noise levels :math:`\sigma` and the weight :math:`\lambda`.
+    A subclass chooses the distribution of noise levels :math:`\sigma` and their weight
+    :math:`\lambda`.
     """
 
     @abstractmethod
@@ -45,18 +46,18 @@ class DenoisingLoss(ABC):
         Parameters
         ----------
         net
-            The denoiser, such as any preconditioner. It is called as
+            Denoiser, such as any preconditioner. It is called as
             :func:`~physicsnemo.utils.diffusion.deterministic_sampler` calls it, with noise levels
             of shape (batch, 1, ..., 1).
         images
             Clean images of shape (batch, channels, height, width); without patches, fields on any
             grid. They are taken in single precision at least.
         condition
-            What the net is conditioned on, of shape (batch, more channels, height, width).
+            Conditioning image of shape (batch, more channels, height, width).
         patching
-            With it, the net sees patches, each with noise and a noise level of its own. The net's
-            condition is then the patch of ``condition``, and all of it, resized to the shape of a
-            patch. A pixel counts as often as patches show it. Random patches are to be drawn anew
+            Patch-based training: the net sees patches, each with noise and a noise level of its
+            own. Its condition is then the patch of ``condition``, and all of it, resized to the
+            shape of a patch. A pixel counts as often as patches show it. Draw random patches anew
             for each step, by
             :meth:`~physicsnemo.utils.patching.RandomPatching2D.reset_patch_indices`.
         weights
@@ -66,9 +67,9 @@ class DenoisingLoss(ABC):
         class_labels, augment_labels
             Labels of shape (batch, labels), passed to the net by keyword.
         lead_time_label
-            Labels of the lead time, of shape (batch,), passed to the net by keyword.
+            Lead-time labels of shape (batch,), passed to the net by keyword.
         randn_like
-            Draws standard normal numbers like a tensor whose first axis is the batch, first for
+            Source of standard normal numbers like a tensor whose first axis is the batch, first for
             noise levels, then for noise. With a :class:`StackedRandomGenerator
             <physicsnemo.utils.diffusion.StackedRandomGenerator>`'s method, what a sample is shown
             depends on its own seed alone.
@@ -102,7 +103,7 @@ class DenoisingLoss(ABC):
 
 @dataclass(frozen=True)
 class VPLoss(DenoisingLoss):
-    r"""The loss of variance-preserving diffusion.
+    r"""Loss of variance-preserving diffusion (VP).
 
     The noise level is :math:`\sigma(t) = \sqrt{e^{\beta_d t^2 / 2 + \beta_{min} t} - 1}`, with
     times uniform in :math:`(\epsilon_t, 1)`; the weight is :math:`1 / \sigma^2`.
@@ -110,9 +111,9 @@ class VPLoss(DenoisingLoss):
     Parameters
     ----------
     beta_d, beta_min
-        The rate of noise is ``beta_min`` at first, and ``beta_d`` more at time 1.
+        Noise schedule: the rate of noise is ``beta_min`` at first, and ``beta_d`` more at time 1.
     epsilon_t
-        The earliest time, above 0.
+        Earliest time, above 0.
 
     Raises
     ------
@@ -155,7 +156,7 @@ class VPLoss(DenoisingLoss):
 
 @dataclass(frozen=True)
 class VELoss(DenoisingLoss):
-    r"""The loss of variance-exploding diffusion.
+    r"""Loss of variance-exploding diffusion (VE).
 
     The logarithm of the noise level is uniform between those of :math:`\sigma_{min}` and
     :math:`\sigma_{max}`; the weight is :math:`1 / \sigma^2`.
@@ -163,7 +164,7 @@ class VELoss(DenoisingLoss):
     Parameters
     ----------
     sigma_min, sigma_max
-        The lowest and the highest noise level.
+        Lowest and highest noise level.
 
     Raises
     ------
@@ -207,7 +208,7 @@ class VELoss(DenoisingLoss):
 
 @dataclass(frozen=True)
 class EDMLoss(DenoisingLoss):
-    r"""The loss of EDM.
+    r"""Loss of EDM.
 
     The noise level is :math:`e^{P_{mean} + P_{std} n}` with a standard normal number :math:`n`. By
     the weight :math:`(\sigma^2 + \sigma_{data}^2) / (\sigma \, \sigma_{data})^2`, the loss of an

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the networks are given: checks, and labels as vectors."""
+"""Checks of what networks and preconditioners are given."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -211,5 +211,5 @@ def numbers_of(given: Any) -> Any:
 
 
 def dropped(labels: Tensor, probability: float, batch: int) -> Tensor:
-    """Return labels of which those of a random choice of samples are zero."""
+    """Return labels after dropout of whole samples."""
     return labels * (torch.rand(batch, 1, device=labels.device) >= probability)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What wrappers around a network have in common: building it, and the precision that it runs in."""
+"""What wrappers share: building the network, its precision, and conditioning by concatenation."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -46,7 +46,7 @@ def build_network(
 
 
 def wide_type(wrapper: Module) -> torch.dtype:
-    """Return the type for all outside the network: float32, or that of the weights if wider."""
+    """Return the type of all outside the network: float32, or that of the weights if wider."""
     return at_least_float32(wrapper.device_buffer.dtype)
 
 
@@ -62,7 +62,7 @@ def network_type(wrapper: Module, use_fp16: bool, force_fp32: bool) -> torch.dty
 
 
 def join(x: Tensor, condition: Tensor) -> Tensor:
-    """Append the channels of a condition to fields.
+    """Concatenate a condition to the channels of fields.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def join(x: Tensor, condition: Tensor) -> Tensor:
 
 
 def any_sigma(sigma: float | Sequence[float] | Tensor) -> Tensor:
-    """Return noise levels as a tensor, none of them rounded.
+    """Return noise levels as a tensor: most preconditioners know all of them.
 
     Parameters
     ----------

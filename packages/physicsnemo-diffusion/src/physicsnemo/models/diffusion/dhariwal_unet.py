@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The U-Net of Dhariwal and Nichol."""
+"""The U-Net of Dhariwal and Nichol (ADM)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -49,7 +49,7 @@ _INIT_ZERO: dict[str, Any] = {"init_weight": 0}
 
 @dataclass
 class MetaData(ModelMetaData):
-    """What :class:`DhariwalUNet` supports."""
+    """Metadata of :class:`DhariwalUNet`."""
 
     name: str = "DhariwalUNet"
     cuda_graphs: bool = True
@@ -58,45 +58,43 @@ class MetaData(ModelMetaData):
 
 
 class DhariwalUNet(Module):
-    """The U-Net of Dhariwal and Nichol, as Karras et al. use it for diffusion ("ADM").
+    """U-Net of Dhariwal and Nichol, as Karras et al. use it for diffusion (ADM).
 
-    Its levels halve the resolution. What each block of the encoder returns is given to a block of
-    the decoder, too. The embedding of the noise level scales and shifts the features in all of
-    them, and attention has one head for every 64 channels.
+    Each level halves the resolution. The output of each encoder block skips to a decoder block, and
+    an embedding of the noise level scales and shifts the features in all of them. Attention has one
+    head for every 64 channels.
 
     Parameters
     ----------
     img_resolution
         Height, and width, of the images, by which levels are named. Images may have another size.
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     label_dim
-        Features of ``class_labels``; with 0, these are ignored.
+        Number of class labels; 0 ignores ``class_labels``.
     augment_dim
-        Features of ``augment_labels``; with 0, these are ignored.
+        Number of augmentation labels; 0 ignores ``augment_labels``.
     model_channels
-        The unit in which widths are given.
+        Base channel count.
     channel_mult
-        Channels of each level, by ``model_channels``; its length is the number of levels.
+        Channel multiplier of each level.
     channel_mult_emb
-        Features of the embedding, by ``model_channels``.
+        Channel multiplier of the embedding.
     num_blocks
-        Blocks of each level.
+        Residual blocks of each level.
     attn_resolutions
-        Levels with attention, by the height that images of ``img_resolution`` have there. The
+        Resolutions with attention: the heights that images of ``img_resolution`` have there. The
         deepest level has it in any case.
     dropout
-        Probability of dropping a number before the last convolution of a block, in training.
+        Dropout probability, before the last convolution of each block.
     label_dropout
-        Probability of dropping the class labels of a sample in training, for guidance without
-        a classifier.
+        Dropout probability of a sample's class labels, for classifier-free guidance.
     numerics
-        ``paper``, or what a release of nvidia-physicsnemo computes, ``reference-1.2`` to
-        ``reference-2.2``, as files of theirs mean it. In the first, the heads of attention divide
-        pixels in place of channels, and in all of them the variance in group normalization is, in
-        evaluation, the unbiased estimate, see
+        ``paper``, or a release of nvidia-physicsnemo whose numbers to reproduce, ``reference-1.2``
+        to ``reference-2.2``. In the first, attention heads divide pixels in place of channels, and
+        all of them use the unbiased variance in group normalization in evaluation, see
         :class:`~physicsnemo.models.diffusion.layers.Attention` and
         :class:`~physicsnemo.models.diffusion.layers.GroupNorm`.
 
@@ -210,8 +208,8 @@ class DhariwalUNet(Module):
         Parameters
         ----------
         x
-            Images of shape (batch, in_channels, height, width); each level but the first halves
-            height and width, which must allow it.
+            Images of shape (batch, in_channels, height, width). Each level but the first halves
+            height and width, which must be divisible accordingly.
         noise_labels
             Noise levels, as the preconditioner encodes them, of shape (batch,) or (1,).
         class_labels

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of diffusion models as they are, for regression and forecasts."""
+"""Regression wrappers: a U-Net without noise, as in CorrDiff and StormCast."""
 
 import math
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ __all__ = ["CorrDiffRegressionUNet", "MetaData", "StormCastUNet", "UNet"]
 
 @dataclass
 class MetaData(ModelMetaData):
-    """What :class:`UNet` and :class:`StormCastUNet` support."""
+    """Metadata of :class:`UNet` and :class:`StormCastUNet`."""
 
     name: str = "UNet"
     cuda_graphs: bool = True
@@ -41,9 +41,9 @@ class MetaData(ModelMetaData):
 
 
 class UNet(Module):
-    """A U-Net of a diffusion model that predicts fields from others, as in CorrDiff's regression.
+    """Regression U-Net of CorrDiff: predicts fields from conditioning fields.
 
-    The network is told that there is no noise.
+    The network is that of a diffusion model, at noise level 0.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class UNet(Module):
         Keep the weights in float16, and compute in it on GPUs. Autocast, which keeps the weights in
         float32 and also takes bfloat16, is the better way for most.
     model_type
-        The network: ``SongUNetPosEmbd``, ``SongUNetPosLtEmbd``, ``SongUNet`` or ``DhariwalUNet``.
+        Network: ``SongUNetPosEmbd``, ``SongUNetPosLtEmbd``, ``SongUNet`` or ``DhariwalUNet``.
     numerics
         ``paper``, or what a release, ``reference-1.2`` to ``reference-2.2``, means in the network.
     **model_kwargs
@@ -187,16 +187,16 @@ CorrDiffRegressionUNet = UNet
 
 
 class StormCastUNet(Module):
-    """A U-Net of a diffusion model that predicts the next fields, as in StormCast's regression.
+    """Regression U-Net of StormCast: predicts the next fields.
 
-    The network is told that there is no noise.
+    The network is that of a diffusion model, at noise level 0.
 
     Parameters
     ----------
     img_resolution, img_out_channels, model_type, numerics, **model_kwargs
         As in :class:`UNet`.
     img_in_channels
-        Channels of the input, and those that the network adds for positions and lead times.
+        Input channels, and those that the network adds for positions and lead times.
     use_fp16
         Compute in float16 on GPUs. Autocast, which also takes bfloat16, is the better way for most.
     sigma_min, sigma_max, sigma_data
@@ -296,7 +296,7 @@ class StormCastUNet(Module):
 def predict_without_noise(
     wrapper: UNet | StormCastUNet, x: Tensor, force_fp32: bool, **model_kwargs: Any
 ) -> Tensor:
-    """Return the output of the wrapped network for noise of level 0."""
+    """Return the output of the wrapped network at noise level 0."""
     wide = wide_type(wrapper)
     own = network_type(wrapper, bool(wrapper.use_fp16), force_fp32)
     noise = torch.zeros(x.shape[0], dtype=wide, device=x.device)

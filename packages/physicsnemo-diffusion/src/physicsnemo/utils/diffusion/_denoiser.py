@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from physicsnemo.utils.diffusion._inputs import (
+from physicsnemo.utils.diffusion._checks import (
     check_labels,
     check_number,
     check_patching,

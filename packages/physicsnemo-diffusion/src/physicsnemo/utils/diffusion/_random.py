@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Noise that does not depend on which samples share a batch."""
+"""Random numbers that do not depend on which samples share a batch."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class StackedRandomGenerator:
-    """A random generator for each sample of a batch.
+    """Batch of random generators, one for each sample.
 
     What a sample gets depends on its own seed alone, so that splitting a batch, or putting it on
     more devices, changes no result. The methods are those of :mod:`torch` by the same names; the
@@ -17,9 +17,9 @@ class StackedRandomGenerator:
     Parameters
     ----------
     device
-        Where the numbers are drawn. The same seed gives other numbers on another kind of device.
+        Device of the generators. The same seed gives other numbers on another kind of device.
     seeds
-        A seed for each sample.
+        Seed of each sample.
 
     Raises
     ------
@@ -55,9 +55,10 @@ class StackedRandomGenerator:
         Parameters
         ----------
         size
-            The shape, (batch, ...).
+            Shape (batch, ...).
         dtype, device
-            Of the result. By default, PyTorch's default type and the generators' device.
+            Type and device of the result. By default, PyTorch's default type and the device of the
+            generators.
         """
 
         def draw(generator: torch.Generator) -> Tensor:
@@ -79,7 +80,7 @@ class StackedRandomGenerator:
         input
             A tensor of shape (batch, ...).
         dtype, device
-            Of the result. By default, those of ``input``.
+            Type and device of the result. By default, those of ``input``.
         """
         return self.randn(input.shape, dtype=dtype or input.dtype, device=device or input.device)
 
@@ -91,19 +92,20 @@ class StackedRandomGenerator:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """Draw from Student's t-distribution, each sample as one vector.
+        """Draw from the multivariate Student-t distribution, each sample as one vector.
 
-        The noise of Pandey et al. (2024): all numbers of a sample are normal, and are divided by
-        the root of one chi-squared number over ``nu``, which makes whole samples heavy-tailed.
+        The numbers of a sample are normal, and are divided by the root of one chi-squared number
+        over ``nu``, which makes whole samples heavy-tailed.
 
         Parameters
         ----------
         nu
             Degrees of freedom, above 0.
         size
-            The shape, (batch, ...).
+            Shape (batch, ...).
         dtype, device
-            Of the result. By default, PyTorch's default type and the generators' device.
+            Type and device of the result. By default, PyTorch's default type and the device of the
+            generators.
 
         References
         ----------
@@ -131,17 +133,17 @@ class StackedRandomGenerator:
         dtype: torch.dtype = torch.int64,
         device: torch.device | str | None = None,
     ) -> Tensor:
-        """Draw whole numbers, each as likely as any other.
+        """Draw from the uniform distribution of integers.
 
         Parameters
         ----------
         low, high
-            The lowest number, and the one after the highest. A single number is the latter, and
-            the lowest is 0.
+            Lower bound, and upper bound, which is excluded. A single number is the latter, and the
+            lower bound is 0.
         size
-            The shape, (batch, ...).
+            Shape (batch, ...).
         dtype, device
-            Of the result. By default, 64-bit integers on the generators' device.
+            Type and device of the result. By default, 64-bit integers on the generators' device.
         """
         first, end = (0, low) if high is None else (low, high)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The deterministic sampler, with every choice that Karras et al. compare."""
+"""The deterministic sampler of Karras et al. 2022, algorithm 1, with all choices of table 1."""
 
 import math
 from collections.abc import Callable
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from physicsnemo.nn.checks import check_choice
-from physicsnemo.utils.diffusion._denoiser import Denoiser
-from physicsnemo.utils.diffusion._inputs import (
+from physicsnemo.utils.diffusion._checks import (
     check_churn,
     check_fractions,
     check_latents,
     check_numbers,
     check_state_type,
 )
+from physicsnemo.utils.diffusion._denoiser import Denoiser
 from physicsnemo.utils.diffusion._nets import Net, RandnLike
 from physicsnemo.utils.diffusion._probability_flow import (
     Linear,
@@ -73,17 +73,17 @@ def deterministic_sampler(
     beta_min: float = 0.1,
     progress: bool = False,
 ) -> Tensor:
-    r"""Turn noise into samples along the probability flow of a diffusion model.
+    r"""Deterministic sampler: solve the probability-flow differential equation.
 
-    The net is integrated from the highest noise level to none, by the solver, at the times, on the
-    noise schedule and with the scaling that are chosen. Without churn, equal latents give equal
-    samples.
+    It goes from the highest noise level to none, with a choice of solver, time steps, noise
+    schedule and scaling. Without churn, equal latents give equal samples.
 
     Parameters
     ----------
     net
-        The denoiser: returns the expectation of the clean images, given noisy ones. Any callable
-        of one of these forms, which its parameters' names tell apart, such as any preconditioner::
+        Denoiser, which returns the expectation of the clean images, given noisy ones: any
+        preconditioner, or any callable of one of these forms, which its parameters' names tell
+        apart::
 
             net(x, img_lr, sigma, class_labels=..., lead_time_label=..., embedding_selector=...)
             net(x, sigma, condition=img_lr, ...)
@@ -98,55 +98,55 @@ def deterministic_sampler(
     latents
         Standard normal noise, of shape (batch, channels, ...), images or other fields.
     img_lr
-        What the net is conditioned on, of shape (batch, more channels, ...), if anything.
+        Conditioning image of shape (batch, more channels, ...), if any.
     class_labels
-        Labels of shape (batch, labels).
+        Class labels of shape (batch, labels).
     randn_like
-        Draws the noise that churn adds, as does a :class:`StackedRandomGenerator`'s method.
+        Source of the noise that churn adds, such as a :class:`StackedRandomGenerator`'s method.
     patching
-        With it the net sees patches, of shape (patch_num * batch, channels, ...), which are joined
-        after each evaluation. The net's image is then the patch of ``mean_hr`` and ``img_lr``,
-        and all of ``img_lr``, resized to the shape of a patch.
+        Patch-based sampling: the net sees patches, of shape (patch_num * batch, channels, ...),
+        which are joined after each evaluation. Its conditioning image is then the patch of
+        ``mean_hr`` and ``img_lr``, and all of ``img_lr``, resized to the shape of a patch.
     mean_hr
-        A mean prediction, of shape (1 or batch, more channels, ...), put before ``img_lr``.
+        Mean prediction of shape (1 or batch, more channels, ...), put before ``img_lr``.
     lead_time_label
-        Labels of the lead time, one for each sample.
+        Lead-time labels, one for each sample.
     num_steps
         Number of steps. Heun's method evaluates the net twice in each but the last.
     sigma_min, sigma_max
-        The noise levels of the last and of the first step; the net's limits narrow them. By
+        Noise levels of the last and of the first step; the net's limits narrow them. By
         default, those of the discretization: 0.002 to 80 for ``"edm"`` and to 81 for ``"iddpm"``,
         0.02 to 100 for ``"ve"``, and those that ``beta_d`` and ``beta_min`` give for
         ``"vp"``.
     rho
-        How much the steps of ``"edm"`` gather at low noise levels.
+        Exponent of the time steps of ``"edm"``: how much they gather at low noise levels.
     solver
         ``"heun"``, of second order, or ``"euler"``, of first.
     discretization
-        Which noise levels are visited: ``"vp"``, ``"ve"``, ``"iddpm"`` or ``"edm"``.
+        Time-step discretization: ``"vp"``, ``"ve"``, ``"iddpm"`` or ``"edm"``.
     schedule
-        How the noise level depends on time: ``"vp"``, ``"ve"`` or ``"linear"``.
+        Noise schedule: ``"vp"``, ``"ve"`` or ``"linear"``.
     scaling
-        Whether states are scaled down to the variance of the data (``"vp"``), or ``"none"``.
+        Signal scaling: ``"vp"``, down to the variance of the data, or ``"none"``.
     epsilon_s
-        The time of ``sigma_min``, for ``"vp"``.
+        Time of ``sigma_min``, for ``"vp"``.
     C_1, C_2, M
         Constants of the levels of ``"iddpm"``; M is their number.
     alpha
-        Where in a step Heun's method takes the second slope; 1 at its end, 0.5 in the middle.
+        Where in a step Heun's method takes its second derivative: 1 at the end, 0.5 in the middle.
     S_churn, S_min, S_max, S_noise
-        Noise that is added and taken away again over all steps, between which noise levels, and a
-        factor of its standard deviation. A step's growth of the noise level ends at the
-        :math:`\sqrt 2`-fold.
+        Churn: noise added over all steps and taken away again, the range of noise levels where it
+        is, and a factor of its standard deviation. A step raises the noise level to its
+        :math:`\sqrt 2`-fold at most.
     dtype
-        Of the state and of the samples: float64, or float32 on devices that have nothing else.
+        Type of the state and of the samples: float64, or float32 on devices that have nothing else.
     beta_d, beta_min
-        The noise schedule whose levels at the times ``epsilon_s`` and 1 are the default range of
-        ``"vp"``. The values by default are those of the paper and of
+        Noise schedule whose levels at the times ``epsilon_s`` and 1 are the default range of
+        ``"vp"``. The defaults are those of the paper and of
         :class:`~physicsnemo.models.diffusion.preconditioning.VPPrecond`, and make the highest level
         152.2; the sampler of nvidia-physicsnemo has a ``beta_d`` of 19.1, which makes it 124.6.
     progress
-        Whether to show a progress bar.
+        Show a progress bar.
 
     Returns
     -------

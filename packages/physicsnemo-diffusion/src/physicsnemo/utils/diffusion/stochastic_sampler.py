@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stochastic sampler of Karras et al."""
+"""The stochastic sampler of Karras et al. 2022, algorithm 2."""
 
 import math
 
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from physicsnemo.nn.precision import at_least_float32
-from physicsnemo.utils.diffusion._denoiser import Denoiser
-from physicsnemo.utils.diffusion._inputs import (
+from physicsnemo.utils.diffusion._checks import (
     check_churn,
     check_latents,
     check_numbers,
     check_state_type,
 )
+from physicsnemo.utils.diffusion._denoiser import Denoiser
 from physicsnemo.utils.diffusion._nets import Net, RandnLike
 from physicsnemo.utils.diffusion._probability_flow import Linear, ProbabilityFlow
 from physicsnemo.utils.diffusion._solver import Churn, Solver
@@ -42,10 +42,9 @@ def stochastic_sampler(
     dtype: torch.dtype | None = None,
     progress: bool = False,
 ) -> Tensor:
-    r"""Turn noise into samples of a diffusion model, with fresh noise on the way.
+    r"""Stochastic sampler: Heun's method with churn, fresh noise before each step.
 
-    Heun's method on the noise levels of Karras et al., which before each step adds noise and
-    thereby corrects errors of earlier steps. With ``S_churn=0``, the default, none is added, and
+    The noise corrects errors of earlier steps. With ``S_churn=0``, the default, none is added, and
     the result is that of :func:`deterministic_sampler`.
 
     Parameters
@@ -53,20 +52,21 @@ def stochastic_sampler(
     net, latents, img_lr, class_labels, patching, mean_hr, lead_time_label, num_steps, rho
         As :func:`deterministic_sampler` takes them.
     randn_like
-        Draws noise like a given tensor, once a step. With a :class:`StackedRandomGenerator`'s
-        method, samples do not depend on the batch that they are in.
+        Source of noise like a given tensor, drawn once a step. With a
+        :class:`StackedRandomGenerator`'s method, samples do not depend on the batch that they are
+        in.
     sigma_min, sigma_max
-        The noise levels of the last and of the first step; the net's limits narrow them.
+        Noise levels of the last and of the first step; the net's limits narrow them.
     S_churn, S_min, S_max, S_noise
-        How much noise is added over all steps, between which noise levels, and a factor of its
-        standard deviation, slightly above 1 against a loss of detail. Each step multiplies the
-        noise level by 1 + S_churn / num_steps, which Karras et al. end at :math:`\sqrt 2`; here,
-        as in nvidia-physicsnemo, it has no end.
+        Churn: noise added over all steps, the range of noise levels where it is, and a factor of
+        its standard deviation, slightly above 1 against a loss of detail. Each step multiplies the
+        noise level by 1 + S_churn / num_steps, which Karras et al. limit to :math:`\sqrt 2`; here,
+        as in nvidia-physicsnemo, there is no limit.
     dtype
-        Of the state and of the samples: float32 or float64. By default that of the latents, in
+        Type of the state and of the samples: float32 or float64. By default that of the latents, in
         single precision at least.
     progress
-        Whether to show a progress bar.
+        Show a progress bar.
 
     Returns
     -------

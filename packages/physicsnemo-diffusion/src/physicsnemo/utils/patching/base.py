@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all ways to cut patches have in common."""
+"""The base of all patchings."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -14,14 +14,14 @@ from physicsnemo.utils.patching.images import check_images
 
 
 class BasePatching2D(ABC):
-    """A way to cut patches from images.
+    """Patching: a way to extract patches from images.
 
     Parameters
     ----------
     img_shape
         Height and width of the images.
     patch_shape
-        Height and width of the patches. What is larger than the image is cut to it, with a warning.
+        Height and width of the patches, cropped to those of the images with a warning.
 
     Attributes
     ----------
@@ -52,16 +52,16 @@ class BasePatching2D(ABC):
 
     @abstractmethod
     def apply(self, input: Tensor, additional_input: Tensor | None = None) -> Tensor:
-        """Cut patches from images.
+        """Extract patches from images.
 
         Parameters
         ----------
         input
             Images of shape (batch, channels, height, width).
         additional_input
-            Images to show as a whole to every patch, of shape (batch or 1, more channels, any
-            height, any width): they are resized to the shape of a patch (bilinear, without
-            aligned corners), as further channels.
+            Global images, shown as a whole to every patch as further channels, of shape (batch or
+            1, more channels, any height, any width): they are resized to the shape of a patch
+            (bilinear, without aligned corners).
 
         Returns
         -------
@@ -75,21 +75,21 @@ class BasePatching2D(ABC):
         """
 
     def fuse(self, input: Tensor, batch_size: int) -> Tensor:
-        """Put patches together to images, where there is a way to do so."""
+        """Fuse patches to images, where there is a way to do so."""
         raise NotImplementedError(
             f"the patches of {type(self).__name__} need not cover the image, so that they cannot "
             "be put together; GridPatching2D can"
         )
 
     def global_index(self, batch_size: int = 1, device: torch.device | str = "cpu") -> Tensor:
-        """Return where in the image the pixels of the patches are.
+        """Return the indices in the image of the patches' pixels.
 
         Parameters
         ----------
         batch_size
-            Of no effect: patches are at the same places in all images.
+            No effect: patches are at the same places in all images.
         device
-            Where to put the result.
+            Device of the result.
 
         Returns
         -------
@@ -99,7 +99,7 @@ class BasePatching2D(ABC):
         return self.apply(torch.stack(torch.meshgrid(*axes, indexing="ij"))[None])
 
     def check(self, images: Tensor) -> None:
-        """Raise an error unless these are images that patches can be cut from."""
+        """Raise an error unless these are images that patches can be extracted from."""
         check_images(images)
         if tuple(images.shape[-2:]) != self.img_shape:
             raise ValueError(

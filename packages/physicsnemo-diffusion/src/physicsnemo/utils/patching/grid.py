@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patches on a regular grid."""
+"""Patching on a regular grid."""
 
 from collections.abc import Sequence
 
@@ -23,11 +23,11 @@ class GridPatching2D(BasePatching2D):
     img_shape
         Height and width of the images.
     patch_shape
-        Height and width of the patches. What is larger than the image is cut to it, with a warning.
+        Height and width of the patches, cropped to those of the images with a warning.
     overlap_pix
-        Pixels that neighbouring patches share.
+        Overlap: pixels that neighboring patches share.
     boundary_pix
-        More pixels that they share, and that the first patches show outside the image.
+        Boundary: more pixels that they share, and that the first patches show outside the image.
 
     Raises
     ------
@@ -76,7 +76,7 @@ class GridPatching2D(BasePatching2D):
         return self._patch_num
 
     def apply(self, input: Tensor, additional_input: Tensor | None = None) -> Tensor:
-        """Cut images into patches, as :meth:`BasePatching2D.apply` describes.
+        """Extract patches from images, as :meth:`BasePatching2D.apply` describes.
 
         The rows of the grid run faster than its columns.
         """
@@ -90,7 +90,7 @@ class GridPatching2D(BasePatching2D):
         )
 
     def fuse(self, input: Tensor, batch_size: int) -> Tensor:
-        """Put patches together to images; where they overlap, take their mean.
+        """Fuse patches to images; where they overlap, take their mean.
 
         Parameters
         ----------
@@ -120,7 +120,7 @@ class GridPatching2D(BasePatching2D):
     def get_overlap_count(
         patch_shape: Sequence[int], img_shape: Sequence[int], overlap_pix: int, boundary_pix: int
     ) -> Tensor:
-        """Return the number of patches at each pixel.
+        """Return the overlap count: the number of patches at each pixel.
 
         Parameters
         ----------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cut images into a grid of patches, and put them together again."""
+"""Extraction of patches on a regular grid, and their fusion."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ def image_batching(
     boundary_pix: int,
     input_interp: Tensor | None = None,
 ) -> Tensor:
-    """Cut images into patches on a regular grid that covers them.
+    """Extract patches on a regular grid that covers the images.
 
     The first patch begins ``boundary_pix`` pixels above and to the left of the image, each next one
     ``patch_shape - overlap_pix - boundary_pix`` pixels after the last. Outside, patches show the
@@ -30,9 +30,9 @@ def image_batching(
     patch_shape_y, patch_shape_x
         Height and width of a patch.
     overlap_pix
-        Pixels that neighbouring patches share.
+        Overlap: pixels that neighboring patches share.
     boundary_pix
-        More pixels that they share, and that the first patches show outside the image.
+        Boundary: more pixels that they share, and that the first patches show outside the image.
     input_interp
         Further channels, the same for all patches of an image, of shape
         (batch, more channels, patch_shape_y, patch_shape_x); a batch of one serves all images.
@@ -55,6 +55,7 @@ def image_batching(
         size=input.shape[-1], patch=patch_shape_x, overlap=overlap_pix, boundary=boundary_pix
     )
     padded = _pad(_pad(input, rows, -2), columns, -1)
+    # Views of (batch, channels, rows, columns, height, width), made patch-major by one copy.
     tiles = padded.unfold(2, rows.patch, rows.stride).unfold(3, columns.patch, columns.stride)
     patches = tiles.permute(3, 2, 0, 1, 4, 5).flatten(0, 1)
     return in_batch(patches, input, input_interp)
@@ -69,7 +70,7 @@ def image_fuse(
     boundary_pix: int,
     overlap_count: Tensor | None = None,
 ) -> Tensor:
-    """Put patches together to images: the inverse of :func:`image_batching`.
+    """Fuse patches to images: the inverse of :func:`image_batching`.
 
     Where patches overlap, the image is their mean, boundaries included.
 
@@ -83,10 +84,10 @@ def image_fuse(
     batch_size
         Number of images.
     overlap_pix, boundary_pix
-        As they were cut.
+        Overlap and boundary, as the patches were extracted.
     overlap_count
-        The number of patches at each pixel, as
-        :meth:`GridPatching2D.get_overlap_count` returns it, which is also the default.
+        Number of patches at each pixel, by default that of
+        :meth:`GridPatching2D.get_overlap_count`.
 
     Returns
     -------
@@ -150,7 +151,7 @@ def in_batch(patches: Tensor, images: Tensor, extra: Tensor | None) -> Tensor:
     patches
         Of shape (patches, batch, channels, height, width).
     images
-        What they were cut from.
+        Images that they were extracted from.
     extra
         Channels for all patches of an image, of shape (batch or 1, more channels, height, width).
     """
@@ -180,6 +181,7 @@ def _pad(images: Tensor, tiling: Tiling, dimension: int) -> Tensor:
 
 def _add_up(patches: Tensor, rows: Tiling, columns: Tiling, batch: int) -> Tensor:
     """Return the sum of patches at each pixel: (batch, channels, rows.end, columns.end)."""
+    # fold adds up blocks of (batch, channels * height * width, rows * columns).
     grid = patches.unflatten(0, (columns.number, rows.number, batch))
     blocks = grid.permute(2, 3, 4, 5, 1, 0).flatten(4).flatten(1, 3)
     return functional.fold(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Patches at random places."""
+"""Patching at random places."""
 
 import random
 from collections.abc import Sequence
@@ -21,11 +21,11 @@ class RandomPatching2D(BasePatching2D):
     img_shape
         Height and width of the images.
     patch_shape
-        Height and width of the patches. What is larger than the image is cut to it, with a warning.
+        Height and width of the patches, cropped to those of the images with a warning.
     patch_num
         Number of patches of each image.
     generator
-        Where random numbers come from: by default Python's ``random``, which ``torch.manual_seed``
+        Random generator: by default Python's ``random``, which ``torch.manual_seed``
         does not seed.
 
     Raises
@@ -89,7 +89,7 @@ class RandomPatching2D(BasePatching2D):
             copied.copy_(self._corners)
 
     def apply(self, input: Tensor, additional_input: Tensor | None = None) -> Tensor:
-        """Cut patches from images, as :meth:`BasePatching2D.apply` describes."""
+        """Extract patches from images, as :meth:`BasePatching2D.apply` describes."""
         self.check(input)
         rows, columns = (
             corner[:, None] + torch.arange(size, device=input.device)

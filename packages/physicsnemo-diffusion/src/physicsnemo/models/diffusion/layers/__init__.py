@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layers of the U-Nets of diffusion models, as in Karras et al. 2022, arXiv:2206.00364."""
+"""Layers of the U-Nets, as in Karras et al. 2022, arXiv:2206.00364."""
 
 from physicsnemo.models.diffusion.layers.attention import Attention, AttentionOp
 from physicsnemo.models.diffusion.layers.block import UNetBlock

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention between the pixels of an image."""
+"""Self-attention between the pixels of an image."""
 
 import math
 from collections.abc import Mapping
@@ -17,19 +17,19 @@ from physicsnemo.nn.transformer import dot_product_attention
 
 
 class Attention(nn.Module):
-    """Self-attention between the pixels of an image, beside a skip connection.
+    """Residual self-attention between the pixels of an image.
 
     Parameters
     ----------
     out_channels
-        Channels of the images.
+        Channels, of input and output.
     num_heads
-        Number of heads; it must divide the channels.
+        Attention heads; the number must divide the channels.
     eps
-        Added to the variance by the normalization.
+        Epsilon of the normalization, added to the variance.
     init, init_zero, init_attn
-        Arguments of :class:`Conv2d` that say how weights start: ``init_attn`` or else ``init`` for
-        queries, keys and values, ``init_zero`` for the projection.
+        Initialization, as arguments of :class:`Conv2d`: ``init_attn`` or else ``init`` for queries,
+        keys and values, ``init_zero`` for the projection.
     use_apex_gn
         As in :class:`GroupNorm`.
     fused_conv_bias, amp_mode
@@ -37,8 +37,8 @@ class Attention(nn.Module):
     numerics
         ``paper``, where each head has its own channels; or a release of nvidia-physicsnemo. In
         ``reference-1.2``, each of several heads has its own pixels, n-th parts of the image,
-        between which there is no attention, and in these it takes runs of channels in turn for one
-        more pixel; later releases do as the paper. All normalize as :class:`GroupNorm` says.
+        between which there is no attention; runs of channels count there as pixels of their own.
+        Later releases do as the paper. All normalize as :class:`GroupNorm` says.
 
     Raises
     ------
@@ -116,7 +116,7 @@ class AttentionOp:
 
     @staticmethod
     def apply(q: Tensor, k: Tensor) -> Tensor:
-        """Return how much each query attends to each key, computed in single precision at least.
+        """Return the attention weights, computed in single precision at least.
 
         Parameters
         ----------

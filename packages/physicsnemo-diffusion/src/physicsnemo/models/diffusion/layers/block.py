@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The block that U-Nets of diffusion models consist of."""
+"""The residual block of the U-Nets."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,46 +19,46 @@ from physicsnemo.nn.numerics import PAPER
 
 
 class UNetBlock(nn.Module):
-    """Two convolutions that an embedding steers, beside a skip connection; then attention if any.
+    """Residual block: two convolutions modulated by an embedding, then attention if any.
 
     Parameters
     ----------
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     emb_channels
-        Features of the embedding.
+        Channels of the embedding.
     up
-        Double the resolution in the first convolution.
+        Upsample by 2 in the first convolution.
     down
-        Halve it there.
+        Downsample by 2 in the first convolution.
     attention
         Whether :class:`Attention` follows.
     num_heads
-        Number of its heads, by default one for each ``channels_per_head`` channels.
+        Attention heads, by default one for each ``channels_per_head`` channels.
     channels_per_head
-        Channels of each head.
+        Channels of each attention head.
     dropout
-        Probability of dropping a number before the second convolution, in training.
+        Dropout probability, before the second convolution.
     skip_scale
-        Factor on the sum of each skip connection and what it is beside.
+        Scale of the sum after each skip connection.
     eps
-        Added to variances by normalizations.
+        Epsilon of the normalizations, added to variances.
     resample_filter
-        As in :class:`Conv2d`.
+        Resampling filter, see :class:`Conv2d`.
     resample_proj
-        Have a convolution of width 1 in the skip connection wherever it resamples.
+        Projection by a convolution of width 1 in the skip connection wherever it resamples.
     adaptive_scale
-        Whether the embedding scales and shifts what the second normalization returns, or is added
-        before it.
+        Adaptive group normalization: the embedding scales and shifts the normalized features.
+        Otherwise it is added before the normalization.
     init, init_zero, init_attn
-        How weights start, as arguments of :class:`Conv2d`: most of them; those of the last
-        convolution, and of the last in the attention; those of its first, by default ``init``.
+        Initialization, as arguments of :class:`Conv2d`: of most weights; of the last convolution,
+        and of the last in the attention; of queries, keys and values, by default ``init``.
     use_apex_gn
         As in :class:`GroupNorm`.
     act
-        Name of the activation, see :class:`GroupNorm`.
+        Activation, see :class:`GroupNorm`.
     fused_conv_bias
         As in :class:`Conv2d`.
     profile_mode
@@ -158,7 +158,7 @@ class UNetBlock(nn.Module):
         x
             Images of shape (batch, in_channels, height, width).
         emb
-            The embedding, of shape (batch, emb_channels), or (1, emb_channels) for all.
+            Embedding of shape (batch, emb_channels), or (1, emb_channels) for all.
 
         Returns
         -------
@@ -166,7 +166,7 @@ class UNetBlock(nn.Module):
         ``up`` or ``down``.
         """
         with profile_range("UNetBlock", self.profile_mode):
-            h = self._steer(self.conv0(self.norm0(x)), self.affine(emb)[:, :, None, None])
+            h = self._modulate(self.conv0(self.norm0(x)), self.affine(emb)[:, :, None, None])
             h = self.conv1(functional.dropout(h, self.dropout, self.training))
             x = x if self.skip is None else self.skip(x)
             x = (h + x) * self.skip_scale
@@ -174,13 +174,14 @@ class UNetBlock(nn.Module):
                 x = self.attn(x) * self.skip_scale
             return x
 
-    def _steer(self, h: Tensor, signal: Tensor) -> Tensor:
-        """Let the embedding act around the second normalization."""
+    def _modulate(self, h: Tensor, signal: Tensor) -> Tensor:
+        """Apply the second normalization, modulated by the embedding."""
         signal = signal.to(h.dtype)
         if not self.adaptive_scale:
             normalized: Tensor = self.norm1(h + signal)
             return normalized
         scale, shift = signal.chunk(2, dim=1)
+        # The scale is relative to 1: an embedding of zeros modulates nothing.
         return self.activation(torch.addcmul(shift, self.norm1(h), scale + 1))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolution of images that may double or halve their resolution."""
+"""Convolution with up- and downsampling."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,29 +14,29 @@ from physicsnemo.models.diffusion.layers.linear import typed_like, weight_init
 
 
 class Conv2d(nn.Module):
-    """A convolution of images, after their resolution is doubled or halved if told so.
+    """2-D convolution, with up- or downsampling by 2 if asked for.
 
     Parameters
     ----------
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     kernel
-        Height and width of the kernel, an odd number, or 0 for no convolution at all.
+        Kernel size, an odd number, or 0 for no convolution at all.
     bias
         Whether to add a bias.
     up
-        Double the resolution first.
+        Upsample by 2, before the convolution.
     down
-        Halve the resolution first.
+        Downsample by 2, before the convolution.
     resample_filter
-        The filter of that, along each axis; it is normalized. ``[1, 1]`` repeats pixels, and
-        averages two by two of them.
+        Resampling filter, along each axis; it is normalized. ``[1, 1]`` repeats pixels, or averages
+        two by two of them.
     fused_resample
-        Resample without padding in between: halve after the convolution, not before.
+        Fused resampling, without padding in between: downsample after the convolution instead.
     init_mode, init_weight, init_bias
-        How weights and bias start, see :class:`Linear`.
+        Initialization, see :class:`Linear`.
     fused_conv_bias
         Accepted for the sake of checkpoints: the bias is always added by the convolution.
     amp_mode
@@ -45,7 +45,7 @@ class Conv2d(nn.Module):
     Raises
     ------
     ValueError
-        If it is to double and to halve the resolution.
+        If both ``up`` and ``down`` are set.
 
     References
     ----------
@@ -139,6 +139,7 @@ class Conv2d(nn.Module):
     def _double(self, x: Tensor) -> Tensor:
         if self._averages:
             return functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        # Of the 4 pixels that become of one, 3 are zeros to the filter: the factor keeps the mean.
         kernel, padding = 4 * self._filter_of_each_channel(x), self._resample_padding
         return functional.conv_transpose2d(x, kernel, stride=2, padding=padding, groups=x.shape[1])
 

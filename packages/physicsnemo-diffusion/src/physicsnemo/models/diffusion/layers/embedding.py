@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Features of numbers, such as noise levels: waves of many frequencies."""
+"""Sinusoidal embeddings of noise levels."""
 
 import math
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class _Waves(nn.Module):
 
 
 class PositionalEmbedding(_Waves):
-    r"""Waves at frequencies from 1 down to 1 / max_positions, in geometric progression.
+    r"""Sinusoidal positional embedding, of frequencies from 1 down to 1 / max_positions.
 
     With n = ``num_channels`` / 2, the features of x are :math:`\cos(f_k x)` for k from 0 to n - 1,
     then :math:`\sin(f_k x)`, where :math:`f_k` is ``max_positions`` to the power of -k / n, or of
@@ -39,9 +39,9 @@ class PositionalEmbedding(_Waves):
     num_channels
         Number of features, an even one.
     max_positions
-        The ratio of the highest to the lowest frequency.
+        Ratio of the highest to the lowest frequency.
     endpoint
-        Whether the lowest frequency is reached.
+        Whether the lowest frequency is included.
     amp_mode
         Accepted for the sake of checkpoints: it changes nothing, as angles are never rounded.
 
@@ -77,14 +77,14 @@ class PositionalEmbedding(_Waves):
 
 
 class FourierEmbedding(_Waves):
-    r"""Waves at random frequencies f: :math:`\cos(2 \pi f x)`, then :math:`\sin(2 \pi f x)`.
+    r"""Random Fourier features: :math:`\cos(2 \pi f x)`, then :math:`\sin(2 \pi f x)`.
 
     Parameters
     ----------
     num_channels
         Number of features, an even one.
     scale
-        Standard deviation of the frequencies, which are drawn once and not trained.
+        Standard deviation of the random frequencies f, which are not trained.
     amp_mode
         Accepted for the sake of checkpoints: it changes nothing, as angles are never rounded.
 

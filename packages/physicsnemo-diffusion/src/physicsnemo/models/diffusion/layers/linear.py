@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linear maps of features, and how the weights of all layers start."""
+"""Linear layers, and the initialization of all layers."""
 
 import math
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ INIT_MODES = ("xavier_uniform", "xavier_normal", "kaiming_uniform", "kaiming_nor
 
 
 class Linear(nn.Module):
-    """A linear map of features, whose weights start as they are told to.
+    """Linear layer with a choice of initialization.
 
     Parameters
     ----------
     in_features
-        Features of the input.
+        Input features.
     out_features
-        Features of the output.
+        Output features.
     bias
         Whether to add a bias.
     init_mode
-        How weights and bias start: a mode of :func:`weight_init`.
+        Initialization of weights and bias: a mode of :func:`weight_init`.
     init_weight
-        Factor on the initial weights.
+        Scale of the initial weights.
     init_bias
-        Factor on the initial bias.
+        Scale of the initial bias.
     amp_mode
         Leave types to autocast. Otherwise weights are cast to the type of the input, if autocast
         does not cast both.

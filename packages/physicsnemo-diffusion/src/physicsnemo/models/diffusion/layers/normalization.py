@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Group normalization, with an activation after it."""
+"""Group normalization, followed by an activation."""
 
 import math
 from collections.abc import Callable
@@ -31,26 +31,26 @@ ACTIVATIONS: dict[str, Function] = {
 
 
 class GroupNorm(nn.Module):
-    """Group normalization, followed by an activation if told so.
+    """Group normalization, followed by an activation if asked for.
 
     It sums in single precision at least, and returns the type of its input, under autocast too.
 
     Parameters
     ----------
     num_channels
-        Channels of the input; the number of groups must divide it.
+        Channels; the number of groups must divide it.
     num_groups
-        The largest number of groups.
+        Number of groups at most.
     min_channels_per_group
-        There are no more groups than leave so many channels to each.
+        Channels of each group at least, which may leave fewer groups.
     eps
-        Added to the variance.
+        Epsilon, added to the variance.
     use_apex_gn
-        Use the kernel of NVIDIA Apex, for images on a GPU in the memory format channels-last.
+        Kernel of NVIDIA Apex, for images on a GPU in the memory format channels-last.
     fused_act
-        Apply the activation.
+        Whether the activation follows.
     act
-        Name of the activation: silu, relu, leaky_relu (of slope 0.01), sigmoid, tanh, gelu or elu.
+        Activation: silu, relu, leaky_relu (of slope 0.01), sigmoid, tanh, gelu or elu.
     amp_mode
         Accepted for the sake of checkpoints: it changes nothing.
     numerics

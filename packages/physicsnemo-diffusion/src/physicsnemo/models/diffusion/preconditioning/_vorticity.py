@@ -63,6 +63,7 @@ def residual_gradient(
         diffused: Tensor = irfft2(diffusion / reynolds * rfft2(field), s=size)
         return diffused + _DRAG * field
 
+    # Velocity and slopes of the vorticity in one transform, since all are multipliers of it.
     u, v, w_x, w_y = irfft2(multipliers * rfft2(middle), s=size)
     change = (vorticity[:, 2:] - vorticity[:, :-2]) / (2 * time_step)
     residual = change + u * w_x + v * w_y + damped(middle) + _force(middle)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The U-Net of Song et al., and variants of it that know where and when a pixel is."""
+"""The U-Net of Song et al., and its variants with positional and lead-time embeddings."""
 
 from physicsnemo.models.diffusion.song_unet._backbone import MetaData, SongUNet
 from physicsnemo.models.diffusion.song_unet._lead_times import SongUNetPosLtEmbd

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The U-Net of Song et al."""
+"""The U-Net of Song et al.: encoder, decoder, and the embedding of the noise level."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,7 @@ _INIT_ATTENTION = {"init_mode": "xavier_uniform", "init_weight": math.sqrt(0.2)}
 
 @dataclass
 class MetaData(ModelMetaData):
-    """What :class:`SongUNet` and its variants support."""
+    """Metadata of :class:`SongUNet` and its variants."""
 
     name: str = "SongUNet"
     cuda_graphs: bool = True
@@ -62,15 +62,14 @@ class MetaData(ModelMetaData):
 
 
 class SongUNet(Module):
-    """The U-Net of Song et al., as Karras et al. use it for diffusion.
+    """U-Net of Song et al., as Karras et al. use it for diffusion (DDPM++ and NCSN++).
 
-    Its levels halve the resolution. What each block of the encoder returns is given to a block of
-    the decoder, too, and the embedding of the noise level is added to the features in all of them.
-    The options make of it DDPM++ (the defaults, but for ``embedding_type="zero"``, which ignores
-    the noise level), NCSN++ (``embedding_type="fourier"``, ``channel_mult_noise=2``,
-    ``encoder_type="residual"``, ``resample_filter=[1, 3, 3, 1]``), or something in between.
+    Each level halves the resolution. The output of each encoder block skips to a decoder block,
+    and an embedding of the noise level is added to the features in all of them. The defaults make
+    DDPM++; ``embedding_type="fourier"``, ``channel_mult_noise=2``, ``encoder_type="residual"`` and
+    ``resample_filter=[1, 3, 3, 1]`` make NCSN++.
 
-    Under autocast, convolutions and products of matrices run in half precision.
+    Under autocast, convolutions and matrix products run in half precision.
 
     Parameters
     ----------
@@ -78,67 +77,63 @@ class SongUNet(Module):
         Height and width of the images, as a list, or as one number if they are equal; levels are
         named by the height. Images may have another size, except with ``additive_pos_embed``.
     in_channels
-        Channels of the input.
+        Input channels.
     out_channels
-        Channels of the output.
+        Output channels.
     label_dim
-        Features of ``class_labels``; with 0, these are ignored.
+        Number of class labels; 0 ignores ``class_labels``.
     augment_dim
-        Features of ``augment_labels``; with 0, these are ignored.
+        Number of augmentation labels; 0 ignores ``augment_labels``.
     model_channels
-        The unit in which widths are given.
+        Base channel count.
     channel_mult
-        Channels of each level, by ``model_channels``; its length is the number of levels.
+        Channel multiplier of each level.
     channel_mult_emb
-        Features of the embedding, by ``model_channels``.
+        Channel multiplier of the embedding.
     num_blocks
-        Blocks of each level.
+        Residual blocks of each level.
     attn_resolutions
-        Levels with attention, by the height that images of ``img_resolution`` have there. The
-        deepest level has it in any case, in its first block of the decoder, unless
+        Resolutions with attention: the heights that images of ``img_resolution`` have there. The
+        deepest level has it in any case, in its first decoder block, unless
         ``bottleneck_attention`` is off.
     dropout
-        Probability of dropping a number before the last convolution of a block, in training.
+        Dropout probability, before the last convolution of each block.
     label_dropout
-        Probability of dropping the class labels of a sample in training, for guidance without
-        a classifier.
+        Dropout probability of a sample's class labels, for classifier-free guidance.
     embedding_type
-        Features of the noise level: ``positional``, those of
-        :class:`~physicsnemo.models.diffusion.layers.PositionalEmbedding`; ``fourier``, those of
-        :class:`~physicsnemo.models.diffusion.layers.FourierEmbedding`; ``zero``, none, and none of
-        labels either.
+        Embedding of the noise level: ``positional``, a
+        :class:`~physicsnemo.models.diffusion.layers.PositionalEmbedding`; ``fourier``, a
+        :class:`~physicsnemo.models.diffusion.layers.FourierEmbedding`; ``zero``, none of the noise
+        level nor of labels.
     channel_mult_noise
-        Number of these features, by ``model_channels``.
+        Channel multiplier of the noise level's features.
     encoder_type
-        What deeper levels of the encoder see of the image: ``standard``, nothing; ``skip``, the
-        image itself, made smaller; ``residual``, what the levels above made of it.
+        Auxiliary skips of the encoder, from the image to deeper levels: ``standard``, none;
+        ``skip``, of the downsampled image; ``residual``, of learned features of it.
     decoder_type
-        Where the output comes from: ``standard``, the last level; ``skip``, a sum over all levels.
+        Output of the decoder: ``standard``, of the last level; ``skip``, a sum over all levels.
     resample_filter
-        The filter for doubling and halving the resolution, along each axis.
+        Resampling filter for up- and downsampling, along each axis.
     checkpoint_level
-        Compute again in the backward pass, in place of remembering, what happens at so many of the
-        highest resolutions; 0 for none. It saves memory and costs time.
+        Activation checkpointing at so many of the highest resolutions; 0 for none. It saves memory
+        and costs time.
     additive_pos_embed
-        Whether to add a learned field to the features of the first level.
+        Learned positional embedding, added to the features of the first level.
     use_apex_gn
-        Use the group normalization of NVIDIA Apex, on a GPU and for the memory format
-        channels-last.
+        Group normalization of NVIDIA Apex, on a GPU and for the memory format channels-last.
     act
-        Name of the activation in blocks, see
-        :class:`~physicsnemo.models.diffusion.layers.GroupNorm`.
+        Activation in blocks, see :class:`~physicsnemo.models.diffusion.layers.GroupNorm`.
     profile_mode
         Mark the network and its blocks in profiles.
     amp_mode
         Leave types to autocast. Otherwise layers cast their weights to the type of their input
         where autocast does not cast both.
     numerics
-        ``paper``, or what a release of nvidia-physicsnemo computes, ``reference-1.2`` to
-        ``reference-2.2``, as files of theirs mean it. They do the same here: in evaluation, the
-        variance in group normalization is the unbiased estimate. (In the first, heads of attention
-        divide pixels, but here there is one head.)
+        ``paper``, or a release of nvidia-physicsnemo whose numbers to reproduce, ``reference-1.2``
+        to ``reference-2.2``. All of these use the unbiased variance in group normalization in
+        evaluation. (In the first, attention heads divide pixels, but here there is one head.)
     bottleneck_attention
-        Whether the first block at the deepest level of the decoder has attention.
+        Attention in the first decoder block of the deepest level.
 
     Raises
     ------
@@ -332,8 +327,8 @@ class SongUNet(Module):
         Parameters
         ----------
         x
-            Images of shape (batch, in_channels, height, width); each level but the first halves
-            height and width, which must allow it.
+            Images of shape (batch, in_channels, height, width). Each level but the first halves
+            height and width, which must be divisible accordingly.
         noise_labels
             Noise levels, as the preconditioner encodes them, of shape (batch,) or (1,).
         class_labels
@@ -383,6 +378,7 @@ class SongUNet(Module):
         check_noise_labels(noise_labels, x)
         if self.embedding_type == "zero":
             return x.new_zeros(1, self.emb_channels)
+        # Song et al. put the sines first; the embedding has the order of Dhariwal and Nichol.
         cosines, sines = self.map_noise(noise_labels).chunk(2, dim=1)
         emb = torch.cat((sines, cosines), dim=1)
         if self.map_label is not None:
@@ -391,6 +387,7 @@ class SongUNet(Module):
             )
             if self.training and self.label_dropout:
                 labels = dropped(labels, self.label_dropout, x.shape[0])
+            # One-hot labels have mean square 1 / label_dim; the factor makes it 1.
             emb = emb + self.map_label(labels * math.sqrt(self.label_dim))
         if self.map_augment is not None and augment_labels is not None:
             labels = as_vectors(
@@ -404,7 +401,7 @@ class SongUNet(Module):
         return silu(self.map_layer1(silu(self.map_layer0(emb))))
 
     def _encode(self, x: Tensor, emb: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the features of the deepest level, and those of all blocks on the way."""
+        """Return the features of the deepest level, and the skip connections."""
         image = x
         x = self.enc[f"{self.levels[0].name}_conv"](x)
         if self.additive_pos_embed:
@@ -438,7 +435,7 @@ class SongUNet(Module):
         return output  # type: ignore[return-value]  # the last level has one
 
     def _add_output(self, output: Tensor | None, level: Level, x: Tensor) -> Tensor | None:
-        """Add what a level contributes to the output, if it does, to that of deeper ones."""
+        """Return the output with the contribution of a level, if it has one."""
         if f"{level.name}_aux_conv" not in self.dec:
             return output
         features = silu(self.dec[f"{level.name}_aux_norm"](x))

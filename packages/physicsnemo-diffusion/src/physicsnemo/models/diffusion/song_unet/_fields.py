@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fields of positions and lead times, cut to the patches that a batch holds."""
+"""Positional and lead-time embeddings, cut to the patches that a batch holds."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fields that tell a network where a pixel is."""
+"""Positional embeddings: the grids that tell a network where a pixel is."""
 
 import math
 
@@ -12,7 +12,7 @@ GRID_TYPES = ("sinusoidal", "sinusoidal_octave", "learnable", "linear", "test")
 def position_grid(
     gridtype: str, channels: int, height: int, width: int, sines_of_y_first: bool = True
 ) -> Tensor:
-    """Return fields of shape (channels, height, width).
+    """Return a positional embedding of shape (channels, height, width).
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The variant of the U-Net that knows the lead time, with its own order of arguments."""
+"""The variant of the U-Net that always knows the lead time, in its own order of arguments."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -13,7 +13,7 @@ from physicsnemo.nn.numerics import PAPER
 
 
 class SongUNetPosLtEmbd(SongUNetPosEmbd):
-    """A :class:`SongUNetPosEmbd` whose lead-time mode is always on.
+    """:class:`SongUNetPosEmbd` whose lead-time mode is always on.
 
     Parameters
     ----------

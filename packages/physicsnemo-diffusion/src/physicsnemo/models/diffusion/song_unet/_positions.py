@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The variant of the U-Net of Song et al. that knows where, and perhaps when, a pixel is."""
+"""The variant of the U-Net of Song et al. with positional, and lead-time, embeddings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Self, cast
@@ -25,18 +25,18 @@ from physicsnemo.nn.numerics import PAPER, has_oddity
 
 
 class SongUNetPosEmbd(SongUNet):
-    r"""A :class:`SongUNet` that is also told where each pixel is, and when if asked for.
+    r""":class:`SongUNet` with a positional embedding, and a lead-time embedding if asked for.
 
-    Before its first layer, fields that tell positions ("the grid") are appended to the channels of
-    the image. The grid covers a whole domain, of which images may be patches; then either their
-    pixels' indices, or a function that cuts the patches out, says where they are.
+    The positional embedding ("the grid") is appended to the channels of the image. It covers a
+    whole domain, of which images may be patches; then either the indices of their pixels, or a
+    function that cuts the patches out, says where they are.
 
     Parameters
     ----------
     img_resolution
         Height and width of the grid, see :class:`SongUNet`.
     in_channels
-        Channels of the input, those of the grid (``N_grid_channels``) and of lead times
+        Input channels, those of the grid (``N_grid_channels``) and of lead times
         (``lead_time_channels``) included.
     out_channels, label_dim, augment_dim, model_channels, channel_mult, channel_mult_emb
         As in :class:`SongUNet`, of which some defaults differ.
@@ -47,7 +47,7 @@ class SongUNetPosEmbd(SongUNet):
     use_apex_gn, act, profile_mode, amp_mode
         As in :class:`SongUNet`.
     gridtype
-        What the grid holds: ``sinusoidal``, with 4 channels the sines of y and x, then their
+        Type of the grid: ``sinusoidal``, with 4 channels the sines of y and x, then their
         cosines, where both go once around the circle; with another multiple of 4, sines of fx and
         fy and cosines of them, for n frequencies f from 1 to :math:`2^n`, in geometric progression.
         ``sinusoidal_octave``, a multiple of 4: the same for the frequencies :math:`1, 2, 4, ...,
@@ -56,14 +56,14 @@ class SongUNetPosEmbd(SongUNet):
     N_grid_channels
         Channels of the grid; 0 for no grid.
     lead_time_mode
-        Append learned fields, too, of which there is one for each lead time.
+        Lead-time embedding: append learned fields, too, one for each lead time.
     lead_time_channels
-        Channels of these fields, by default none.
+        Channels of the lead-time embedding, by default none.
     lead_time_steps
         Number of lead times.
     prob_channels
-        Channels of the output that are probabilities of classes: logits in training, and their
-        softmax in evaluation.
+        Output channels that are class probabilities: logits in training, and their softmax in
+        evaluation.
     numerics
         See :class:`SongUNet`. The releases of nvidia-physicsnemo also go through the patches of one
         image after the other where ``global_index`` is given, but through the images of one patch
@@ -270,7 +270,7 @@ class SongUNetPosEmbd(SongUNet):
         global_index: Tensor | None = None,
         lead_time_label: Tensor | None = None,
     ) -> Tensor:
-        """Return what is appended to images, by the indices of their pixels.
+        """Return the embedding that is appended to images, by the indices of their pixels.
 
         Parameters
         ----------
@@ -310,7 +310,7 @@ class SongUNetPosEmbd(SongUNet):
         embedding_selector: Selector,
         lead_time_label: Tensor | None = None,
     ) -> Tensor:
-        """Return what is appended to images, by a function that cuts it out.
+        """Return the embedding that is appended to images, by a function that cuts it out.
 
         Parameters
         ----------
