@@ -6,11 +6,17 @@ what the flags of the metadata promise is in :mod:`physicsnemo.testing.flags`.
 """
 
 from physicsnemo.testing.checks._check import Check
+from physicsnemo.testing.checks.checkpoints import (
+    check_arguments,
+    check_checkpoint,
+    check_reload,
+    check_undrawn,
+    declares,
+)
 from physicsnemo.testing.checks.compilers import check_compile, check_export
 from physicsnemo.testing.checks.copies import check_deepcopy, check_instances, check_pickle
 from physicsnemo.testing.checks.devices import check_device, check_float64, check_meta_device
 from physicsnemo.testing.checks.global_state import check_global_state
-from physicsnemo.testing.checks.loading import check_undrawn, declares
 from physicsnemo.testing.checks.purity import (
     check_batch,
     check_empty_batch,
@@ -18,7 +24,6 @@ from physicsnemo.testing.checks.purity import (
     check_inputs,
 )
 from physicsnemo.testing.checks.running import check_capture, check_construction, check_gradients
-from physicsnemo.testing.checks.saving import check_arguments, check_checkpoint, check_reload
 from physicsnemo.testing.checks.transforms import (
     check_double_backward,
     check_recomputation,

@@ -51,7 +51,7 @@ def check_capture(case: Case, device: torch.device) -> None:
         cuda_graph_warmup=2,
         amp_type=torch.bfloat16,
     )(lambda *positional, **named: model(*positional, **named))
-    for _ in range(4):  # rehearsals, then replays where there are CUDA graphs
+    for _ in range(4):  # warm-up calls, then replays where there are CUDA graphs
         inputs = vary(inputs)
         assert_equal(
             call(evaluate, inputs), call(model, inputs), LOW_PRECISION if may_round else SAME
