@@ -11,8 +11,9 @@ import torch
 
 from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.format.container import write_checkpoint
 from physicsnemo.core.rebuild.weights import customizes_state_dict
-from physicsnemo.core.releases import in_keys_of, in_own_keys, release_of
+from physicsnemo.core.releases import in_keys_of, in_own_keys, latest, release_of, shown_by_state
 from physicsnemo.models.history import (
     Argument,
     Constant,
@@ -20,6 +21,7 @@ from physicsnemo.models.history import (
     Implied,
     Renamed,
     Twin,
+    Value,
     follow_history,
 )
 
@@ -42,7 +44,6 @@ class Layer(torch.nn.Module):
 
 class Net(Module):
     _argument_history = (Argument("backend", "pyg", since="1.3", ignored=("dgl",)),)
-    _release_marks = {"1.3": r"layers\.0\."}
 
     def __init__(self, scale=0.5):
         super().__init__()
@@ -87,17 +88,20 @@ def test_two_names_for_one_tensor_are_refused():
 @pytest.mark.parametrize(
     ("keys", "is_zip", "release"),
     [
-        (["device_buffer", "layer.first.weight"], False, "1.2"),
+        (["device_buffer", "layer.first.weight", "layer.grid"], False, "1.2"),
+        (["device_buffer", "layer.first.weight"], False, "1.3"),  # which keeps no grid
         (["device_buffer", "layer.layers.0.weight"], False, "1.3"),
         (["layer.layers.0.weight"], False, "2.0"),
         (["device_buffer", "layer.first.weight"], True, "2.0"),
     ],
 )
 def test_the_release_of_a_file_that_claims_none(keys, is_zip, release):
-    found, reason = release_of({"physicsnemo_version": None}, keys, is_zip, Net._release_marks)
-    assert found == release
-    assert reason.startswith("the oldest")
-    assert release_of({"physicsnemo_version": "2.1.1"}, keys, is_zip)[0] == "2.1.1"
+    container = release_of({"physicsnemo_version": None}, keys, is_zip)
+    age = latest([container, *shown_by_state(Net(), keys)])
+    assert age.release == release
+    assert age.reason.startswith("the oldest")
+    assert not age.is_claimed
+    assert release_of({"physicsnemo_version": "2.1.1"}, keys, is_zip).release == "2.1.1"
 
 
 class Choice(Net):
@@ -110,12 +114,19 @@ class Choice(Net):
     _argument_history = (
         Argument("backend", "pyg", since="1.3", ignored=("dgl",)),
         Argument("bottleneck", True, since="2.0"),
+        Value("mode", "new", since="2.0"),
+        Value("mode", "old", until="1.3"),
+        Value("mode", list, since="1.3"),
+        Renamed("here.", "there.", until="2.0"),
     )
     _recorded_by_release = {"2.0": "elsewhere.layers.Pick"}
 
-    def __init__(self, numerics="paper", bottleneck=True):
+    def __init__(self, numerics="paper", bottleneck=True, mode=None):
         super().__init__()
-        self.numerics, self.bottleneck = numerics, bottleneck
+        self.numerics, self.bottleneck, self.mode = numerics, bottleneck, mode
+
+
+OLD = {"numerics": "reference-1.2"}
 
 
 def content(path):
@@ -134,10 +145,10 @@ def content(path):
 @pytest.mark.parametrize(
     ("release", "numerics", "arguments", "is_zip"),
     [
-        ("1.2", "reference-1.2", {}, False),
-        ("1.2", "reference-1.3", {}, False),  # which means the same
-        ("1.3", "reference-1.2", {"backend": "pyg"}, False),
-        ("2.0", "reference-2.0", {"backend": "pyg", "bottleneck": True}, True),
+        ("1.2", "reference-1.2", {"mode": None}, False),
+        ("1.2", "reference-1.3", {"mode": None}, False),  # which means the same
+        ("1.3", "reference-1.2", {"mode": None, "backend": "pyg"}, False),
+        ("2.0", "reference-2.0", {"mode": None, "backend": "pyg", "bottleneck": True}, True),
     ],
 )
 def test_a_file_for_a_release(tmp_path, release, numerics, arguments, is_zip):
@@ -159,6 +170,9 @@ def test_a_file_for_a_release(tmp_path, release, numerics, arguments, is_zip):
         ({"numerics": "paper"}, "1.2", r"numerics='paper' cannot be said .* 1\.2"),
         ({"numerics": "reference-2.0"}, "1.3", r"numerics='reference-2\.0' cannot be said"),
         ({"numerics": "reference-1.2", "bottleneck": False}, "1.3", r"bottleneck=False cannot"),
+        (OLD | {"mode": "new"}, "1.3", r"mode='new' cannot be said .* 1\.3, which refuses it"),
+        (OLD | {"mode": "old"}, "1.3", "mode='old' cannot be said"),
+        (OLD | {"mode": [1]}, "1.2", r"mode=\[1\] cannot be said"),
         ({}, "new", r"a release such as '1\.2' or '2\.2', got 'new'"),
     ],
 )
@@ -259,3 +273,62 @@ def test_weights_are_taken_without_a_copy_by_modules_that_follow_a_history():
     model = Grouped()
     model.register_load_state_dict_pre_hook(lambda *_: None)
     assert customizes_state_dict(model)
+
+
+def test_paths_in_arguments_are_those_of_the_release(tmp_path):
+    mode = {"a": ["here.One", "nowhere.Two"], "b": "here"}
+    for release, first in (("1.3", "there.One"), ("2.0", "here.One")):
+        model = Choice(f"reference-{release}", mode=mode)
+        model.save(tmp_path / "model.mdlus", for_release=release)
+        _, record, _ = content(tmp_path / "model.mdlus")
+        assert record["__args__"]["mode"] == {"a": [first, "nowhere.Two"], "b": "here"}
+
+
+class Wrapper(Choice):
+    """Passes on what it is given."""
+
+    def __init__(self, numerics="paper", **more):
+        super().__init__(numerics, **more)
+
+
+def test_arguments_that_are_passed_on(tmp_path):
+    path = tmp_path / "model.mdlus"
+    Wrapper(**OLD, bottleneck=True).save(path, for_release="1.3")
+    assert content(path)[1]["__args__"] == {}
+    with pytest.raises(ValueError, match="bottleneck=False cannot be said"):
+        Wrapper(**OLD, bottleneck=False).save(path, for_release="1.3")
+    Wrapper("reference-2.0", bottleneck=False).save(path, for_release="2.0")
+    assert Module.from_checkpoint(path).bottleneck is False
+
+
+def unclaimed(path, model, release):
+    """Write a file of a release that claims none."""
+    model.save(path, for_release=release)
+    state, record, _ = content(path)
+    metadata = {"physicsnemo_version": None, "mdlus_file_version": "0.1.0"}
+    write_checkpoint(path, state, record, metadata)
+
+
+@pytest.mark.parametrize(
+    ("release", "numerics", "reason"),
+    [
+        ("1.2", "reference-1.2", "the oldest, since neither container nor keys"),
+        ("1.3", "reference-1.2", "writes the argument backend='pyg'"),
+        ("2.0", "reference-2.0", "writes no device_buffer"),
+    ],
+)
+def test_a_file_that_claims_no_release_shows_it(tmp_path, caplog, release, numerics, reason):
+    path = tmp_path / "model.mdlus"
+    unclaimed(path, Old(numerics), release)
+    assert Module.from_checkpoint(path).numerics == numerics
+    assert f"is read as a file of release {release} of" in caplog.text
+    assert reason in caplog.text
+
+
+class Old(Choice):
+    """Is recorded as itself, and shows its release by its state alone."""
+
+    _argument_history = (Argument("backend", "pyg", since="1.3", until="2.0"),)
+
+    def __init__(self, numerics="paper"):
+        super().__init__(numerics)

@@ -13,6 +13,7 @@ from physicsnemo.core import rebuild
 
 if TYPE_CHECKING:
     from physicsnemo.core.rebuild.inspection import CheckpointInfo, ModelInfo, TensorInfo
+    from physicsnemo.core.releases import Age
 
 Fact = tuple[str, str]
 
@@ -58,18 +59,19 @@ def _model_content(model: "ModelInfo") -> dict[str, Any]:
     return {**vars(model), "origin": vars(model.origin)}
 
 
-def _model_facts(model: "ModelInfo", age: tuple[str, str]) -> Iterator[Fact]:
+def _model_facts(model: "ModelInfo", age: "Age") -> Iterator[Fact]:
     yield "class", f"{model.module}.{model.name}"
     yield "comes from", _release(model.origin.distribution, model.origin.version)
     yield "file version", _text(model.file_version)
-    yield "numerics", _numerics(model, *age)
+    yield "numerics", _numerics(model, age)
 
 
-def _numerics(model: "ModelInfo", release: str, reason: str) -> str:
+def _numerics(model: "ModelInfo", age: "Age") -> str:
     """Return whose numerics a model has, where its class leaves a choice, and why."""
     if "numerics" in model.arguments:
         return f"{_text(model.arguments['numerics'])}, which the file states"
-    return f"those of nvidia-physicsnemo {release}, {reason}"
+    told = f"those of nvidia-physicsnemo {age.release}, {age.reason}"
+    return told if age.is_claimed else f"{told}; its class may know of a later one when it loads"
 
 
 def _file_facts(info: "CheckpointInfo", tensors: "list[TensorInfo]") -> Iterator[Fact]:

@@ -19,7 +19,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from physicsnemo.core.format.container import EXTENSION
 from physicsnemo.core.format.records import Record
 from physicsnemo.core.format.values import Path, recorded, write
-from physicsnemo.core.history import Argument, Constant, Ignored, Renamed, Twin
+from physicsnemo.core.history import Argument, Constant, Ignored, Renamed, Twin, Value
 from physicsnemo.core.install.provenance import recorded_as
 from physicsnemo.core.releases import follow_history
 from physicsnemo.models.meta import ModelMetaData
@@ -45,13 +45,11 @@ class ModelBase(torch.nn.Module):
     # How files differ from release to release of the reference implementation; see
     # physicsnemo.models.history. What leaving an argument out means, by the first release where it
     # does; arguments that come and go; the path under which files record the class, by default its
-    # own, and that of files for a release, by the first one; keys (regular expressions) that only
-    # files of a release and later ones have.
+    # own, and that of files for a release, by the first one; keys of states.
     _implied_args: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    _argument_history: ClassVar[tuple[Argument, ...]] = ()
+    _argument_history: ClassVar[tuple[Argument | Value | Renamed, ...]] = ()
     _recorded_as: ClassVar[str | None] = None
     _recorded_by_release: ClassVar[Mapping[str, str]] = {}
-    _release_marks: ClassVar[Mapping[str, str]] = {}
     _state_history: ClassVar[tuple[Renamed | Twin | Constant | Ignored, ...]] = ()
     __jit_unused_properties__: ClassVar[list[str]] = ["device", "logger", "_args", "_name"]
 

@@ -2,15 +2,19 @@
 """The entries of a class's history, by release; see :mod:`physicsnemo.models.history`."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+_NOTHING = object()
 
 
 @dataclass(frozen=True)
 class Renamed:
     """Keys of a module's state that files of some releases spell otherwise.
 
-    Both spellings are read from any file, one of them at a time.
+    Both spellings are read from any file, one of them at a time. In the history of arguments, it
+    stands for texts among them, at any depth, as for paths of classes that moved.
 
     Attributes
     ----------
@@ -117,6 +121,35 @@ class Argument:
     since: str | None = None
     until: str | None = None
     ignored: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of a constructor argument that not every release takes.
+
+    Attributes
+    ----------
+    name
+        What the argument is called.
+    value
+        The value; or a type, for all values of it.
+    since
+        The first release that takes it, None for the oldest.
+    until
+        The first release that does not any more, None where the newest does.
+    """
+
+    name: str
+    value: Any
+    since: str | None = None
+    until: str | None = None
+
+    def is_in(self, arguments: Mapping[str, Any]) -> bool:
+        """Tell whether arguments have the value."""
+        given = arguments.get(self.name, _NOTHING)
+        if isinstance(self.value, type):
+            return isinstance(given, self.value)
+        return type(given) is type(self.value) and bool(given == self.value)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which release wrote a file, and a state dict as this or that release has it."""
 
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import copy
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +13,35 @@ from physicsnemo.core.history import Constant, Ignored, Renamed, Twin, covers, o
 
 State = dict[str, Any]  # tensors, but for extra state
 Change = Renamed | Twin | Constant | Ignored
+
+
+@dataclass(frozen=True)
+class Age:
+    """Which release of the reference implementation a file is like.
+
+    Attributes
+    ----------
+    release
+        As in ``"1.3"``.
+    reason
+        Why, to follow the release in a sentence.
+    is_claimed
+        Whether the file says so itself.
+    """
+
+    release: str
+    reason: str
+    is_claimed: bool = False
+
+    @classmethod
+    def shown(cls, release: str, what: str) -> "Age":
+        """Return the age of a file that holds what no older release writes."""
+        return cls(release, f"the oldest that writes {what}, for the file claims none")
+
+
+def latest(ages: Iterable[Age]) -> Age:
+    """Return the latest of several ages, the first one of equals."""
+    return max(ages, key=lambda age: order(age.release))
 
 
 def in_own_keys(model: torch.nn.Module, state: State, source: str) -> State:
@@ -88,15 +116,13 @@ def in_keys_of(model: torch.nn.Module, state: Mapping[str, torch.Tensor], releas
 
 
 def release_of(
-    metadata: Mapping[str, Any],
-    keys: Collection[str],
-    is_zip: bool,
-    marks: Mapping[str, str] = MappingProxyType({}),
-) -> tuple[str, str]:
+    metadata: Mapping[str, Any], keys: Collection[str], is_zip: bool, is_nested: bool = False
+) -> Age:
     """Return the release of the reference implementation that a file is like, and why.
 
     It is the one that the file claims; else the oldest that may have written it, by its container,
-    by the buffer that files have until 2.0, and by what only keys of later releases show.
+    by the buffer that files have until 2.0, and by models within models. What its classes know of
+    their history may show a later one, see :func:`shown_by_state`.
 
     Parameters
     ----------
@@ -106,26 +132,47 @@ def release_of(
         Those of its state dict.
     is_zip
         Whether its container is a zip.
-    marks
-        Regular expressions of a class's keys, by the first release that has them.
+    is_nested
+        Whether it has records of more than one model.
     """
     claimed = metadata.get("physicsnemo_version")
     if order(claimed) >= (1, 2):
-        return str(claimed), "which the file claims"
+        return Age(str(claimed), "which the file claims", is_claimed=True)
     if order(claimed):  # an older release, or this library's own
-        return "1.2", f"the oldest, since the file claims {claimed}"
-    shown = {"1.2": "the oldest, since neither container nor keys show a later one"}
+        return Age("1.2", f"the oldest, since the file claims {claimed}", is_claimed=True)
+    shown = [Age("1.2", "the oldest, since neither container nor keys show a later one")]
+    if is_nested:
+        shown.append(Age.shown("1.3", "models within models"))
     if "device_buffer" not in keys:
-        shown["2.0"] = "the oldest that writes no device_buffer, for the file claims none"
+        shown.append(Age.shown("2.0", "no device_buffer"))
     if is_zip:
-        shown["2.0"] = "the oldest that writes zip files, for the file claims none"
-    for release, pattern in marks.items():
-        if found := next((key for key in keys if re.search(pattern, key)), None):
-            shown[release] = (
-                f"the oldest that writes keys such as {found}, for the file claims none"
-            )
-    release = max(shown, key=order)
-    return release, shown[release]
+        shown.append(Age.shown("2.0", "zip files"))
+    return latest(shown)
+
+
+def shown_by_state(model: torch.nn.Module, keys: Collection[str]) -> Iterator[Age]:
+    """Yield the oldest releases that may have written a state, by what a model knows of keys.
+
+    Parameters
+    ----------
+    model
+        The model, of whatever release's numerics.
+    keys
+        Those of the file's state dict.
+    """
+    for prefix, module, change in _changes(model):
+        if isinstance(change, Renamed) and change.since is not None:
+            theirs = (key for _, key in _spellings(module, prefix, change))
+            if found := next((key for key in theirs if key in keys), None):
+                yield Age.shown(change.since, f"keys such as {found}")
+        elif isinstance(change, Constant):
+            key, own = prefix + change.name, getattr(module, change.name)
+            if isinstance(own, torch.nn.Parameter) or own is None:
+                continue
+            if change.since is not None and key in keys:
+                yield Age.shown(change.since, f"keys such as {key}")
+            if change.until is not None and change.since is None and key not in keys:
+                yield Age.shown(change.until, f"no {key}")
 
 
 def _changes(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, Change]]:

@@ -4,22 +4,26 @@
 import logging
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import chain
 from typing import Any
 
 from physicsnemo.core.base import ModelBase, bind
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.format.container import Checkpoint
-from physicsnemo.core.format.records import NESTED, metadata_key, nested_records
+from physicsnemo.core.format.records import NESTED, Record, metadata_key, nested_records
 from physicsnemo.core.format.values import restore
 from physicsnemo.core.history import order
 from physicsnemo.core.install.provenance import Origin
 from physicsnemo.core.rebuild.contents import ARGUMENT_TYPES, WRITER
+from physicsnemo.core.rebuild.defaults import shown_by_arguments
 from physicsnemo.core.rebuild.migration import migrate
 from physicsnemo.core.rebuild.resolution import Trusted, resolve
-from physicsnemo.core.releases import release_of
+from physicsnemo.core.releases import latest, release_of, shown_by_state
 
 _LOGGER = logging.getLogger("checkpoint")
+
+Part = tuple[type[ModelBase], dict[str, Any]]
 
 
 class Blueprint:
@@ -41,6 +45,8 @@ class Blueprint:
         The file's name, for error texts.
     of_this_library
         Whether the file says that this library wrote it, and no other implementation.
+    age
+        The release of the reference implementation that the file is like.
     """
 
     def __init__(
@@ -52,24 +58,66 @@ class Blueprint:
     ) -> None:
         self.source = checkpoint.name
         self.of_this_library = str(checkpoint.metadata.get("written_by")).startswith(WRITER)
-        records = {**dict(nested_records(checkpoint.arguments)), "": checkpoint.arguments}
+        records = _records(checkpoint)
         _check_paths(overrides, {_path(key) for key in records})
-        self._parts: dict[str, tuple[type[ModelBase], dict[str, Any]]] = {}
+        self._checkpoint, self._overrides = checkpoint, overrides
+        self._classes: dict[str, type[ModelBase]] = {}
         for key, part in records.items():
             origin = Origin.read(checkpoint.metadata, key)
-            model_class = resolve(part, ModelBase if key else asked, trusted, self.source, origin)
-            release = _release(checkpoint, model_class)
-            types = checkpoint.metadata.get(metadata_key(key, ARGUMENT_TYPES))
+            self._classes[key] = resolve(
+                part, ModelBase if key else asked, trusted, self.source, origin
+            )
+        claimed = order(checkpoint.metadata.get("physicsnemo_version"))
+        keys = () if claimed else checkpoint.outline()
+        self.age = release_of(checkpoint.metadata, keys, checkpoint.is_zip, len(records) > 1)
+        if not self.age.is_claimed:
+            shown = (shown_by_arguments(self._classes[key], records[key]) for key in records)
+            self.age = latest([self.age, *chain.from_iterable(shown)])
+        self._parts = self._planned(records)
+
+    def _planned(self, records: Mapping[str, Record]) -> dict[str, Part]:
+        """Return class and arguments of each record, by the release that the file is like."""
+        parts: dict[str, Part] = {}
+        metadata = self._checkpoint.metadata
+        for key, part in records.items():
+            model_class = self._classes[key]
+            types = metadata.get(metadata_key(key, ARGUMENT_TYPES))
             arguments = migrate(
                 model_class,
                 restore(part["__args__"], types, self.source),
-                checkpoint.metadata,
-                release,
+                metadata,
+                self.age.release,
                 key,
                 self.source,
             )
-            _override(model_class, arguments, _at(overrides, _path(key)))
-            self._parts[key] = model_class, arguments
+            _override(model_class, arguments, _at(self._overrides, _path(key)))
+            parts[key] = model_class, arguments
+        return parts
+
+    def reconsider(self, model: ModelBase, keys: Collection[str]) -> bool:
+        """Take a later release, if the file claims none and its state shows one.
+
+        Parameters
+        ----------
+        model
+            The model, built by this blueprint.
+        keys
+            Those of the file's state dict.
+
+        Returns
+        -------
+        Whether the model has to be built again.
+        """
+        if self.age.is_claimed or not any(it._implied_args for it in self.model_classes):
+            return False
+        before, self.age = self.age, latest([self.age, *shown_by_state(model, keys)])
+        text = "%s is read as a file of release %s of nvidia-physicsnemo, %s"
+        _LOGGER.warning(text, self.source, self.age.release, self.age.reason)
+        if self.age.release == before.release:
+            return False
+        with warnings.catch_warnings(action="ignore"):  # which have been given
+            self._parts = self._planned(_records(self._checkpoint))
+        return True
 
     @property
     def model_class(self) -> type[ModelBase]:
@@ -139,17 +187,8 @@ class Blueprint:
         return value
 
 
-def _release(checkpoint: Checkpoint, model_class: type[ModelBase]) -> str:
-    """Return the release that a file claims, or that it looks like."""
-    claims = bool(order(checkpoint.metadata.get("physicsnemo_version")))
-    keys = () if claims else checkpoint.outline()
-    release, reason = release_of(
-        checkpoint.metadata, keys, checkpoint.is_zip, model_class._release_marks
-    )
-    if model_class._implied_args and not claims:
-        text = "%s is read as a file of release %s of nvidia-physicsnemo, %s"
-        _LOGGER.warning(text, checkpoint.name, release, reason)
-    return release
+def _records(checkpoint: Checkpoint) -> dict[str, Record]:
+    return {**dict(nested_records(checkpoint.arguments)), "": checkpoint.arguments}
 
 
 def construct(model_class: type[ModelBase], arguments: Mapping[str, Any]) -> ModelBase:
@@ -188,5 +227,5 @@ def _override(
                 f"it allows {allowed}"
             )
         if key not in arguments:
-            warnings.warn(f"New argument '{key}' added to those of the file", stacklevel=4)
+            warnings.warn(f"New argument '{key}' added to those of the file", stacklevel=5)
         arguments[key] = value

@@ -23,9 +23,10 @@ def load_model(
     """Build the model of a checkpoint, on the CPU, and give it the weights.
 
     The constructor runs once and draws random numbers as ever, from the global generator where it
-    does so. Only where all classes of the file declare that they draw nothing but weights, and the
-    file must hold all of them, weights are left undrawn. Numbers are read last, when all else has
-    been found to fit, into the place of those that were drawn.
+    does so; twice for a file that claims no release, and whose state shows a later one than its
+    arguments do. Only where all classes of the file declare that they draw nothing but weights, and
+    the file must hold all of them, weights are left undrawn. Numbers are read last, when all else
+    has been found to fit, into the place of those that were drawn.
 
     Raises
     ------
@@ -34,19 +35,25 @@ def load_model(
         those of the file.
     """
     outline = checkpoint.outline()
-    with ExitStack() as surroundings:
-        surroundings.enter_context(allowing(outline, blueprint.source))
-        if torch.get_default_device().type != "cpu":
-            surroundings.enter_context(torch.device("cpu"))
-        if strict and all(map(draws_only_weights, blueprint.model_classes)):
-            surroundings.enter_context(_SkippedInitialization())
-        model = blueprint.build()
+    model = _build(blueprint, outline, strict)
+    if blueprint.reconsider(model, outline):
+        model = _build(blueprint, outline, strict)
     check_shapes(model, outline, blueprint.source)
     if blueprint.of_this_library:
         _follow_types(model, outline)
     read = partial(checkpoint.state_dict, mmap)
     adopt_weights(model, outline, read, strict, blueprint.source)
     return model
+
+
+def _build(blueprint: Blueprint, outline: State, strict: bool) -> ModelBase:
+    with ExitStack() as surroundings:
+        surroundings.enter_context(allowing(outline, blueprint.source))
+        if torch.get_default_device().type != "cpu":
+            surroundings.enter_context(torch.device("cpu"))
+        if strict and all(map(draws_only_weights, blueprint.model_classes)):
+            surroundings.enter_context(_SkippedInitialization())
+        return blueprint.build()
 
 
 def draws_only_weights(model_class: type[ModelBase]) -> bool:

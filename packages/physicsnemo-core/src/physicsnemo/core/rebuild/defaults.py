@@ -9,13 +9,14 @@ so that the reference implementation reads it; a value that no release implies s
 """
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from physicsnemo.core.base import ModelBase, logger_of
 from physicsnemo.core.format.records import Record
-from physicsnemo.core.history import Implied, covers, order
+from physicsnemo.core.history import Argument, Implied, Renamed, Value, covers, order
 from physicsnemo.core.install.provenance import recorded_as
+from physicsnemo.core.releases import Age
 
 
 def implied_arguments(model_class: type[ModelBase], release: Any) -> dict[str, Any]:
@@ -81,9 +82,9 @@ def leave_out_implied(
                 name,
                 arguments[name],
             )
-        for argument in type(model)._argument_history:
-            if argument.since is not None and arguments.get(argument.name) == argument.default:
-                del arguments[argument.name]  # as older releases do not know it
+        for it in type(model)._argument_history:
+            if isinstance(it, Argument) and it.since and arguments.get(it.name) == it.default:
+                del arguments[it.name]  # as older releases do not know it
     return release
 
 
@@ -107,16 +108,70 @@ def as_release_has_it(
     if len(models) > 1 and order(release) < (1, 3):
         raise ValueError(f"files of {release} hold no model within another; take 1.3 or later")
     for key, model in models.items():
-        arguments, names = records[key]["__args__"], _names(type(model))
+        arguments = records[key]["__args__"]
         for name, meant in implied(type(model), release).items():
             _leave_out(arguments, name, meant, release)
-        for known in type(model)._argument_history:
-            if not covers(known, release):
-                _leave_out(arguments, known.name, Implied(known.default), release)
-            elif known.name not in names:
-                arguments[known.name] = known.default
+        for it in type(model)._argument_history:
+            _write(arguments, it, release, is_foreign(type(model), it))
         module, name = recorded_as(type(model), release)
         records[key].update(__module__=module, __name__=name)
+
+
+def is_foreign(model_class: type[ModelBase], it: Argument | Value | Renamed) -> bool:
+    """Tell whether an entry of a history is of an argument that the class here does not take."""
+    names = _names(model_class).values()
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in names)
+    return isinstance(it, Argument) and not takes_any and it.name not in _names(model_class)
+
+
+def shown_by_arguments(model_class: type[ModelBase], record: Record) -> Iterator[Age]:
+    """Yield the oldest releases that may have written a record, by what its class knows of them.
+
+    Parameters
+    ----------
+    model_class
+        The class that the record is of.
+    record
+        What a file holds of it.
+    """
+    arguments, path = record["__args__"], (record["__module__"], record["__name__"])
+    for it in model_class._argument_history:
+        if isinstance(it, Renamed):
+            continue
+        known = it.name in arguments if isinstance(it, Argument) else it.is_in(arguments)
+        if known and it.since is not None:
+            yield Age.shown(it.since, f"the argument {it.name}={arguments[it.name]!r}")
+        if isinstance(it, Argument) and it.until is not None and it.since is None and not known:
+            yield Age.shown(it.until, f"no argument {it.name}")
+    for release in model_class._recorded_by_release:
+        if path == recorded_as(model_class, release) != recorded_as(model_class):
+            yield Age.shown(release, f"the class as {'.'.join(path)}")
+
+
+def _write(
+    arguments: dict[str, Any], it: Argument | Value | Renamed, release: str, is_foreign: bool
+) -> None:
+    """Make arguments those of a release, by one entry of a history."""
+    if isinstance(it, Argument):
+        if not covers(it, release):
+            _leave_out(arguments, it.name, Implied(it.default), release)
+        elif is_foreign:
+            arguments[it.name] = it.default
+    elif isinstance(it, Renamed) and covers(it, release):
+        arguments.update((name, _respelt(value, it)) for name, value in arguments.items())
+    elif isinstance(it, Value) and it.is_in(arguments) and not covers(it, release):
+        raise ValueError(
+            f"{it.name}={arguments[it.name]!r} cannot be said in a file of nvidia-physicsnemo "
+            f"{release}, which refuses it; save without for_release, or build the model otherwise"
+        )
+
+
+def _respelt(value: Any, it: Renamed) -> Any:
+    if isinstance(value, str):
+        return it.theirs + value.removeprefix(it.ours) if value.startswith(it.ours) else value
+    if isinstance(value, dict):
+        return {name: _respelt(item, it) for name, item in value.items()}
+    return [_respelt(item, it) for item in value] if isinstance(value, list) else value
 
 
 def _leave_out(arguments: dict[str, Any], name: str, meant: Implied, release: str) -> None:
@@ -128,7 +183,7 @@ def _leave_out(arguments: dict[str, Any], name: str, meant: Implied, release: st
     arguments.pop(name, None)
 
 
-def _names(model_class: type[ModelBase]) -> Collection[str]:
+def _names(model_class: type[ModelBase]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(model_class.__init__).parameters
 
 

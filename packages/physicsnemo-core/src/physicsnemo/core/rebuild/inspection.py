@@ -12,7 +12,7 @@ from physicsnemo.core.format.files import Url
 from physicsnemo.core.format.records import NESTED, Record, metadata_key, nested_records
 from physicsnemo.core.format.storable import strided_parts
 from physicsnemo.core.install.provenance import Origin
-from physicsnemo.core.releases import release_of
+from physicsnemo.core.releases import Age, release_of
 
 __all__ = ["CheckpointInfo", "ModelInfo", "inspect_checkpoint"]
 
@@ -104,17 +104,16 @@ def inspect_checkpoint(file_name: Url) -> CheckpointInfo:
         return inspect_open(checkpoint)
 
 
-def inspect_tensors_too(
-    file_name: Url,
-) -> "tuple[CheckpointInfo, list[TensorInfo], tuple[str, str]]":
-    """Return what :func:`inspect_checkpoint` does, the tensors, and the release and why it is that.
+def inspect_tensors_too(file_name: Url) -> "tuple[CheckpointInfo, list[TensorInfo], Age]":
+    """Return what :func:`inspect_checkpoint` does, the tensors, and which release the file is like.
 
     Takes and raises what :func:`inspect_checkpoint` does.
     """
     with open_records(file_name) as checkpoint:
         info, tensors = inspect_open(checkpoint), inspect_tensors(checkpoint)
         keys = [tensor.name for tensor in tensors]
-        return info, tensors, release_of(info.metadata, keys, checkpoint.is_zip)
+        is_nested = bool(info.nested)
+        return info, tensors, release_of(info.metadata, keys, checkpoint.is_zip, is_nested)
 
 
 def inspect_open(checkpoint: Checkpoint) -> CheckpointInfo:

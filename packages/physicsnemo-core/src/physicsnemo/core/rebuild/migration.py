@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arguments of a file, made those of the class as it is now."""
 
-import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +9,8 @@ from physicsnemo import hooks
 from physicsnemo.core.base import ModelBase
 from physicsnemo.core.errors import CheckpointError, PluginError
 from physicsnemo.core.format.records import metadata_key
-from physicsnemo.core.rebuild.defaults import implied_arguments
+from physicsnemo.core.history import Argument
+from physicsnemo.core.rebuild.defaults import implied_arguments, is_foreign
 
 
 def migrate(
@@ -57,8 +57,11 @@ def _without_foreign(
     model_class: type[ModelBase], arguments: dict[str, Any], source: str
 ) -> dict[str, Any]:
     """Leave out arguments that only the reference implementation has, and that change nothing."""
-    names = inspect.signature(model_class.__init__).parameters
-    foreign = {it.name: it for it in model_class._argument_history if it.name not in names}
+    foreign = {
+        it.name: it
+        for it in model_class._argument_history
+        if isinstance(it, Argument) and is_foreign(model_class, it)
+    }
     for name in foreign.keys() & arguments.keys():
         known = (foreign[name].default, *foreign[name].ignored)
         if arguments[name] not in known:
@@ -97,7 +100,7 @@ def _ask_class(
             f"Model checkpoint version {version} of {source} is not compatible with current "
             f"version {current} of {model_class.__name__}, which reads {readable}"
         )
-    warnings.warn(supported[version], stacklevel=5)
+    warnings.warn(supported[version], stacklevel=6)
     try:
         return model_class._backward_compat_arg_mapper(version, dict(arguments))
     except Exception as error:  # whatever the class makes of arguments that it does not expect

@@ -18,6 +18,8 @@ _CLASSES: tuple[type[Module], ...] = (SongUNetPosEmbd, SongUNetPosLtEmbd, SongUN
 _NETWORKS: dict[str, Callable[..., Module]] = {found.__name__: found for found in _CLASSES}
 OVERRIDABLE = set[str]().union(*(found._overridable_args for found in _CLASSES))
 """Arguments of the networks that :meth:`Module.from_checkpoint` may replace."""
+NETWORK_HISTORY = tuple(dict.fromkeys(it for found in _CLASSES for it in found._argument_history))
+"""How the arguments of the networks differ from release to release."""
 
 
 def build_network(

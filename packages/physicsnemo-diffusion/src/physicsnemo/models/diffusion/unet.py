@@ -13,6 +13,7 @@ from physicsnemo.models.diffusion._architecture import IMPLIED
 from physicsnemo.models.diffusion._inputs import Resolution, height_and_width
 from physicsnemo.models.diffusion._network import (
     AMP_MODE,
+    NETWORK_HISTORY,
     OVERRIDABLE,
     PROFILE_MODE,
     any_sigma,
@@ -103,6 +104,7 @@ class UNet(Module):
         "2.0": "physicsnemo.models.diffusion_unets.unet.CorrDiffRegressionUNet"
     }
     _overridable_args = OVERRIDABLE
+    _argument_history = NETWORK_HISTORY
     round_sigma = staticmethod(any_sigma)
     use_fp16 = half_precision
     amp_mode = AMP_MODE
@@ -233,6 +235,7 @@ class StormCastUNet(Module):
         "2.0": "physicsnemo.models.diffusion_unets.unet.StormCastUNet"
     }
     _overridable_args = OVERRIDABLE
+    _argument_history = NETWORK_HISTORY
     round_sigma = staticmethod(any_sigma)
 
     def __init__(

@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +118,6 @@ class ModAFNO(Module):
 
     _draws_only_weights = True
     _implied_args = implied("modes_of_one_axis")
-    _release_marks: ClassVar[dict[str, str]] = {"2.0": r"scale_shift\.net\.layers\."}
 
     def __init__(
         self,

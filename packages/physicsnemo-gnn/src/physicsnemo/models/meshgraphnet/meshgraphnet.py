@@ -16,6 +16,7 @@ from physicsnemo.models.gnn_layers.processor import (
     pass_messages,
     segment_bounds,
 )
+from physicsnemo.models.history import Value
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
@@ -98,6 +99,11 @@ class MeshGraphNet(Module):
     >>> model(torch.randn(3, 4), torch.randn(3, 3), triangle).shape
     torch.Size([3, 2])
     """
+
+    _argument_history = tuple(
+        Value(f"num_layers_{part}", None, until="2.0")
+        for part in ("node_encoder", "edge_encoder", "node_decoder")
+    )
 
     def __init__(
         self,

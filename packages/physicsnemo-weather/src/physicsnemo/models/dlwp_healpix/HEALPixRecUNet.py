@@ -12,7 +12,7 @@ from torch import Tensor
 from physicsnemo.models.dlwp_healpix._durations import hours
 from physicsnemo.models.dlwp_healpix._fields import Fields, Given, coupled_fields
 from physicsnemo.models.dlwp_healpix._inputs import take
-from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, build_network
+from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, PATHS, build_network
 from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, plain
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
@@ -103,6 +103,7 @@ class HEALPixRecUNet(Module):
     """
 
     __supported_model_checkpoint_version__ = NEWER_FILES
+    _argument_history = PATHS
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record configurations as files hold them, whatever kind of mapping they are."""

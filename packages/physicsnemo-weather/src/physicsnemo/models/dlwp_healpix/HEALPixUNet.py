@@ -11,7 +11,7 @@ from torch import Tensor
 
 from physicsnemo.models.dlwp_healpix._fields import Fields, coupled_fields
 from physicsnemo.models.dlwp_healpix._inputs import take
-from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, build_network
+from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, PATHS, build_network
 from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, plain
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
@@ -125,6 +125,7 @@ class HEALPixUNet(Module):
     """
 
     __supported_model_checkpoint_version__ = NEWER_FILES
+    _argument_history = PATHS
     _implied_args = implied("predicted_state")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:

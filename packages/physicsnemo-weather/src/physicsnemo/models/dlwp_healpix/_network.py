@@ -3,8 +3,9 @@
 
 from physicsnemo.models.dlwp_healpix_layers import UNetDecoder, UNetEncoder
 from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, build
+from physicsnemo.models.history import Renamed
 
-__all__ = ["NEWER_FILES", "build_network"]
+__all__ = ["NEWER_FILES", "PATHS", "build_network"]
 
 NEWER_FILES = {
     "0.2.0": (
@@ -13,6 +14,22 @@ NEWER_FILES = {
     )
 }
 """Versions of files besides the present one that both models read, each with a warning."""
+
+_LAYERS = "physicsnemo.models.dlwp_healpix_layers"
+_ACTIVATIONS = "physicsnemo.models.layers.activations"
+PATHS = (
+    Renamed("modulus.", "physicsnemo."),
+    Renamed("physicsnemo.nn.module.", "physicsnemo.nn."),
+    Renamed("physicsnemo.nn.activations.", f"{_ACTIVATIONS}."),
+    Renamed("physicsnemo.models.dlwp_healpix.layers.", f"{_LAYERS}."),
+    Renamed("physicsnemo.nn.hpx.pool.", f"{_LAYERS}."),
+    Renamed("physicsnemo.nn.hpx.", f"{_LAYERS}."),
+    Renamed("physicsnemo.nn.HEALPix", f"{_LAYERS}.HEALPix"),
+    Renamed("physicsnemo.nn.", f"{_ACTIVATIONS}."),
+    Renamed(f"{_LAYERS}.HEALPixAvgPool", f"{_LAYERS}.AvgPool"),
+    Renamed(f"{_LAYERS}.HEALPixMaxPool", f"{_LAYERS}.MaxPool"),
+)
+"""Paths in configurations as files of version 0.1.0 have them, which all releases read."""
 
 
 def build_network(

@@ -127,7 +127,7 @@ def _tables() -> dict[str, dict[str, type[nn.Module]]]:
     shared = {name: layer for name, layer in layers.items() if name.startswith("HEALPix")}
     shared |= {f"HEALPix{name}": layers[name] for name in ("AvgPool", "MaxPool")}
     return {
-        LAYERS: layers,
+        LAYERS: layers | shared,
         "physicsnemo.nn": _ACTIVATIONS | shared,
         "physicsnemo.models.layers": _ACTIVATIONS,
         "torch.nn": _TORCH_ACTIVATIONS,

@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -97,7 +96,6 @@ class Fengwu(Module):
     """
 
     _implied_args = implied("latitude_roll", "fixed_shift", "dateline_mask")
-    _release_marks: ClassVar[dict[str, str]] = {"1.3": r"\.mlp\.layers\.0\."}
 
     encoder_surface: EncoderLayer
 

@@ -3,7 +3,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -103,7 +102,6 @@ class Pangu(Module):
         "dateline_mask",
         "level_patch_pads_latitude",
     )
-    _release_marks: ClassVar[dict[str, str]] = {"1.3": r"\.mlp\.layers\.0\."}
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from physicsnemo.models.diffusion._inputs import Resolution
+from physicsnemo.models.diffusion._network import NETWORK_HISTORY
 from physicsnemo.models.diffusion.preconditioning._preconditioner import (
     PUBLIC,
     Preconditioner,
@@ -16,7 +17,7 @@ from physicsnemo.models.diffusion.preconditioning._preconditioner import (
     Sigma,
     legacy,
 )
-from physicsnemo.models.history import Constant, Renamed
+from physicsnemo.models.history import Constant, Value
 from physicsnemo.nn.numerics import PAPER
 
 
@@ -64,10 +65,8 @@ class EDMPrecond(Preconditioner):
 
     _recorded_as = f"{PUBLIC}.EDMPrecond"
     _recorded_by_release = legacy("EDMPrecond")
-    _release_marks: ClassVar[dict[str, str]] = {"2.0": "^sigma_data$"}
-    _state_history: ClassVar[tuple[Renamed | Constant, ...]] = (
-        Constant("sigma_data", since="2.0"),
-    )
+    _argument_history = (*NETWORK_HISTORY, Value("sigma_data", list, since="2.0"))
+    _state_history: ClassVar[tuple[Constant, ...]] = (Constant("sigma_data", since="2.0"),)
 
     def __init__(
         self,

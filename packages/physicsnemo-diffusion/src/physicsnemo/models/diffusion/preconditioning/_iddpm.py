@@ -71,7 +71,6 @@ class iDDPMPrecond(Preconditioner):  # noqa: N801  # as files name it
 
     _recorded_as = f"{PUBLIC}.iDDPMPrecond"
     _recorded_by_release = legacy("iDDPMPrecond")
-    _release_marks: ClassVar[dict[str, str]] = {"2.0": "^C_1$"}
     _state_history: ClassVar[tuple[Constant, ...]] = (
         *(Constant(name, since="2.0") for name in ("C_1", "C_2", "M")),
         Constant("u", tolerance=0.05),  # which releases until 2.0 computed in single precision

@@ -15,6 +15,7 @@ from physicsnemo.models.diffusion._inputs import (
     numbers_of,
 )
 from physicsnemo.models.diffusion._network import (
+    NETWORK_HISTORY,
     OVERRIDABLE,
     any_sigma,
     build_network,
@@ -109,6 +110,7 @@ class Preconditioner(Module):
 
     _implied_args = IMPLIED
     _overridable_args = OVERRIDABLE
+    _argument_history = NETWORK_HISTORY
     _sigma_may_be_zero: ClassVar[bool] = False
     round_sigma = staticmethod(any_sigma)
 

@@ -59,7 +59,6 @@ class VPPrecond(Preconditioner):
 
     _recorded_as = f"{PUBLIC}.VPPrecond"
     _recorded_by_release = legacy("VPPrecond")
-    _release_marks: ClassVar[dict[str, str]] = {"2.0": "^beta_d$"}
     _state_history: ClassVar[tuple[Renamed | Constant, ...]] = tuple(
         Constant(name, since="2.0") for name in ("beta_d", "beta_min", "M")
     )

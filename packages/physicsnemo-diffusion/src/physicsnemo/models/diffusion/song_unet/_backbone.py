@@ -36,7 +36,7 @@ from physicsnemo.models.diffusion.layers import (
     UNetBlock,
 )
 from physicsnemo.models.diffusion.layers.block import profile_range
-from physicsnemo.models.history import Argument
+from physicsnemo.models.history import Argument, Value
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.checkpointing import maybe_checkpoint
@@ -165,7 +165,7 @@ class SongUNet(Module):
     }
     _implied_args = IMPLIED
     _overridable_args: ClassVar[set[str]] = {"use_apex_gn", "act"}
-    _argument_history: ClassVar[tuple[Argument, ...]] = (
+    _argument_history: ClassVar[tuple[Argument | Value, ...]] = (
         Argument("bottleneck_attention", True, since="2.0"),
     )
     __jit_unused_properties__: ClassVar[list[str]] = [*Module.__jit_unused_properties__, *FLAGS]

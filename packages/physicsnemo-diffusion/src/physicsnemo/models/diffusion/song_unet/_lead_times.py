@@ -9,6 +9,7 @@ from torch import Tensor
 from physicsnemo.models.diffusion.song_unet._backbone import PUBLIC
 from physicsnemo.models.diffusion.song_unet._fields import Selector
 from physicsnemo.models.diffusion.song_unet._positions import SongUNetPosEmbd
+from physicsnemo.models.history import Value
 from physicsnemo.nn.numerics import PAPER
 
 
@@ -51,6 +52,10 @@ class SongUNetPosLtEmbd(SongUNetPosEmbd):
     _recorded_by_release: ClassVar[Mapping[str, str]] = {
         "2.0": "physicsnemo.models.diffusion_unets.song_unet.SongUNetPosLtEmbd"
     }
+    _argument_history = (
+        *SongUNetPosEmbd._argument_history,
+        Value("lead_time_channels", None, until="1.3"),
+    )
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from physicsnemo.models.diffusion.song_unet._fields import (
     number_of_images,
 )
 from physicsnemo.models.diffusion.song_unet._grids import position_grid
-from physicsnemo.models.history import Constant, Renamed
+from physicsnemo.models.history import Constant, Value
 from physicsnemo.nn.checks import Layout, check_input
 from physicsnemo.nn.numerics import PAPER, has_oddity
 
@@ -113,7 +113,13 @@ class SongUNetPosEmbd(SongUNet):
     _recorded_by_release: ClassVar[Mapping[str, str]] = {
         "2.0": "physicsnemo.models.diffusion_unets.song_unet.SongUNetPosEmbd"
     }
-    _state_history: ClassVar[tuple[Renamed | Constant, ...]] = (Constant("pos_embd", until="1.3"),)
+    _argument_history = (
+        *SongUNet._argument_history,
+        Value("gridtype", "sinusoidal_octave", since="2.1"),
+        Value("N_grid_channels", 0, since="1.3"),
+        Value("lead_time_mode", True, until="1.3"),
+    )
+    _state_history: ClassVar[tuple[Constant, ...]] = (Constant("pos_embd", until="1.3"),)
 
     pos_embd: Tensor | None
 
