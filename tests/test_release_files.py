@@ -441,7 +441,7 @@ def test_paths_of_layers_in_every_release(name, here, there, tmp_path):
         for release in (
             "1.2",
             "2.2",
-        ):  # which read the paths of the oldest by files of version 0.1.0
+        ):  # all read the oldest paths
             same.save(tmp_path / "ours.mdlus", for_release=release)
             _, _, again, stated = read(tmp_path / "ours.mdlus")
             found = targets.findall(json.dumps(again))
