@@ -31,7 +31,7 @@ def field_layout(in_channels: int, dimension: int) -> Layout:
 
 
 def is_integer(value: Any) -> bool:
-    """Return whether something counts as a whole number: whatever has a value as an index.
+    """Return whether something counts as a whole number, as whatever can be an index does.
 
     NumPy's integers do; numbers with a fraction, even of 0, and text do not.
     """
@@ -43,7 +43,7 @@ def is_integer(value: Any) -> bool:
 
 
 def check_at_least(least: int, **values: int) -> None:
-    """Raise an error if an option, given under its name, is no whole number or a smaller one.
+    """Check that options, given by name, are whole numbers of at least some number.
 
     Raises
     ------
@@ -60,14 +60,14 @@ def check_at_least(least: int, **values: int) -> None:
 
 
 def check_real(**values: float) -> None:
-    """Raise a TypeError if an option, given under its name, is no real number."""
+    """Raise a TypeError unless options, given by name, are real numbers."""
     for name, value in values.items():
         if not isinstance(value, Real):
             raise TypeError(f"expected {name} to be a number, got {value!r}")
 
 
 def check_between(least: float, most: float, **values: float) -> None:
-    """Raise an error if an option, given under its name, is no number in a range, ends included.
+    """Check that options, given by name, are numbers in a range, ends included.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def check_between(least: float, most: float, **values: float) -> None:
 
 
 def check_above(limit: float, **values: float) -> None:
-    """Raise an error if an option, given under its name, is no finite number above a limit.
+    """Check that options, given by name, are finite numbers above a limit.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def check_input(
 
 
 def check_grid(x: Tensor, least: int, reason: str) -> None:
-    """Raise an error if a grid is too small for a model.
+    """Check that a grid is large enough for a model.
 
     Parameters
     ----------

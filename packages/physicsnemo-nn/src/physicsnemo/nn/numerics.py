@@ -41,7 +41,7 @@ class Oddity:
     until: str | None = None
 
     def of(self, release: str) -> bool:
-        """Tell whether a release has it."""
+        """Return whether a release has it."""
         place = RELEASES.index(release)
         begun = self.since is None or place >= RELEASES.index(self.since)
         return begun and (self.until is None or place < RELEASES.index(self.until))
@@ -129,7 +129,7 @@ ODDITIES = {
 
 
 def has_oddity(numerics: str, name: str) -> bool:
-    """Tell whether numerics include an oddity.
+    """Return whether numerics include an oddity.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def has_oddity(numerics: str, name: str) -> bool:
 
 
 def check_numerics(numerics: str) -> None:
-    """Raise an error unless there are such numerics.
+    """Check that there are such numerics.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The generator of pix2pix, for fields on regular grids of one to three dimensions."""
+"""Generator of pix2pix, for fields on regular grids of one to three dimensions."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -48,16 +48,16 @@ class MetaData(ModelMetaData):
 
 
 class Pix2Pix(Module):
-    """Convolutional network from fields to fields: coarsen, apply residual blocks, refine.
+    """Pix2pix generator: a convolutional encoder, residual blocks and a convolutional decoder.
 
     A wide convolution lifts the fields to latent channels. Strided convolutions then halve the
-    grid and double the channels, residual blocks work on the coarse grid, where each point sees
-    far, and transposed convolutions go back; surplus ones refine the grid beyond that of the input.
-    A last wide convolution makes the output, without an activation.
+    grid and double the channels, residual blocks work on the coarse grid, where the receptive field
+    is large, and transposed convolutions go back; surplus ones refine the grid beyond that of the
+    input. A last wide convolution makes the output, without an activation.
 
     An axis of n points becomes one of n * 2^(n_upsampling - n_downsampling) points where
-    n_upsampling is larger, else of n; if 2^n_downsampling does not divide n, the next larger
-    number that it does divide takes the place of n.
+    n_upsampling is larger, else of n; if 2^n_downsampling does not divide n, n is rounded up to the
+    next multiple.
 
     Parameters
     ----------
@@ -68,21 +68,21 @@ class Pix2Pix(Module):
     dimension
         Number of spatial dimensions, 1 to 3.
     conv_layer_size
-        Latent channels on the finest grid; each halving of the grid doubles them.
+        Base channel count: latent channels on the finest grid; each downsampling doubles them.
     n_downsampling
-        How often the grid is halved.
+        Number of downsamplings, each by 2.
     n_upsampling
-        How often it is doubled; as often as it was halved if this is less.
+        Number of upsamplings, each by 2; at least ``n_downsampling`` are made.
     n_blocks
         Number of residual blocks on the coarsest grid.
     activation_fn
-        Name of an activation (:func:`physicsnemo.nn.get_activation`) or a module; all layers
+        Activation: a name (:func:`physicsnemo.nn.get_activation`) or a module; all layers
         share it, with its parameters if it has any.
     batch_norm
-        Normalize after each convolution but the last (:class:`torch.nn.BatchNorm2d`).
+        Batch normalization after each convolution but the last.
     padding_type
-        What the residual blocks take to be beyond the borders: ``reflect``, ``replicate`` or
-        ``zero``. The wide convolutions always reflect.
+        Padding type of the residual blocks: ``reflect``, ``replicate`` or ``zero``. The wide
+        convolutions always reflect.
 
     Raises
     ------
@@ -197,7 +197,7 @@ class Pix2Pix(Module):
 
 
 class ResnetBlock(nn.Module):
-    """Two convolutions of width 3 around an activation, added to their input.
+    """Residual block: two convolutions of width 3 around an activation, with a skip connection.
 
     Parameters
     ----------
@@ -206,11 +206,11 @@ class ResnetBlock(nn.Module):
     channels
         Input and output channels.
     padding_type
-        What is beyond the borders: ``reflect``, ``replicate`` or ``zero``.
+        Padding type: ``reflect``, ``replicate`` or ``zero``.
     activation
-        The activation between the convolutions, by default a ReLU.
+        Activation between the convolutions, by default a ReLU.
     use_batch_norm
-        Normalize after each convolution.
+        Batch normalization after each convolution.
 
     Raises
     ------

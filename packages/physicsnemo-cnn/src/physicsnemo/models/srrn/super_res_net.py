@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The super-resolution residual network, for fields on regular grids of three dimensions."""
+"""Super-resolution residual network (SRResNet), for fields on regular grids in three dimensions."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -35,11 +35,11 @@ class MetaData(ModelMetaData):
 
 
 class SRResNet(Module):
-    """Super-resolution residual network: from fields on a coarse grid to those on a fine one.
+    """Super-resolution residual network (SRResNet): from fields on a coarse grid to a fine one.
 
     A wide convolution lifts the fields to latent channels, residual blocks work on the coarse
-    grid, and blocks that end in a pixel shuffle (:class:`physicsnemo.nn.PixelShuffle`) each double
-    the grid. A last wide convolution makes the output, without an activation.
+    grid, and sub-pixel convolutions (:class:`physicsnemo.nn.PixelShuffle`) each double the grid. A
+    last wide convolution makes the output, without an activation.
 
     Parameters
     ----------
@@ -48,17 +48,17 @@ class SRResNet(Module):
     out_channels
         Output channels.
     large_kernel_size
-        Width in points of the first and last convolution, an odd number.
+        Kernel size of the first and last convolution, an odd number.
     small_kernel_size
-        Width of all others, an odd number.
+        Kernel size of all others, an odd number.
     conv_layer_size
         Latent channels.
     n_resid_blocks
         Number of residual blocks.
     scaling_factor
-        How much finer the output's grid is: 2, 4 or 8 times, along each axis.
+        Upscale factor of the grid, along each axis: 2, 4 or 8.
     activation_fn
-        Name of an activation (:func:`physicsnemo.nn.get_activation`) or a module. The first
+        Activation: a name (:func:`physicsnemo.nn.get_activation`) or a module. The first
         convolution and the residual blocks share it, with its parameters if it has any; the
         blocks that refine the grid have a PReLU each.
 
@@ -145,7 +145,7 @@ class SRResNet(Module):
 
 
 class ConvBlock(nn.Module):
-    """A convolution, a normalization if wanted, and an activation.
+    """Convolution block: convolution, optional batch normalization, activation.
 
     Parameters
     ----------
@@ -154,11 +154,11 @@ class ConvBlock(nn.Module):
     out_channels
         Output channels.
     kernel_size
-        Width of the convolution in points, an odd number.
+        Kernel size, an odd number.
     batch_norm
-        Normalize what the convolution makes.
+        Batch normalization after the convolution.
     activation_fn
-        The activation, or None for none.
+        Activation, or None for the identity.
     """
 
     def __init__(
@@ -183,16 +183,16 @@ class ConvBlock(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two normalized convolutions around an activation, added to their input.
+    """Residual block: two normalized convolutions around an activation, with a skip connection.
 
     Parameters
     ----------
     channels
         Input and output channels.
     kernel_size
-        Width of the convolutions in points, an odd number.
+        Kernel size, an odd number.
     activation_fn
-        The activation.
+        Activation between the convolutions.
     """
 
     def __init__(self, channels: int, kernel_size: int, activation_fn: nn.Module) -> None:
@@ -210,14 +210,14 @@ class ResidualBlock(nn.Module):
 
 
 class SubPixelBlock(nn.Module):
-    """A convolution whose channels become the points of a grid twice as fine, and a PReLU.
+    """Sub-pixel convolution: a convolution, a pixel shuffle by 2 and a PReLU.
 
     Parameters
     ----------
     channels
         Input and output channels.
     kernel_size
-        Width of the convolution in points, an odd number.
+        Kernel size, an odd number.
     """
 
     def __init__(self, channels: int, kernel_size: int) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adaptive filter of Fourier modes."""
+"""Adaptive Fourier filter: a block-diagonal MLP that all Fourier modes share."""
 
 from collections.abc import Callable
 
@@ -17,22 +17,21 @@ Modes = tuple[Frequencies, Frequencies]
 
 
 class SpectralFilter(nn.Module):
-    """The body that :class:`AFNO2DLayer` and its modulated variant have in common.
+    """Base of :class:`AFNO2DLayer` and of its modulated variant.
 
     Parameters
     ----------
     hidden_size
         Input and output channels.
     num_blocks
-        Number of blocks that the channels are divided into; each is filtered by itself.
+        Number of diagonal blocks of the weights; each mixes its share of the channels by itself.
     sparsity_threshold
-        By how much real and imaginary parts of the filtered modes shrink towards zero, where those
-        closer to zero than that end.
+        Soft-shrinkage threshold of real and imaginary parts of the filtered modes.
     hard_thresholding_fraction
-        Of n points along an axis, the frequencies below ``int((n // 2 + 1) * fraction)`` are
-        kept. The other modes are left out of the filter's output.
+        Truncation: of n points along an axis, the frequencies below ``int((n // 2 + 1) *
+        fraction)`` are kept. The other modes of the filter's output are zero.
     hidden_size_factor
-        Hidden channels of a block by channels of a block.
+        Expansion ratio: hidden channels of a block by its channels.
     numerics
         ``paper``, or the name of a release as in ``reference-2.1`` for the modes that
         nvidia-physicsnemo keeps; see :class:`~physicsnemo.models.afno.afno.AFNO`.
@@ -91,7 +90,7 @@ class SpectralFilter(nn.Module):
         self.b2 = _small_random(2, num_blocks, size)
 
     def modes(self, grid: Grid) -> Modes:
-        """Return the modes that the filter keeps on a grid.
+        """Return the Fourier modes that the filter keeps on a grid.
 
         Parameters
         ----------
@@ -120,6 +119,8 @@ class SpectralFilter(nn.Module):
 
     def _filter(self, x: Tensor, modulate: Callable[[Tensor], Tensor]) -> Tensor:
         """Filter x, and add x; ``modulate`` acts on the hidden features of the blocks."""
+        # All modes share the weights, unlike those of an FNO, as all tokens share an MLP: this is
+        # an MLP of the channels in Fourier space.
         layout = {"batch": None, "height": None, "width": None, "hidden_size": self.hidden_size}
         check_input(x, layout, self.w1, numbers="floating")
         grid = (x.shape[1], x.shape[2])
@@ -135,7 +136,7 @@ class SpectralFilter(nn.Module):
 
 
 class AFNO2DLayer(SpectralFilter):
-    r"""The adaptive Fourier filter of a grid of tokens, and a skip connection around it.
+    r"""Adaptive Fourier filter of a grid of tokens, with a skip connection.
 
     With :math:`\mathcal F` the discrete Fourier transform over the grid, and for each block of
     channels complex matrices :math:`W_1, W_2` and vectors :math:`b_1, b_2` that all modes share,
@@ -144,8 +145,8 @@ class AFNO2DLayer(SpectralFilter):
     .. math:: x + \mathcal F^{-1} S_\lambda (W_2\, \sigma(W_1 \mathcal F x + b_1) + b_2),
 
     where the ReLU :math:`\sigma` and the shrinkage :math:`S_\lambda` act on real and imaginary
-    parts. Transforms and products are in the precision that autocast chooses, else in single
-    precision or better; see :mod:`physicsnemo.nn.fourier`.
+    parts. Transforms and products are in the precision that autocast chooses, else in float32
+    or wider; see :mod:`physicsnemo.nn.fourier`.
 
     It takes the arguments of :class:`SpectralFilter`.
 
@@ -187,7 +188,7 @@ class AFNO2DLayer(SpectralFilter):
 
 
 def lowest_modes(grid: Grid, fraction: float) -> Modes:
-    """Return the modes of low frequency along both axes.
+    """Return the low-frequency modes of a grid.
 
     Parameters
     ----------
@@ -267,6 +268,7 @@ def _from_blocks(features: Tensor) -> tuple[Tensor, Tensor]:
 
 def _complex_linear(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Apply a complex linear map to each block, as one real map of both parts together."""
+    # (a + ib)(c + id) = (ac - bd) + i(ad + bc) is the row (a, b) times ((c, d), (-d, c)).
     real, imaginary = weight.to(features.dtype)
     matrix = torch.cat(
         (torch.cat((real, imaginary), dim=-1), torch.cat((-imaginary, real), dim=-1)), dim=-2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The adaptive Fourier neural operator, for fields on one grid of two dimensions."""
+"""Adaptive Fourier neural operator (AFNO), for fields on one grid of two dimensions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,9 +38,10 @@ class MetaData(ModelMetaData):
 class AFNO(Module):
     """Adaptive Fourier neural operator: a transformer that mixes its tokens in Fourier space.
 
-    Fields are divided into patches, each of which becomes a token with a learned position. Blocks
-    then alternate between an adaptive filter of the tokens' Fourier modes (:class:`AFNO2DLayer`)
-    and a small network at each token, and a linear map turns each token into a patch again.
+    Fields are divided into patches, each of which becomes a token with a learned position
+    embedding. Blocks then alternate between an adaptive filter of the tokens' Fourier modes
+    (:class:`AFNO2DLayer`) and an MLP of each token, and a linear head turns each token into a patch
+    again.
 
     Under autocast, products round their factors and results to half precision and sum in float32,
     those of the transforms too. With six blocks and random weights, the output then differs from
@@ -56,23 +57,22 @@ class AFNO(Module):
     out_channels
         Output channels.
     patch_size
-        Height and width of a patch; they must divide those of the fields.
+        Patch size: height and width; they must divide those of the fields.
     embed_dim
         Embedding dimension: channels of the tokens.
     depth
         Number of blocks.
     mlp_ratio
-        Hidden channels of the network at each token, by ``embed_dim``.
+        MLP expansion ratio: hidden channels by ``embed_dim``.
     drop_rate
-        Probability of dropping a channel of a token in training.
+        Dropout probability of the embedded tokens and in the MLPs.
     num_blocks
-        Number of blocks that each filter divides the channels into; it must divide ``embed_dim``.
+        Number of diagonal blocks of each filter's weights; it must divide ``embed_dim``.
     sparsity_threshold
-        By how much the filters shrink real and imaginary parts of the modes towards zero, where
-        those closer to zero than that end.
+        Soft-shrinkage threshold of real and imaginary parts of the filtered modes.
     hard_thresholding_fraction
-        How much of the spectrum the filters keep, above 0 and up to 1: of n tokens along an axis,
-        the frequencies whose absolute value is below ``int((n // 2 + 1) * fraction)``.
+        Fraction of the spectrum that the filters keep, above 0 and up to 1: of n tokens along an
+        axis, the frequencies whose absolute value is below ``int((n // 2 + 1) * fraction)``.
     numerics
         ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
         nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: with a grid
@@ -178,7 +178,7 @@ class AFNO(Module):
 
 
 class Block(nn.Module):
-    """A filter of the tokens' modes, then a network at each token, each beside a skip connection.
+    """AFNO block: adaptive Fourier filter and MLP, each normalized before, with skip connections.
 
     Parameters
     ----------
@@ -223,16 +223,16 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Divide fields into patches, and map each to a token.
+    """Patch embedding: divide fields into patches, and map each to a token.
 
     Parameters
     ----------
     inp_shape
         Height and width of the fields.
     in_channels
-        Channels of the fields.
+        Input channels.
     patch_size
-        Height and width of a patch.
+        Patch size: height and width.
     embed_dim
         Embedding dimension: channels of the tokens.
 
@@ -318,7 +318,7 @@ class AFNOMlp(Mlp):
 
 
 def join_patches(tokens: Tensor, patch_size: Sequence[int]) -> Tensor:
-    """Put the points of patches where they belong in a field.
+    """Join patches to a field.
 
     Parameters
     ----------
@@ -339,7 +339,7 @@ def join_patches(tokens: Tensor, patch_size: Sequence[int]) -> Tensor:
 
 
 def initialize(module: nn.Module) -> None:
-    """Start all linear maps in a module from normally distributed weights and without bias."""
+    """Initialize all linear layers of a module: normally distributed weights, zero bias."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=0.02)

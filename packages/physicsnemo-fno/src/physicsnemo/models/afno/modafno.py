@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The modulated adaptive Fourier neural operator: AFNO that a number, such as a time, steers."""
+"""Modulated adaptive Fourier neural operator: AFNO conditioned on a number, such as a time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,10 +43,10 @@ class MetaData(ModelMetaData):
 
 
 class ModAFNO(Module):
-    """Modulated adaptive Fourier neural operator: an AFNO that depends on a number as well.
+    """Modulated adaptive Fourier neural operator: an AFNO conditioned on a number.
 
-    The number, such as the time between two given states, is embedded; the features move all
-    tokens, and scale and shift the hidden features of the filters and networks of the blocks.
+    The number, such as the time between two given states, is embedded. The embedding is projected
+    and added to all tokens, and it scales and shifts the hidden features of filters and MLPs.
 
     Under autocast, products round their factors and results to half precision and sum in float32,
     those of the transforms too. With six blocks and random weights, the output then differs from
@@ -64,27 +64,27 @@ class ModAFNO(Module):
     embed_model
         Arguments of :class:`~physicsnemo.models.afno.modembed.ModEmbedNet`, which embeds the
         number: ``max_time``, ``depth``, ``activation_fn``, ``method``, and ``dim``, which must
-        equal ``mod_dim`` if it is given. Not used if neither filters nor networks are modulated.
+        equal ``mod_dim`` if it is given. Not used if neither filters nor MLPs are modulated.
     patch_size
-        Height and width of a patch; they must divide those of the fields.
+        Patch size: height and width; they must divide those of the fields.
     embed_dim
         Embedding dimension: channels of the tokens.
     mod_dim
-        Number of modulating features.
+        Size of the embedding of the number.
     modulate_filter
         Modulate the filters (:class:`ModAFNO2DLayer`).
     modulate_mlp
-        Modulate the networks at each token (:class:`ModAFNOMlp`).
+        Modulate the MLPs (:class:`ModAFNOMlp`).
     scale_shift_mode
         Whether filters are scaled and shifted by ``complex`` or ``real`` numbers.
     depth
         Number of blocks.
     mlp_ratio
-        Hidden channels of the network at each token, by ``embed_dim``.
+        MLP expansion ratio: hidden channels by ``embed_dim``.
     drop_rate
-        Probability of dropping a channel of a token in training.
+        Dropout probability of the embedded tokens and in the MLPs.
     num_blocks
-        Number of blocks that each filter divides the channels into; it must divide ``embed_dim``.
+        Number of diagonal blocks of each filter's weights; it must divide ``embed_dim``.
     sparsity_threshold, hard_thresholding_fraction
         As in :class:`~physicsnemo.models.afno.afno.AFNO`.
     numerics
@@ -186,7 +186,7 @@ class ModAFNO(Module):
             Fields of shape (batch, in_channels, *inp_shape).
         mod
             The modulating number of each sample, of shape (batch,) or (batch, 1); features of
-            shape (batch, mod_dim) if neither filters nor networks are modulated.
+            shape (batch, mod_dim) if neither filters nor MLPs are modulated.
 
         Returns
         -------
@@ -225,7 +225,7 @@ class Block(nn.Module):
     embed_dim
         Embedding dimension: channels of the tokens.
     mod_dim
-        Number of modulating features.
+        Size of the embedding of the number.
     num_blocks, mlp_ratio, drop
         As in :class:`ModAFNO`, where ``drop`` is called ``drop_rate``.
     modulate_filter, modulate_mlp, scale_shift_mode
@@ -280,7 +280,7 @@ class Block(nn.Module):
         x
             Tokens of shape (batch, height, width, embed_dim).
         mod_embed
-            Modulating features of shape (batch, mod_dim).
+            Embedding of shape (batch, mod_dim).
 
         Returns
         -------
@@ -304,22 +304,22 @@ def _embedding(arguments: Mapping[str, Any], mod_dim: int) -> ModEmbedNet:
 
 
 class ModAFNO2DLayer(SpectralFilter):
-    r"""The filter of AFNO, modulated by features of each sample.
+    r"""Adaptive Fourier filter, modulated by an embedding of each sample.
 
     See :class:`~physicsnemo.models.afno.afno.AFNO2DLayer` for what is computed without modulation.
 
     The hidden features :math:`h = W_1 \mathcal F x + b_1` become :math:`s h + t` before the ReLU,
-    where a :class:`ScaleShiftMlp` computes :math:`s` and :math:`t` from the modulating features.
+    where a :class:`ScaleShiftMlp` computes :math:`s` and :math:`t` from the embedding.
 
     Parameters
     ----------
     hidden_size, num_blocks, sparsity_threshold, hard_thresholding_fraction, hidden_size_factor
         As in :class:`SpectralFilter`.
     mod_features
-        Number of modulating features.
+        Size of the embedding of the number.
     scale_shift_mode
         Whether :math:`s` and :math:`t` are ``complex`` or ``real``. Real ones act on real and
-        imaginary parts alike. A network that returns 0 stands for t = 0 and s = 1 if real, but
+        imaginary parts alike. An MLP that returns 0 stands for t = 0 and s = 1 if real, but
         s = 1 + i if complex.
     numerics
         As in :class:`SpectralFilter`.
@@ -367,7 +367,7 @@ class ModAFNO2DLayer(SpectralFilter):
         x
             Tokens of shape (batch, height, width, hidden_size).
         mod_embed
-            Modulating features of shape (batch, mod_features).
+            Embedding of shape (batch, mod_features).
 
         Returns
         -------
@@ -396,7 +396,7 @@ class ModAFNO2DLayer(SpectralFilter):
 
 
 class ModAFNOMlp(nn.Module):
-    """A network of two layers at each token, with hidden features scaled and shifted by sample.
+    """MLP of each token, with hidden features scaled and shifted by the embedding of the sample.
 
     Parameters
     ----------
@@ -407,9 +407,9 @@ class ModAFNOMlp(nn.Module):
     out_features
         Output channels.
     mod_features
-        Number of modulating features.
+        Size of the embedding of the number.
     drop
-        Probability of dropping a hidden or an output channel of a token in training.
+        Dropout probability of hidden and output channels.
     """
 
     def __init__(
@@ -434,7 +434,7 @@ class ModAFNOMlp(nn.Module):
         x
             Tokens of shape (batch, height, width, in_features).
         mod_embed
-            Modulating features of shape (batch, mod_features).
+            Embedding of shape (batch, mod_features).
 
         Returns
         -------
@@ -447,16 +447,16 @@ class ModAFNOMlp(nn.Module):
 
 
 class ScaleShiftMlp(nn.Module):
-    """A network that computes a scale and a shift, 1 and 0 where its last layer gives 0.
+    """MLP that computes scale and shift, 1 and 0 where its last layer gives 0.
 
     Parameters
     ----------
     in_features
-        Number of modulating features.
+        Size of the embedding of the number.
     out_features
         Number of features to scale and shift.
     hidden_features
-        Size of the hidden layers, by default twice ``out_features``.
+        Hidden features, by default twice ``out_features``.
     hidden_layers
         Number of hidden layers after the first one.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Embeddings of the number, such as a time, that modulates a model."""
+"""Embeddings of the number, such as a time, that conditions a model."""
 
 import math
 from collections.abc import Callable
@@ -13,20 +13,20 @@ __all__ = ["ModEmbedNet", "OneHotEmbedding", "SinusoidalTimestepEmbedding"]
 
 
 class ModEmbedNet(nn.Module):
-    """Features of a number: an embedding, then a fully connected network.
+    """Embedding of a number: sinusoidal or one-hot features, then an MLP.
 
     Parameters
     ----------
     max_time
         The number that becomes 1 in the embedding.
     dim
-        Number of features.
+        Size of the embedding.
     depth
-        Number of layers of the network.
+        Number of layers of the MLP.
     activation_fn
         Name of the activation (:func:`physicsnemo.nn.get_activation`), or what makes one.
     method
-        ``sinusoidal`` (:class:`SinusoidalTimestepEmbedding`) or ``onehot``
+        Features: ``sinusoidal`` (:class:`SinusoidalTimestepEmbedding`) or ``onehot``
         (:class:`OneHotEmbedding`).
 
     Raises
@@ -79,7 +79,7 @@ class ModEmbedNet(nn.Module):
 
 
 class SinusoidalTimestepEmbedding(nn.Module):
-    """Cosines and sines of multiples of a number, of periods 2, 1, 2/3, ...
+    """Sinusoidal embedding: cosines and sines of periods 2, 1, 2/3, ...
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class SinusoidalTimestepEmbedding(nn.Module):
 
 
 class OneHotEmbedding(nn.Module):
-    """One feature for each of the numbers 0, 1 / (dim - 1), ..., 1, interpolated in between.
+    """One-hot embedding of the numbers 0, 1 / (dim - 1), ..., 1, interpolated in between.
 
     Parameters
     ----------

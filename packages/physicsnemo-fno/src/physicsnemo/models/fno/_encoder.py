@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The spectral encoder, for grids of one to four dimensions."""
+"""Encoder of the FNO, for grids of one to four dimensions."""
 
 import operator
 import warnings
@@ -34,11 +34,11 @@ PADDING_TYPES = ("constant", "reflect", "replicate", "circular")
 
 
 class FNOEncoder(nn.Module):
-    """The Fourier neural operator without its decoder: from fields to latent fields.
+    """Encoder of the Fourier neural operator: lifting and Fourier layers.
 
-    This is the common body of :class:`FNO1DEncoder` to :class:`FNO4DEncoder`. It lifts the
-    channels at each point to the latent size, pads the grid, applies Fourier layers (the sum of
-    a :class:`SpectralConv` and a pointwise linear map, then an activation except after the last
+    This is the base of :class:`FNO1DEncoder` to :class:`FNO4DEncoder`. It lifts the channels at
+    each point to the latent size, pads the grid, applies Fourier layers (the sum of a
+    :class:`SpectralConv` and a pointwise linear layer, then an activation except after the last
     one) and cuts the padding off again.
 
     Parameters
@@ -50,19 +50,19 @@ class FNOEncoder(nn.Module):
     fno_layer_size
         Latent channels, at least 2.
     num_fno_modes
-        Number of modes that :class:`SpectralConv` retains, for all axes or for each.
+        Number of Fourier modes that :class:`SpectralConv` keeps, for all axes or for each.
     padding
-        Number of points to append to each axis of a field that is not periodic, for all axes or
-        for each. A list that is too short leaves the remaining axes as they are; surplus entries
-        of one that is too long are not used, and a warning says so.
+        Padding: number of points to append to each axis of a field that is not periodic, for all
+        axes or for each. A list that is too short leaves the remaining axes as they are; surplus
+        entries of one that is too long are not used, and a warning says so.
     padding_type
-        What those points hold: ``constant`` (zeros), ``reflect``, ``replicate`` or ``circular``.
+        Padding type: ``constant`` (zeros), ``reflect``, ``replicate`` or ``circular``.
         Four dimensions take ``constant`` only.
     activation_fn
         Name of an activation (:func:`physicsnemo.nn.get_activation`) or a module; all layers
         share it, with its parameters if it has any.
     coord_features
-        Append the coordinates of the points, each from 0 to 1, to the input's channels.
+        Coordinate features: append the coordinates of the points, from 0 to 1, to the channels.
     numerics
         As in :class:`SpectralConv`.
 
@@ -219,6 +219,9 @@ class FNOEncoder(nn.Module):
         return torch.cat((x, coordinates.to(x.dtype)), dim=1)
 
     def _lift(self, points: Tensor) -> Tensor:
+        # Channels are last from here to the end, so that transforms and pointwise layers are matrix
+        # products without copies in between. Files name the lifting as convolutions, which are
+        # applied as linear layers therefore.
         first, _, second = (cast(ConvFCLayer, layer) for layer in self.lift_network)
         return pointwise_linear(second.conv, self._activate(pointwise_linear(first.conv, points)))
 
@@ -308,7 +311,7 @@ def padding_of_each_axis(padding: Any, dimension: int) -> list[int]:
 
 
 def check_padding_type(padding_type: str, widths: list[int]) -> None:
-    """Raise an error if fields cannot be padded that way.
+    """Check that fields can be padded in a way.
 
     Raises
     ------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The spectral convolution, for grids of one to four dimensions."""
+"""Spectral convolution, for grids of one to four dimensions."""
 
 from collections.abc import Sequence
 
@@ -24,12 +24,12 @@ CORNERS: dict[int, tuple[str, ...]] = {
 
 
 class SpectralConv(nn.Module):
-    r"""A linear map of the channels of each low Fourier mode; the other modes become zero.
+    r"""Spectral convolution: mix the channels of each low Fourier mode, and drop the other modes.
 
     With :math:`\mathcal F` the discrete Fourier transform over the grid and :math:`W_k` a complex
     matrix for each retained mode :math:`k`, the layer computes
     :math:`\mathcal F^{-1}(W_k (\mathcal F x)_k)`. All of it is products of real matrices, in the
-    precision that autocast chooses for them, else in single precision or better; see
+    precision that autocast chooses for them, else in float32 or wider; see
     :mod:`physicsnemo.nn.fourier`.
 
     Parameters
@@ -39,8 +39,8 @@ class SpectralConv(nn.Module):
     out_channels
         Output channels.
     modes
-        How many modes to retain along each axis of the grid, which has one to four. ``m`` modes
-        are the frequencies 0 to m - 1 of the last axis, and -m to m - 1 of any other.
+        Number of Fourier modes to keep along each of 1 to 4 spatial dimensions. ``m`` modes are
+        the frequencies 0 to m - 1 of the last axis, and -m to m - 1 of any other.
     numerics
         ``paper``, or the name of a release of nvidia-physicsnemo, as in ``reference-2.0``; see
         ``weights1``.
@@ -48,9 +48,9 @@ class SpectralConv(nn.Module):
     Attributes
     ----------
     weights1, weights2, ...
-        The matrices of each corner of the spectrum, of shape (in_channels, out_channels, *modes, 2)
-        with real and imaginary parts last. Where corners overlap, because the grid has fewer
-        points than twice the modes, the later one holds; in ``reference-2.0`` and later ones,
+        Complex matrices of each corner of the spectrum, of shape (in_channels, out_channels,
+        *modes, 2) with real and imaginary parts last. Where corners overlap, because the grid has
+        fewer points than twice the modes, the later one holds; in ``reference-2.0`` and later ones,
         their sum.
 
     Raises
@@ -132,6 +132,9 @@ class SpectralConv(nn.Module):
 
     def _mix(self, modes: Tensor, frequencies: Sequence[Frequencies]) -> Tensor:
         """Multiply each mode by its matrix, both parts with both in one product."""
+        # All modes are one batch of products, (batch * parts, in) by (in, parts * out), that takes
+        # the four products of real and imaginary parts at once. An einsum of complex tensors is
+        # unknown to compilers, and autocast would leave it in single precision.
         _, _, *sizes, _ = modes.shape
         rows = modes.flatten(2, -2).permute(2, 0, 1, 3).flatten(1, 2)
         weights = self._weights(frequencies).to(modes.dtype).flatten(2, -2).permute(2, 0, 3, 1)
@@ -188,7 +191,7 @@ def _frequencies(modes: tuple[int, ...], grid: Sequence[int]) -> list[Frequencie
 
 
 def check_modes(modes: Sequence[int], grid: Sequence[int]) -> None:
-    """Raise ValueError if the spectrum of a grid has fewer modes than asked for."""
+    """Raise a ValueError if the spectrum of a grid has fewer modes than asked for."""
     if is_tracing():
         return
     spectrum = (*grid[:-1], grid[-1] // 2 + 1)

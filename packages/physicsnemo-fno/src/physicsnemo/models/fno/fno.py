@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Fourier neural operator, for fields on regular grids of one to four dimensions."""
+"""Fourier neural operator (FNO), for fields on regular grids of one to four dimensions."""
 
 from dataclasses import dataclass
 
@@ -42,8 +42,8 @@ class FNO(Module):
     """Fourier neural operator: a map between functions, learned from their values on a grid.
 
     An encoder lifts the input to latent channels and applies Fourier layers, whose weights belong
-    to the low Fourier modes of the grid, so that one model serves grids of any resolution. A small
-    fully connected network then decodes the latent channels point by point.
+    to the low Fourier modes of the grid, so that one model serves grids of any resolution. A
+    pointwise MLP then decodes the latent channels.
 
     Under autocast, products round their factors and results to half precision and sum in float32,
     those of the transforms too. With four layers and random weights that keep the size of fields,
@@ -57,34 +57,34 @@ class FNO(Module):
     out_channels
         Output channels.
     decoder_layers
-        Hidden layers of the decoder.
+        Number of hidden layers of the decoder.
     decoder_layer_size
-        Size of each hidden layer of the decoder. Without hidden layers it must equal
+        Hidden channels of the decoder. Without hidden layers it must equal
         ``latent_channels``.
     decoder_activation_fn
-        Name of the decoder's activation (:func:`physicsnemo.nn.get_activation`).
+        Activation of the decoder, by name (:func:`physicsnemo.nn.get_activation`).
     dimension
         Number of spatial dimensions, 1 to 4.
     latent_channels
-        Channels of the Fourier layers, at least 2.
+        Latent channels of the Fourier layers, at least 2.
     num_fno_layers
         Number of Fourier layers.
     num_fno_modes
-        Number of modes that each Fourier layer retains, for all axes or for each: ``m`` modes are
+        Number of Fourier modes that each layer keeps, for all axes or for each: ``m`` modes are
         the frequencies 0 to m - 1 of the last axis, and -m to m - 1 of any other. A grid must have
         at least m points (with padding) along an axis, and 2 m - 2 along the last.
     padding
-        Number of points to append to each axis while the Fourier layers are applied, for all axes
-        or for each; 0 for periodic functions. A list that is too short leaves the remaining axes
+        Padding: number of points to append to each axis for the Fourier layers, for all axes or for
+        each; 0 for periodic functions. A list that is too short leaves the remaining axes
         as they are; surplus entries of one that is too long are not used, and a warning says so.
     padding_type
-        What those points hold: ``constant`` (zeros), ``reflect``, ``replicate`` or ``circular``.
+        Padding type: ``constant`` (zeros), ``reflect``, ``replicate`` or ``circular``.
         Four dimensions take ``constant`` only.
     activation_fn
-        Name of the encoder's activation (:func:`physicsnemo.nn.get_activation`); its layers share
+        Activation of the encoder, by name (:func:`physicsnemo.nn.get_activation`); its layers share
         it, with its parameters if it has any.
     coord_features
-        Append the coordinates of the points, each from 0 to 1, to the input's channels.
+        Coordinate features: append the coordinates of the points, from 0 to 1, to the channels.
     numerics
         ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
         nvidia-physicsnemo compute, as files of theirs mean it. It matters in two or more dimensions

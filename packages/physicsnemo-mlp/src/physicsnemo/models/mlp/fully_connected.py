@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fully connected network."""
+"""Fully connected network (MLP)."""
 
 import warnings
 from collections.abc import Iterator
@@ -33,32 +33,32 @@ class MetaData(ModelMetaData):
 
 
 class FullyConnected(Module):
-    """A fully connected network: hidden layers of one size, then a linear layer.
+    """Fully connected network (MLP): hidden layers of one size, then a linear layer.
 
     Parameters
     ----------
     in_features
         Input features, the size of the last axis.
     layer_size
-        Size of each hidden layer.
+        Hidden features: size of each hidden layer.
     out_features
         Output features.
     num_layers
         Number of hidden layers. With 0 the linear layer is all there is, and it expects
         ``layer_size`` features rather than ``in_features``.
     activation_fn
-        Name of the hidden layers' activation (:func:`physicsnemo.nn.get_activation`), or a list
-        with the name for each layer. The last name of a shorter list serves the remaining layers;
+        Activation of the hidden layers, by name (:func:`physicsnemo.nn.get_activation`), or a list
+        with a name for each layer. The last name of a shorter list serves the remaining layers;
         surplus names of a longer one are not used, and a warning says so.
     skip_connections
-        Add to the output of the third, fifth, ... hidden layer that of the layer two before,
-        as it was before its own such addition.
+        Skip connections: add to the output of the third, fifth, ... hidden layer that of the layer
+        two before, as it was before its own skip connection.
     adaptive_activations
-        Multiply the input of every activation by one trainable number, shared by all layers.
+        Adaptive activations: one trainable factor on the input of every activation.
     weight_norm
-        Normalize the weights of the hidden layers (:class:`physicsnemo.nn.WeightNormLinear`).
+        Weight normalization of the hidden layers (:class:`physicsnemo.nn.WeightNormLinear`).
     weight_fact
-        Factorize the weights of the hidden layers (:class:`physicsnemo.nn.WeightFactLinear`).
+        Weight factorization of the hidden layers (:class:`physicsnemo.nn.WeightFactLinear`).
 
     Raises
     ------

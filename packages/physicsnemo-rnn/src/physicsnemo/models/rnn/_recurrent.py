@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Encoder, recurrent cell and decoder: what the models have in common."""
+"""Encoder, recurrent cell and decoder: the base of both models."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -25,7 +25,7 @@ from physicsnemo.nn.numerics import PAPER, has_oddity, implied
 
 
 class RecurrentModel(Module):
-    """The body of ``One2ManyRNN`` and ``Seq2SeqRNN``, which say what its arguments are."""
+    """Base of ``One2ManyRNN`` and ``Seq2SeqRNN``, which document its arguments."""
 
     _implied_args = implied("swapped_pads", "short_doubling", "first_step_of_many")
     _meta: ClassVar[type[ModelMetaData]]
@@ -136,7 +136,7 @@ def _decoder(
 
 
 def each_step(function: Callable[[Tensor], Tensor], steps: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Yield what a function makes of each time step.
+    """Apply a network to each time step: to all at once for training, else one after the other.
 
     Where gradients are recorded, whatever the function computes in between is kept for all steps,
     so one call is given all of them as one batch. Else a step is computed when its turn comes, and
@@ -159,7 +159,7 @@ def each_step(function: Callable[[Tensor], Tensor], steps: Iterable[Tensor]) -> 
 
 
 def in_time(steps: Iterator[Tensor], number: int) -> Tensor:
-    """Join time steps to one field.
+    """Stack time steps.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recurrent cell, and the layers that bring fields to its grid and back."""
+"""Convolutional GRU cell, and the layers that bring fields to its grid and back."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _MEANS = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_
 
 
 class ConvGRULayer(nn.Module):
-    r"""A gated recurrent unit whose products are convolutions.
+    r"""Convolutional gated recurrent unit (ConvGRU).
 
     From an input :math:`x` and a state :math:`h`, fields on one grid, it makes the next state
 
@@ -33,11 +33,11 @@ class ConvGRULayer(nn.Module):
     in_channels
         Input channels.
     hidden_channels
-        Channels of the state.
+        Channels of the hidden state.
     dimension
         Number of spatial dimensions, 1 to 3.
     activation_fn
-        The activation :math:`\varphi`: a name (:func:`physicsnemo.nn.get_activation`), a module or
+        Activation :math:`\varphi`: a name (:func:`physicsnemo.nn.get_activation`), a module or
         function, or None for none.
 
     References
@@ -102,7 +102,7 @@ class ConvGRULayer(nn.Module):
 
 
 class ConvResidualBlock(nn.Module):
-    """Two convolutions beside a skip connection, the second one gated by a third.
+    """Gated residual block: two convolutions, the second a gated linear unit, beside a skip.
 
     Parameters
     ----------
@@ -114,12 +114,11 @@ class ConvResidualBlock(nn.Module):
     dimension
         Number of spatial dimensions, 1 to 3.
     stride
-        1, or 2 to halve the grid; the skip connection then takes means of neighbours.
+        Stride: 1, or 2 to halve the grid, with average pooling in the skip connection.
     begin_activation_fn
-        Begin with the activation, before the first convolution.
+        Pre-activation: apply the activation before the first convolution too.
     activation_fn
-        Name of the activation (:func:`physicsnemo.nn.get_activation`), a module or function, or
-        None for none.
+        Activation: a name (:func:`physicsnemo.nn.get_activation`), a module or function, or None.
     numerics
         As in :class:`ConvLayer`.
 
@@ -181,28 +180,24 @@ class ConvResidualBlock(nn.Module):
 
 
 class ConvLayer(nn.Module):
-    """A convolution that keeps the grid but for its stride, and an activation.
+    """Same-size convolution with an activation: a stride s leaves n / s of n points, rounded up.
 
-    Zeros around the field make up for what the kernel lacks at the borders, along each axis as many
-    before as behind, or one more behind. Of n points, a stride s leaves n / s, rounded up.
+    It pads with zeros, along each axis as many before as behind, or one more behind.
 
     Weights start from Glorot's uniform distribution, biases from zero.
 
     Parameters
     ----------
-    in_channels
-        Input channels.
-    out_channels
-        Output channels.
+    in_channels, out_channels
+        Input and output channels.
     dimension
         Number of spatial dimensions, 1 to 3.
     kernel_size
-        Width of the kernel along all axes, at least ``stride``.
+        Kernel size along all axes, at least ``stride``.
     stride
         Stride along all axes.
     activation_fn
-        Name of an activation (:func:`physicsnemo.nn.get_activation`), a module or function, or None
-        for none.
+        Activation: a name (:func:`physicsnemo.nn.get_activation`), a module or function, or None.
     numerics
         ``paper``, or ``reference-1.2`` or ``reference-1.3`` for what those releases of
         nvidia-physicsnemo do: they swap the axes, so that the first one gets the zeros that the
@@ -245,9 +240,9 @@ class ConvLayer(nn.Module):
 
 
 class TransposeConvLayer(nn.Module):
-    """A transposed convolution that multiplies the grid by its stride, and an activation.
+    """Transposed convolution with an activation: n points become s n, with the stride s.
 
-    What the kernel adds at the borders is cut off, along each axis as many points before as behind,
+    What the kernel adds at the borders is cropped, along each axis as many points before as behind,
     or one more behind. Weights start from Glorot's uniform distribution, biases from zero.
 
     Parameters
@@ -297,7 +292,7 @@ class TransposeConvLayer(nn.Module):
 
 
 def crop(x: Tensor, like: Tensor, dimension: int) -> Tensor:
-    """Leave out what lies beyond the grid, the last ``dimension`` axes, of another field."""
+    """Crop a field to the grid, the last ``dimension`` axes, of another one."""
     index: list[Any] = [slice(like.shape[axis]) for axis in range(-dimension, 0)]
     return x[..., *index]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recurrent network that continues a sequence of fields."""
+"""Convolutional recurrent network that continues a sequence of fields."""
 
 from dataclasses import dataclass
 
@@ -29,20 +29,20 @@ class MetaData(ModelMetaData):
 class Seq2SeqRNN(RecurrentModel):
     """Convolutional recurrent network from a sequence of fields to the sequence that follows.
 
-    A recurrent cell, :class:`~physicsnemo.models.rnn.layers.ConvGRULayer`, lives on a coarser grid
+    A recurrent cell, :class:`~physicsnemo.models.rnn.layers.ConvGRULayer`, works on a coarser grid
     than the fields. Residual blocks lead there and back:
 
     - encoder: gated residual blocks, some of which halve the grid and double the channels;
     - cell: from a state of zeros through all encoded fields; by the last of them, once more, to the
       first state that is decoded; and from each state to the next, with the state itself as input;
     - decoder: transposed convolutions double the grid and halve the channels, each before more
-      blocks, as often as the encoder halved it; two linear maps of the channels end it.
+      blocks, as often as the encoder halved it; two pointwise linear layers end it.
 
     Where gradients are recorded, encoder and decoder get all time steps as one batch. Elsewhere one
     time step is encoded or decoded after the other, into the output, and the memory for all else is
     that of one time step.
 
-    Checkpoints also hold the weights of a last level of the decoder, and of linear maps beside the
+    Checkpoints also hold weights of a last level of the decoder, and of linear layers beside the
     other levels, which nothing depends on. They are not computed, and their ``requires_grad`` is
     false, so that data-parallel training needs no search for unused parameters.
 
@@ -53,15 +53,16 @@ class Seq2SeqRNN(RecurrentModel):
     dimension
         Number of spatial dimensions, 2 or 3.
     nr_latent_channels
-        Channels on the finest grid inside, at least 2; each halving of the grid doubles them.
+        Base channel count: latent channels on the finest grid, at least 2; each halving of the grid
+        doubles them.
     nr_residual_blocks
-        Number of residual blocks on each level, of the encoder and of the decoder.
+        Number of residual blocks on each level of encoder and decoder.
     activation_fn
-        Name of the activation (:func:`physicsnemo.nn.get_activation`) of the residual blocks, which
-        all share it; that of the cell is ReLU.
+        Activation of the residual blocks, by name (:func:`physicsnemo.nn.get_activation`); all
+        share it. That of the cell is ReLU.
     nr_downsamples
-        Number of levels of the encoder; from each to the next one, the grid is halved, so that 1
-        keeps the grid of the fields.
+        Number of encoder levels. The grid is halved from each to the next one, so that 1 keeps the
+        grid of the fields.
     nr_tsteps
         Number of time steps of the input, and of the output.
     numerics
