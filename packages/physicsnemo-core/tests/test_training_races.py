@@ -223,4 +223,4 @@ def test_a_lock_is_of_one_process_at_a_time_and_dies_with_it(tmp_path):
     assert is_held(path) is False
     with locked(path):
         assert is_held(path)
-    assert steps_module._MOVES == ".saving.lock"
+    assert steps_module._MOVE_LOCK == ".saving.lock"

@@ -65,6 +65,7 @@ def list_tar(file: IO[bytes]) -> list[Member]:
 
 
 def _tar_entries(file: IO[bytes]) -> Iterator[tuple[Member, bool]]:
+    # Each header lies further on than the one before it, so no file can make this go in circles.
     place, overrides, headers = 0, dict[str, str](), 0
     while (header := _at(file, place, _BLOCK)).strip(b"\0"):
         headers += 1
@@ -73,7 +74,7 @@ def _tar_entries(file: IO[bytes]) -> Iterator[tuple[Member, bool]]:
         _check_header(header)
         kind, size = header[156:157], _tar_number(header[124:136])
         start = place + _BLOCK
-        if kind in b"xgLK":
+        if kind in b"xgLK":  # of the next member: what has no room in its own header
             if size > _MAX_EXTENSION:
                 raise ValueError(f"a header claims {size} bytes, at most {_MAX_EXTENSION} are read")
             overrides |= _extension(kind, _at(file, start, size))

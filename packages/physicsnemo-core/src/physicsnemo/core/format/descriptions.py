@@ -58,7 +58,8 @@ class Strided:
     def overlaps(self) -> bool:
         """Whether two of its elements may be one number in memory, as after ``expand``."""
         steps = sorted((s, n) for s, n in zip(self.stride, self.shape, strict=True) if n > 1)
-        reach = 0  # of what the smaller steps span
+        # A step within the reach of the smaller ones leads to where they have been.
+        reach = 0
         for step, size in steps:
             if step <= reach:
                 return True
@@ -158,6 +159,7 @@ def _view(
         raise ValueError("a tensor's shape and strides do not fit each other")
     if not all(map(_is_natural, (offset, *shape, *stride))):
         raise ValueError("a tensor has a negative size, stride or offset")
+    # PyTorch would let the storage grow to what a view asks for, instead of refusing the view.
     last = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     needed = offset + last + 1 if math.prod(shape) else 0
     if needed * dtype.itemsize > storage.count * storage.itemsize:

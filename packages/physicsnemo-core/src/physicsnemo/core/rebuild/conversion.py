@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models made from plain PyTorch classes."""
+"""Conversion: model classes made of plain PyTorch classes, for ``Module.from_torch``."""
 
 import copy
 import inspect
@@ -34,6 +34,13 @@ def convert(
     name: str | None = None,
 ) -> type[ModelBase]:
     """Return the model class for a torch class, the same one each time for the same metadata.
+
+    Parameters
+    ----------
+    base
+        What it derives from, :class:`physicsnemo.Module`.
+    torch_class, meta, name
+        As :meth:`physicsnemo.Module.from_torch` takes them.
 
     Raises
     ------

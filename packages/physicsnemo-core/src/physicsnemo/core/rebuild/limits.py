@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file may ask for while its model is built: modules and memory, by its weights.
+"""Resource limits while a model is built from a file: modules and memory, by the file's weights.
 
 A few bytes of arguments can mean a model of any size. While one is built from a file, PyTorch's
 allocations are sized before they are made, so that a small file is refused before it fills the

@@ -118,7 +118,7 @@ class Folder:
         for old, new in names.items():
             if self._on_this_machine:
                 os.replace(self._at(old), self._at(new))
-            else:
+            else:  # object stores rename nothing, but a copy appears whole
                 self._filesystem.cp_file(self._at(old), self._at(new))
                 self._filesystem.rm_file(self._at(old))
         if self._on_this_machine:

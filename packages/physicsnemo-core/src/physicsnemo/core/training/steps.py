@@ -132,6 +132,7 @@ class Steps:
             manifest = self._manifest(step)
             for name in manifest.files if manifest else ():
                 self.folder.remove(name)
+            # Last, since a step without a manifest would pass for one of the reference.
             self.folder.remove(MANIFEST.file(self.rank, step))
 
     def _stage(
@@ -143,6 +144,7 @@ class Steps:
             for part, write in writers.items():
                 path = scratch / part.file(self.rank, step)
                 write(path)
+                # Read back from the disk, so that the digest is of what is there.
                 with open(path, "rb") as file:
                     files[path.name] = FileDigest.of(file)
             manifest = Manifest(token, files, metadata)
@@ -153,6 +155,8 @@ class Steps:
         """Make the step that is staged, unless there is another one than there was."""
         name, staging = MANIFEST.file(self.rank, step), self._staging(new.token)
         self._check_owner(step, old, staging)
+        # The step is made by this one rename: before it the old step counts, after it the new one,
+        # whose files are found in the staging folder until they are moved too.
         self.folder.move({f"{staging}/{name}": name})
         self._move_into_place(new)
         for surplus in (old.files.keys() - new.files.keys()) if old else ():
