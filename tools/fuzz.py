@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +30,7 @@ import torch
 from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.format.container import open_records
+from physicsnemo.core.rebuild.example import check_example
 from physicsnemo.core.rebuild.inspection import inspect_open, inspect_tensors
 
 SECONDS = 10.0  # for one file; the slowest build thousands of modules before they are refused
@@ -101,6 +103,7 @@ def fuzz(count: int, seed: int, folder: Path) -> Report:
     """
     chance, report, path = random.Random(seed), Report(), folder / "mutated.mdlus"
     originals = [_parts(model, folder) for model in _models()]
+    originals.append(_parts(_small(), folder, (torch.ones(2, 3),)))
     kinds = list(MUTATORS)
     for number in range(count):
         kind = kinds[number % len(kinds)]
@@ -116,6 +119,8 @@ def _load(path: Path, name: str, report: Report) -> None:
         with suppress(CheckpointError), open_records(path) as checkpoint:
             inspect_open(checkpoint)
             inspect_tensors(checkpoint)
+            if checkpoint.has_example:
+                check_example(_small(), checkpoint.example(), checkpoint.name)
         Module.from_checkpoint(path)
     except CheckpointError as error:
         report.ends[_stage(error)] += 1
@@ -133,7 +138,7 @@ def _load(path: Path, name: str, report: Report) -> None:
 
 def _stage(error: CheckpointError) -> str:
     names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-    if "_weights" in names:
+    if "_tensors" in names:
         return "weights"
     return STAGES[names[names.index("from_checkpoint") + 1]]
 
@@ -149,8 +154,17 @@ def _models() -> Iterator[Module]:
     yield Pair(dense, [Pair(dense, []), Module.from_torch(torch.nn.Linear)(1, 1)])
 
 
-def _parts(model: Module, folder: Path) -> Parts:
-    model.save(folder / "original.mdlus")
+@cache
+def _small() -> Module:
+    """Return a model whose file holds an example."""
+    from physicsnemo.registry import ModelRegistry
+
+    model: Module = ModelRegistry().factory("FullyConnected")(3, 4, 2, num_layers=2)
+    return model
+
+
+def _parts(model: Module, folder: Path, example: tuple[Any, ...] | None = None) -> Parts:
+    model.save(folder / "original.mdlus", example=example)
     with tarfile.open(folder / "original.mdlus") as archive:
         return {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
 
@@ -262,10 +276,11 @@ def mutate_records(chance: random.Random, parts: Parts) -> bytes:
     """Change bytes of the archive that the weights are, or compress it."""
     if chance.random() < 0.1:
         return _with_record(chance, parts, "/data.pkl", lambda record: record, zipfile.ZIP_DEFLATED)
-    weights = bytearray(parts["model.pt"])
+    member = _tensors(chance, parts)
+    weights = bytearray(parts[member])
     start = max(0, len(weights) - 1500)  # the directory of the archive lies at its end
     tail = _scramble(chance, bytes(weights[start:]))
-    return _wrap(chance, parts | {"model.pt": bytes(weights[:start]) + tail})
+    return _wrap(chance, parts | {member: bytes(weights[:start]) + tail})
 
 
 MUTATORS: dict[str, Callable[[random.Random, Parts], bytes]] = {
@@ -332,10 +347,10 @@ def _with_record(
     change: Callable[[bytes], bytes],
     compression: int = zipfile.ZIP_STORED,
 ) -> bytes:
-    """Change one record of the archive that the weights are, and keep the archive valid."""
-    content = io.BytesIO()
+    """Change one record of the archive that tensors are in, and keep the archive valid."""
+    content, member = io.BytesIO(), _tensors(chance, parts)
     with (
-        zipfile.ZipFile(io.BytesIO(parts["model.pt"])) as source,
+        zipfile.ZipFile(io.BytesIO(parts[member])) as source,
         zipfile.ZipFile(content, "w", compression) as target,
     ):
         names = source.namelist()
@@ -343,7 +358,11 @@ def _with_record(
         for name in names:
             record = source.read(name)
             target.writestr(name, change(record) if name == chosen else record)
-    return _wrap(chance, parts | {"model.pt": content.getvalue()})
+    return _wrap(chance, parts | {member: content.getvalue()})
+
+
+def _tensors(chance: random.Random, parts: Parts) -> str:
+    return chance.choice([name for name in parts if name.endswith(".pt")])
 
 
 def _resize(chance: random.Random, record: bytes) -> bytes:

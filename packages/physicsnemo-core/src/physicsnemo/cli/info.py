@@ -50,6 +50,7 @@ def _content(file: str, info: "CheckpointInfo", tensors: "list[TensorInfo]") -> 
         "nested": {path: _model_content(model) for path, model in info.nested.items()},
         "metadata": info.metadata,
         "problems": info.problems,
+        "example": info.has_example,
         "elements": _elements(tensors),
         "tensors": [vars(tensor) for tensor in tensors],
     }
@@ -81,6 +82,8 @@ def _file_facts(info: "CheckpointInfo", tensors: "list[TensorInfo]") -> Iterator
             yield fact, _text(info.metadata[key])
     size = decimal(sum(tensor.bytes for tensor in tensors if tensor.same_as is None))
     yield "parameters", f"{_elements(tensors):,} with buffers, {size} in {len(tensors)} tensors"
+    if info.has_example:
+        yield "example", "inputs and outputs, which physicsnemo verify compares"
     for problem in info.problems:
         yield "problem", problem
 

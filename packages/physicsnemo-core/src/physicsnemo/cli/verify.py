@@ -28,7 +28,8 @@ def verify_file(file: str, modules: tuple[str, ...], as_json: bool) -> None:
 
     FILE is a path, or a URL that fsspec knows. Reads all of it, compares its weights with their
     checksums, and builds the model by the rules of loading: its class is one of an installed
-    package or of a module that you trust, and nothing is imported because the file names it.
+    package or of a module that you trust, and nothing is imported because the file names it. If
+    the file holds an example, the model is run on it, and has to return the same.
     """
     if modules:
         sys.path.append(os.getcwd())  # where scripts that define models lie

@@ -19,6 +19,7 @@ from physicsnemo.core.rebuild.blueprint import Blueprint, construct
 from physicsnemo.core.rebuild.build import load_model
 from physicsnemo.core.rebuild.contents import contents, state_of
 from physicsnemo.core.rebuild.conversion import convert
+from physicsnemo.core.rebuild.example import Inputs, make_example
 from physicsnemo.core.rebuild.resolution import Trusted, resolve
 from physicsnemo.core.rebuild.weights import copy_weights, moved
 from physicsnemo.models.meta import ModelMetaData
@@ -63,6 +64,7 @@ class Module(ModelBase):
         verbose: bool = False,
         *,
         for_release: str | None = None,
+        example: Inputs | None = None,
     ) -> None:
         """Save weights, constructor arguments and versions to a ``.mdlus`` file.
 
@@ -79,6 +81,11 @@ class Module(ModelBase):
             The release of nvidia-physicsnemo that is to read the file, as in ``"1.2"`` or
             ``"2.2"``: its container, class path, arguments and keys. By default the file is one
             that 1.2 reads where the arguments allow it.
+        example
+            Inputs of the model, in a tuple, or by name in a dictionary: tensors and what JSON
+            holds. They are stored with what the model makes of them in evaluation mode, for
+            ``physicsnemo verify`` to compare. A model that is loaded and saved again has no example
+            but one that is passed anew.
 
         Raises
         ------
@@ -86,8 +93,9 @@ class Module(ModelBase):
             If the name does not end in ``.mdlus``, there is no such release, or an argument cannot
             be said in its files; the text names it.
         TypeError
-            If a constructor argument or a value of the state dict cannot be stored, as with shards
-            of a distributed model; the text names it, and nothing is written.
+            If a constructor argument, a value of the state dict, or an input or output of the
+            example cannot be stored, as with shards of a distributed model, or graphs; the text
+            names it, and nothing is written.
         """
         file_name = f"{self._name}{EXTENSION}" if file_name is None else file_name
         if not os.fspath(file_name).endswith(EXTENSION):
@@ -102,7 +110,8 @@ class Module(ModelBase):
             metadata["git_hash"] = _git_commit()
         as_zip = order(for_release) >= (2, 0)  # from which on the reference writes zips
         state = state_of(self, for_release)
-        write_checkpoint(file_name, state, arguments, metadata, as_zip)
+        made = None if example is None else make_example(self, example)
+        write_checkpoint(file_name, state, arguments, metadata, as_zip, made)
         hooks.notify("saved", model=self, url=file_name)
         logger_of(self).debug("saved %s", os.fspath(file_name))
 

@@ -29,6 +29,7 @@ from physicsnemo.core.format.tensors import StateFile, write_state
 
 EXTENSION = ".mdlus"
 WEIGHTS, ARGUMENTS, METADATA = MEMBERS = ("model.pt", "args.json", "metadata.json")
+EXAMPLE = "example.pt"  # besides, in some files
 _MAX_JSON_BYTES = 4 * 2**20
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -59,7 +60,24 @@ class Checkpoint:
         self.arguments = self._read_json(ARGUMENTS)
         self.metadata = self._read_json(METADATA)
         check_records(self.arguments, f"{ARGUMENTS} in {name}")
-        self._state: StateFile | None = None
+        self._states: dict[str, StateFile] = {}
+
+    @property
+    def has_example(self) -> bool:
+        """Whether the file holds inputs of the model, and its outputs for them."""
+        return EXAMPLE in self._members
+
+    def example(self) -> dict[str, Any]:
+        """Read the example as data only, to the CPU, and compare it with its checksums.
+
+        Raises
+        ------
+        CheckpointError
+            If it is damaged, or holds anything but tensors and plain data.
+        """
+        self._check_sums(EXAMPLE)
+        example: dict[str, Any] = self._tensors(EXAMPLE, StateFile.read)
+        return example
 
     def state_dict(self, mmap: bool = False) -> dict[str, Any]:
         """Read the weights as data only, to the CPU.
@@ -75,8 +93,8 @@ class Checkpoint:
         CheckpointError
             If ``model.pt`` is damaged or holds anything but a dictionary of tensors.
         """
-        state: dict[str, Any] = self._weights(
-            lambda state: state.mmap(self._file) if mmap else state.read()
+        state: dict[str, Any] = self._tensors(
+            WEIGHTS, lambda state: state.mmap(self._file) if mmap else state.read()
         )
         return state
 
@@ -85,7 +103,7 @@ class Checkpoint:
 
         Raises what :meth:`state_dict` does.
         """
-        outline: dict[str, Any] = self._weights(StateFile.outline)
+        outline: dict[str, Any] = self._tensors(WEIGHTS, StateFile.outline)
         return outline
 
     def check_sums(self) -> None:
@@ -96,20 +114,23 @@ class Checkpoint:
         CheckpointError
             If a part of it differs.
         """
-        damaged = self._weights(StateFile.first_damaged)
+        self._check_sums(WEIGHTS)
+
+    def _check_sums(self, member: str) -> None:
+        damaged = self._tensors(member, StateFile.first_damaged)
         if damaged is not None:
             raise CheckpointError(
-                f"{WEIGHTS} in {self.name} is damaged: {damaged} differs from its checksum"
+                f"{member} in {self.name} is damaged: {damaged} differs from its checksum"
             )
 
-    def _weights(self, use: Callable[[StateFile], Any]) -> Any:
+    def _tensors(self, member: str, use: Callable[[StateFile], Any]) -> Any:
         try:
-            if self._state is None:
-                self._state = StateFile(self._open(WEIGHTS))
-            return use(self._state)
+            if member not in self._states:
+                self._states[member] = StateFile(self._open(member))
+            return use(self._states[member])
         except Exception as error:  # damage shows as many types, KeyError and IndexError too
             reason = str(error).partition("\n")[0] or type(error).__name__
-            raise CheckpointError(f"{WEIGHTS} in {self.name} cannot be read: {reason}") from error
+            raise CheckpointError(f"{member} in {self.name} cannot be read: {reason}") from error
 
     def _open(self, member: str) -> FileSlice:
         return FileSlice(self._file, self._members[member].offset, self._members[member].size)
@@ -165,6 +186,7 @@ def write_checkpoint(
     arguments: dict[str, Any],
     metadata: dict[str, Any],
     as_zip: bool = False,
+    example: dict[str, Any] | None = None,
 ) -> None:
     """Write a ``.mdlus`` file whole or not at all: an older file stays until the new one is ready.
 
@@ -181,6 +203,8 @@ def write_checkpoint(
         Content of the members.
     as_zip
         Write a zip, as newer releases of the reference implementation do, instead of a tar.
+    example
+        Content of a further member, last in the file, if there is one.
 
     Raises
     ------
@@ -197,14 +221,14 @@ def write_checkpoint(
     encoded = {ARGUMENTS: _encoded(ARGUMENTS, arguments), METADATA: _encoded(METADATA, metadata)}
     if is_local(filesystem):
         with atomic_write(Path(path)) as file:
-            write(file, state, encoded)
+            write(file, state, encoded, example)
             file.flush()
             _read_back(Path(file.name))
         return
     with tempfile.TemporaryDirectory() as folder:
         local = os.path.join(folder, f"checkpoint{EXTENSION}")
         with open(local, "xb") as file:
-            write(file, state, encoded)
+            write(file, state, encoded, example)
         _read_back(Path(local))
         filesystem.put_file(local, path)
 
@@ -219,23 +243,32 @@ def _encoded(member: str, content: dict[str, Any]) -> bytes:
     return encoded
 
 
-def _write_tar(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]) -> None:
-    # The weights go straight into the file, never through memory, so their size is known only when
-    # they are written: the header is filled in afterwards.
+def _write_tar(
+    file: IO[bytes],
+    state: dict[str, Any],
+    encoded: dict[str, bytes],
+    example: dict[str, Any] | None,
+) -> None:
+    _write_tensors(file, WEIGHTS, state)
+    for name, content in encoded.items():
+        file.write(_header(name, len(content)) + content)
+        _pad(file, _BLOCK)
+    if example is not None:
+        _write_tensors(file, EXAMPLE, example)
+    file.write(bytes(2 * _BLOCK))
+    _pad(file, tarfile.RECORDSIZE)
+
+
+def _write_tensors(file: IO[bytes], name: str, state: dict[str, Any]) -> None:
     start = file.tell()
-    file.write(bytes(_BLOCK))
+    file.write(bytes(_BLOCK))  # the header's place: the size is known once the tensors are written
     write_state(state, file)
     size = file.tell() - start - _BLOCK
     _pad(file, _BLOCK)
     end = file.tell()
     file.seek(start)
-    file.write(_header(WEIGHTS, size))
+    file.write(_header(name, size))
     file.seek(end)
-    for name, content in encoded.items():
-        file.write(_header(name, len(content)) + content)
-        _pad(file, _BLOCK)
-    file.write(bytes(2 * _BLOCK))
-    _pad(file, tarfile.RECORDSIZE)
 
 
 def _read_back(path: Path) -> None:
@@ -243,18 +276,28 @@ def _read_back(path: Path) -> None:
     # A file that cannot be read back must not take the place of one that can.
     with open(path, "rb") as file:
         try:
-            weights = _find_members(file, str(path))[WEIGHTS]
-            StateFile(FileSlice(file, weights.offset, weights.size)).outline()
+            members = _find_members(file, str(path))
+            for name in members.keys() & {WEIGHTS, EXAMPLE}:
+                member = members[name]
+                StateFile(FileSlice(file, member.offset, member.size)).outline()
         except Exception as error:  # as in reading
             raise CheckpointError(f"the weights cannot be stored: {error}") from error
 
 
-def _write_zip(file: IO[bytes], state: dict[str, Any], encoded: dict[str, bytes]) -> None:
+def _write_zip(
+    file: IO[bytes],
+    state: dict[str, Any],
+    encoded: dict[str, bytes],
+    example: dict[str, Any] | None,
+) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         with archive.open(WEIGHTS, "w", force_zip64=True) as weights:
             write_state(state, weights)
         for name, content in encoded.items():
             archive.writestr(name, content)
+        if example is not None:
+            with archive.open(EXAMPLE, "w", force_zip64=True) as member:
+                write_state(example, member)
 
 
 def _header(name: str, size: int) -> bytes:

@@ -7,7 +7,8 @@ with the ``defaults`` that files imply and the keys of older ``releases``. ``bui
 model within ``limits``, and ``weights`` puts the numbers in, with a ``rollback`` if that fails.
 
 Saving: ``contents`` says what a file holds of a model. ``conversion`` makes model classes of plain
-PyTorch classes, ``inspection`` and ``verify`` look into files.
+PyTorch classes, ``inspection`` and ``verify`` look into files, and an
+``example`` is what a file may hold of a model at work.
 
 The names below are imported when they are touched, since the command line starts without PyTorch.
 """

@@ -53,11 +53,14 @@ class CheckpointInfo:
         The models among its arguments, by path, as in ``"inner.decoder"``.
     metadata
         All of ``metadata.json``.
+    has_example
+        Whether the file holds inputs of the model, and its outputs for them.
     """
 
     model: ModelInfo
     nested: dict[str, ModelInfo]
     metadata: dict[str, Any]
+    has_example: bool = False
 
     @property
     def physicsnemo_version(self) -> str | None:
@@ -123,7 +126,8 @@ def inspect_open(checkpoint: Checkpoint) -> CheckpointInfo:
         key.removeprefix(NESTED + "."): _model_info(record, metadata, key)
         for key, record in nested_records(arguments)
     }
-    return CheckpointInfo(_model_info(arguments, metadata, ""), nested, metadata)
+    model = _model_info(arguments, metadata, "")
+    return CheckpointInfo(model, nested, metadata, checkpoint.has_example)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,12 @@ from physicsnemo.core.format.files import Url
 from physicsnemo.core.install.provenance import recorded_as
 from physicsnemo.core.rebuild.blueprint import Blueprint
 from physicsnemo.core.rebuild.build import load_model
+from physicsnemo.core.rebuild.example import check_example
 from physicsnemo.core.rebuild.inspection import inspect_tensors
 from physicsnemo.core.rebuild.resolution import Trusted
 
 PARTS = ("container", "weights", "checksums", "class", "arguments", "model")
+EXAMPLE = "example"  # after them, where a file has one
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Verdict:
     Attributes
     ----------
     part
-        One of ``PARTS``.
+        One of ``PARTS``, or ``example``.
     finding
         What is right about it, or else what is wrong.
     passed
@@ -38,7 +40,7 @@ class Verdict:
 
 
 def verify_checkpoint(url: Url, trusted: Trusted = ()) -> list[Verdict]:
-    """Try everything that loading a file needs, and the checksums of its weights.
+    """Try all that loading a file needs, the checksums of its weights, and its example if any.
 
     The class is looked up as ``Module.from_checkpoint`` does, and the model is built, so the code
     of installed plugins runs; nothing is imported because the file names it.
@@ -52,7 +54,7 @@ def verify_checkpoint(url: Url, trusted: Trusted = ()) -> list[Verdict]:
 
     Returns
     -------
-    One verdict a part, up to the first that fails.
+    One verdict a part, up to the first that fails; the last one of the example, if there is one.
 
     Raises
     ------
@@ -61,9 +63,10 @@ def verify_checkpoint(url: Url, trusted: Trusted = ()) -> list[Verdict]:
     """
     verdicts: list[Verdict] = []
     with closing(_findings(url, trusted)) as findings:
-        for part in PARTS:
+        for part in (*PARTS, EXAMPLE):
             try:
-                verdicts.append(Verdict(part, next(findings), passed=True))
+                if (finding := next(findings, None)) is not None:
+                    verdicts.append(Verdict(part, finding, passed=True))
             except (CheckpointError, PluginError) as error:
                 return [*verdicts, Verdict(part, str(error), passed=False)]
     return verdicts
@@ -82,3 +85,5 @@ def _findings(url: Url, trusted: Trusted) -> Generator[str]:
         yield "fit the signature"
         model = load_model(blueprint, checkpoint, strict=True)
         yield f"is built, and takes exactly these weights: {model.num_parameters()} parameters"
+        if checkpoint.has_example:
+            yield check_example(model, checkpoint.example(), checkpoint.name)
