@@ -18,7 +18,7 @@ FREQUENCIES = [(0, 1, -2, -1), (0, 1, 2)]
 @pytest.fixture(autouse=True)
 def _no_constants_yet(monkeypatch):
     monkeypatch.setattr(transforms, "prefer_matmul", lambda *_: True)
-    matrices._KEPT.clear()
+    matrices._CACHE.clear()
     torch.compiler.reset()
 
 
@@ -134,7 +134,7 @@ PLACES = [
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place.__name__)
 def test_whatever_comes_first_training_follows(place):
     expected = torch.autograd.functional.jacobian(filtered, field()[:1])
-    matrices._KEPT.clear()
+    matrices._CACHE.clear()
     place()
     x = field().requires_grad_()
     output = filtered(x)
@@ -154,13 +154,13 @@ def test_whatever_follows_training(place):
 
 def test_each_is_made_once():
     filtered(field())
-    made = dict(matrices._KEPT)
+    made = dict(matrices._CACHE)
     assert len(made) == 4  # two axes, there and back
     filtered(field())
-    assert all(matrices._KEPT[key] is matrix for key, matrix in made.items())
-    assert len(matrices._KEPT) == 4
+    assert all(matrices._CACHE[key] is matrix for key, matrix in made.items())
+    assert len(matrices._CACHE) == 4
     filtered(field(dtype=torch.float32))
-    assert len(matrices._KEPT) == 8
+    assert len(matrices._CACHE) == 8
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -152,6 +152,7 @@ class FNOEncoder(nn.Module):
         for index, (conv, spconv) in enumerate(
             zip(self.conv_layers, self.spconv_layers, strict=True), start=1
         ):
+            # The Fourier layer of the paper: W v + F^-1 (R . F v).
             points = pointwise_linear(conv, points) + cast(SpectralConv, spconv).at_points(points)
             if index < len(self.conv_layers):
                 points = self._activate(points)

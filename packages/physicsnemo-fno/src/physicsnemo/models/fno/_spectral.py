@@ -135,7 +135,7 @@ class SpectralConv(nn.Module):
         # All modes are one batch of products, (batch * parts, in) by (in, parts * out), that takes
         # the four products of real and imaginary parts at once. An einsum of complex tensors is
         # unknown to compilers, and autocast would leave it in single precision.
-        _, _, *sizes, _ = modes.shape
+        _, _, *sizes, _ = modes.shape  # (batch, parts, *kept, channels)
         rows = modes.flatten(2, -2).permute(2, 0, 1, 3).flatten(1, 2)
         weights = self._weights(frequencies).to(modes.dtype).flatten(2, -2).permute(2, 0, 3, 1)
         products = torch.bmm(rows, weights.flatten(2)).unflatten(2, (2, -1))
@@ -146,6 +146,8 @@ class SpectralConv(nn.Module):
 
     def _weights(self, frequencies: Sequence[Frequencies]) -> Tensor:
         """Return the weights of all kept modes, (in_channels, out_channels, *kept, 2)."""
+        # The corners are joined axis by axis to one block, in the order that the transform returns
+        # its modes in: one product then serves all corners, and modes stay where they are.
         corners: dict[str, Tensor] = dict(
             zip(CORNERS[len(self.modes)], self.parameters(), strict=True)
         )

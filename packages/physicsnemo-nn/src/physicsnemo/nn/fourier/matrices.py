@@ -17,22 +17,22 @@ from physicsnemo.nn.tracing import is_tracing, is_transformed
 
 def rdft(n: int, count: int, scale: float, like: Tensor) -> Tensor:
     """Return the DFT of a real axis, (2 count, n): both parts of modes 0 to count - 1."""
-    return _constant(_rdft, n, kept=tuple(range(count)), scale=scale, like=like)
+    return _cached(_rdft, n, kept=tuple(range(count)), scale=scale, like=like)
 
 
 def irdft(n: int, count: int, scale: float, like: Tensor) -> Tensor:
     """Return the inverse DFT to a real axis, (n, 2 count)."""
-    return _constant(_irdft, n, kept=tuple(range(count)), scale=scale, like=like)
+    return _cached(_irdft, n, kept=tuple(range(count)), scale=scale, like=like)
 
 
 def dft(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
     """Return the DFT of a complex axis, (parts and kept, n and parts)."""
-    return _constant(_dft, n, kept=kept, scale=scale, like=like)
+    return _cached(_dft, n, kept=kept, scale=scale, like=like)
 
 
 def idft(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
     """Return the inverse DFT to a complex axis, (n and parts, parts and kept)."""
-    return _constant(_idft, n, kept=kept, scale=scale, like=like)
+    return _cached(_idft, n, kept=kept, scale=scale, like=like)
 
 
 def _rdft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
@@ -75,23 +75,23 @@ def _frequencies(kept: Frequencies, device: torch.device) -> Tensor:
 
 _Make = Callable[[int, Frequencies, torch.device], Tensor]
 _Arguments = tuple[_Make, int, Frequencies, float, torch.dtype, torch.device]
-_KEPT: dict[_Arguments, Tensor] = {}
+_CACHE: dict[_Arguments, Tensor] = {}
 
 
-def _constant(make: _Make, n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+def _cached(make: _Make, n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
     arguments = make, n, kept, scale, like.dtype, like.device
     if _is_traced():
-        return _made(*arguments)
-    matrix = _KEPT.get(arguments)
+        return _compute(*arguments)
+    matrix = _CACHE.get(arguments)
     if matrix is None:
-        matrix = _made(*arguments)
+        matrix = _compute(*arguments)
         # What is made while a CUDA graph is recorded holds no values until the graph is replayed.
         if not (like.is_cuda and torch.cuda.is_current_stream_capturing()):
-            _KEPT[arguments] = matrix
+            _CACHE[arguments] = matrix
     return matrix
 
 
-def _made(
+def _compute(
     make: _Make,
     n: int,
     kept: Frequencies,

@@ -71,6 +71,8 @@ def to_modes(field: Tensor, frequencies: Sequence[Frequencies], norm: Norm = "fo
     """
     batch, *grid, channels = field.shape
     _check(field, grid, frequencies)
+    # Axis by axis from the last one, whose values are real. An axis that is done counts as channels
+    # of those before it, so that each transform is one product, and nothing is moved in between.
     scales = [1 / n if norm == "forward" else n**-0.5 for n in grid]
     modes = _real_to_modes(field, len(frequencies[-1]), scales[-1])
     rest = len(frequencies[-1]) * channels
@@ -165,7 +167,7 @@ def _complex_to_modes(values: Tensor, kept: Frequencies, scale: float) -> Tensor
         matrix = dft(n, kept, scale, like=values)
         products = torch.matmul(matrix, values.reshape(lines, 2 * n, rest))
         return products.view(lines, 2, len(kept), rest)
-    return _choose(complex_modes(values, scale), kept)
+    return _gather(complex_modes(values, scale), kept)
 
 
 def _complex_to_values(modes: Tensor, n: int, kept: Frequencies, scale: float) -> Tensor:
@@ -175,7 +177,7 @@ def _complex_to_values(modes: Tensor, n: int, kept: Frequencies, scale: float) -
         matrix = idft(n, kept, scale, like=modes)
         products = torch.matmul(matrix, modes.reshape(lines, 2 * len(kept), rest))
         return products.view(lines, n, 2, rest)
-    return complex_values(_spread(modes, kept, n), scale)
+    return complex_values(_scatter(modes, kept, n), scale)
 
 
 def _modes_to_real(modes: Tensor, n: int, scale: float) -> Tensor:
@@ -188,14 +190,14 @@ def _modes_to_real(modes: Tensor, n: int, scale: float) -> Tensor:
     return real_values(torch.nn.functional.pad(modes, (0, 0, 0, missing)), n, scale)
 
 
-def _choose(modes: Tensor, kept: Frequencies) -> Tensor:
-    """Return some of all modes, (lines, 2, n, rest)."""
+def _gather(modes: Tensor, kept: Frequencies) -> Tensor:
+    """Return the kept of all modes, (lines, 2, n, rest)."""
     n = modes.shape[2]
     parts = [modes.narrow(2, _position(first, n), end - first) for first, end in runs(kept)]
     return torch.cat(parts, dim=2)
 
 
-def _spread(modes: Tensor, kept: Frequencies, n: int) -> Tensor:
+def _scatter(modes: Tensor, kept: Frequencies, n: int) -> Tensor:
     """Return all modes, of which those that are not kept are zero."""
     spectrum = modes.new_zeros(*modes.shape[:2], n, modes.shape[3])
     taken = 0

@@ -147,7 +147,8 @@ class RealSHT(nn.Module):
         """
         fourier, legendre = self.fourier.like(x), self.legendre.like(x)
         with no_autocast(x):
-            # A truncated DFT is as fast as a matrix product as by FFT, and stays real.
+            # A DFT along the circles of latitude: truncated, it is as fast as a product as by FFT,
+            # and stays real. Then, for each order, quadrature with the Legendre functions.
             waves = x.to(fourier.dtype) @ fourier
             by_order = waves.unflatten(-1, (2, self.mmax)).mT
             return _by_order(legendre, by_order)
@@ -251,7 +252,7 @@ def _irdft(nlon: int, mmax: int) -> Tensor:
     """Return the matrix of the inverse real DFT, (2 mmax, nlon), real parts first."""
     angle = _angles(nlon, mmax).T
     share = torch.full((mmax, 1), 2.0, dtype=torch.float64, device="cpu")
-    share[0] = 1  # of any other order, there is the negative one too
+    share[0] = 1  # any other order stands for the negative one too
     return torch.cat((share * angle.cos(), -share * angle.sin()))
 
 
