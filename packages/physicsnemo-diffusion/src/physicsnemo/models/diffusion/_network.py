@@ -112,10 +112,10 @@ half_precision = property(_get_use_fp16, _set_use_fp16)
 """A property ``use_fp16`` that converts the weights when it is set."""
 
 
-def of_network(name: str, description: str) -> property:
+def of_network(name: str) -> property:
     """Return a property that stands for one of the wrapped network.
 
-    Reading or setting it raises AttributeError if the network has none of that name.
+    Reading or setting it raises an AttributeError if the network has none of that name.
     """
 
     def get(wrapper: Any) -> Any:
@@ -125,8 +125,4 @@ def of_network(name: str, description: str) -> property:
         get(wrapper)
         setattr(wrapper.model, name, value)
 
-    return property(get, set_, doc=description)
-
-
-AMP_MODE = of_network("amp_mode", "``amp_mode`` of the network.")
-PROFILE_MODE = of_network("profile_mode", "``profile_mode`` of the network.")
+    return property(get, set_, doc=f"``{name}`` of the network.")

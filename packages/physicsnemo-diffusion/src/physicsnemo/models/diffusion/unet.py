@@ -12,15 +12,14 @@ from torch import Tensor
 from physicsnemo.models.diffusion._architecture import IMPLIED
 from physicsnemo.models.diffusion._inputs import Resolution, height_and_width
 from physicsnemo.models.diffusion._network import (
-    AMP_MODE,
     NETWORK_HISTORY,
     OVERRIDABLE,
-    PROFILE_MODE,
     any_sigma,
     build_network,
     half_precision,
     join,
     network_type,
+    of_network,
     wide_type,
 )
 from physicsnemo.models.meta import ModelMetaData
@@ -107,8 +106,8 @@ class UNet(Module):
     _argument_history = NETWORK_HISTORY
     round_sigma = staticmethod(any_sigma)
     use_fp16 = half_precision
-    amp_mode = AMP_MODE
-    profile_mode = PROFILE_MODE
+    amp_mode = of_network("amp_mode")
+    profile_mode = of_network("profile_mode")
 
     def __init__(
         self,

@@ -137,7 +137,7 @@ def get_activation(name: str | None) -> Function:
         If there is none.
     """
     check_choice("act", name, ACTIVATIONS)
-    return ACTIVATIONS[name]
+    return ACTIVATIONS[name]  # type: ignore[index]  # None is refused above
 
 
 def _apex_norm(norm: GroupNorm) -> nn.Module:

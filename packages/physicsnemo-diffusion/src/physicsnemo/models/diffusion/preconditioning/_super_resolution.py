@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from physicsnemo.models.diffusion._inputs import Resolution
-from physicsnemo.models.diffusion._network import AMP_MODE, PROFILE_MODE, half_precision, join
+from physicsnemo.models.diffusion._network import half_precision, join, of_network
 from physicsnemo.models.diffusion.preconditioning._edm import edm_scalings
 from physicsnemo.models.diffusion.preconditioning._preconditioner import (
     PUBLIC,
@@ -64,8 +64,8 @@ class EDMPrecondSuperResolution(Preconditioner):
     _recorded_as = f"{PUBLIC}.EDMPrecondSuperResolution"
     _recorded_by_release = legacy("EDMPrecondSuperResolution")
     use_fp16 = half_precision
-    amp_mode = AMP_MODE
-    profile_mode = PROFILE_MODE
+    amp_mode = of_network("amp_mode")
+    profile_mode = of_network("profile_mode")
 
     def __init__(
         self,

@@ -194,14 +194,14 @@ class SongUNetPosEmbd(SongUNet):
             self.lt_embd = nn.Parameter(start.normal_())
         if self.prob_channels:
             self.scalar = nn.Parameter(torch.ones(1, len(self.prob_channels), 1, 1))
-        self._grid = (gridtype, N_grid_channels)
+        self._gridtype, self._grid_channels = gridtype, N_grid_channels
         if N_grid_channels == 0:
             return
         grid = self._make_grid()
         if gridtype == "learnable":
             self.pos_embd = nn.Parameter(grid)
         else:
-            del self.pos_embd
+            del self.pos_embd  # the None of above, where a buffer is to be
             self.register_buffer("pos_embd", rounded(grid))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -212,8 +212,15 @@ class SongUNetPosEmbd(SongUNet):
         return self
 
     def _make_grid(self) -> Tensor:
-        y_first = self.numerics == PAPER or has_oddity(self.numerics, "sines_before_cosines")
-        return position_grid(*self._grid, *self.img_shape, sines_of_y_first=y_first)
+        height, width = self.img_shape
+        return position_grid(
+            self._gridtype,
+            channels=self._grid_channels,
+            height=height,
+            width=width,
+            sines_of_y_first=self.numerics == PAPER
+            or has_oddity(self.numerics, "sines_before_cosines"),
+        )
 
     def forward(  # type: ignore[override]
         self,
