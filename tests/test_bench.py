@@ -18,6 +18,7 @@ from tools.bench import startup
 from tools.bench import transforms as transforms_bench
 from tools.bench.__main__ import main
 from tools.bench.cases import CASES, FNO, QUICK, BenchCase
+from tools.bench.fourier_methods import fourier_method
 from tools.bench.measure import _watch_memory
 from tools.bench.plain import PlainFNO
 from tools.bench.variants import (
@@ -28,7 +29,6 @@ from tools.bench.variants import (
     remarks,
     training_step,
 )
-from tools.bench.ways import way
 
 CPU = torch.device("cpu")
 
@@ -184,19 +184,19 @@ def test_a_plain_version_that_computes_something_else_is_not_timed(
 def test_how_axes_are_transformed_is_noted() -> None:
     (case,) = (case for case in CASES if str(case) == "FNO-3d-small")
     assert remarks(case, Variant(), CPU) == [
-        f"12 modes of 28 points by {way(28, 12, CPU)}",
-        f"24 modes of 28 points by {way(28, 24, CPU)}",
+        f"12 modes of 28 points by {fourier_method(28, 12, CPU)}",
+        f"24 modes of 28 points by {fourier_method(28, 24, CPU)}",
     ]
     wide = {"inp_shape": [72, 150], "patch_size": [1, 1], "embed_dim": 16, "depth": 1}
     case = BenchCase(
         "x", "AFNO", wide | {"in_channels": 1, "out_channels": 1}, noise(1, 1, 72, 150)
     )
     assert remarks(case, Variant(), CPU) == [
-        f"76 modes of 150 points by {way(150, 76, CPU)}",
-        f"72 modes of 72 points by {way(72, 72, CPU)}",
+        f"76 modes of 150 points by {fourier_method(150, 76, CPU)}",
+        f"72 modes of 72 points by {fourier_method(72, 72, CPU)}",
     ]
     assert remarks(TINY, Variant(), CPU) == []
-    assert (way(16, 4, CPU), way(2**16, 2**14, CPU)) == ("product", "fft")
+    assert (fourier_method(16, 4, CPU), fourier_method(2**16, 2**14, CPU)) == ("product", "fft")
 
 
 def test_transforms_are_timed_both_ways(
@@ -209,7 +209,7 @@ def test_transforms_are_timed_both_ways(
     transforms_bench.main(["--device", "cpu", *sizes, "--json", str(path)])
     rows = json.loads(path.read_text())["results"]
     assert [(row["axis"], row["points"], row["modes"], row["chosen"]) for row in rows] == [
-        (axis, n, kept, way(n, kept, CPU))
+        (axis, n, kept, fourier_method(n, kept, CPU))
         for n, kept, axes in [
             (6, 4, ("real", "complex")),
             (6, 5, ("complex",)),

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench.alone import peak_bytes, printed_by
+from tools.bench.own_process import peak_bytes, printed_by
 
 WIDTH = 2048
 LAYER_BYTES = 4 * WIDTH * WIDTH

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from tools.bench.alone import peak_bytes, printed_by
+from tools.bench.own_process import peak_bytes, printed_by
 from tools.bench.report import duration, provenance, show, write_json
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time both ways to transform an axis: ``python -m tools.bench.transforms [--device cuda]``.
+"""Time both methods to transform an axis: ``python -m tools.bench.transforms [--device cuda]``.
 
 For each number of points and of kept modes it prints what a product with a matrix takes relative to
 a fast Fourier transform, there and back with gradients, and which of them the library chooses. A
@@ -18,8 +18,8 @@ from unittest.mock import patch
 import torch
 
 from physicsnemo.nn.fourier import to_field, to_modes, transforms
+from tools.bench.fourier_methods import fourier_method
 from tools.bench.report import duration, provenance, show, write_json
-from tools.bench.ways import way
 
 SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 MODES = (8, 16, 32, 64, 128, 256, 512)
@@ -40,9 +40,9 @@ class Row:
     points, modes
         Number of its points, and of the modes that are kept.
     product_s, fft_s
-        Median time of a step that goes one way, or the other.
+        Median time of a step that uses one method, or the other.
     chosen
-        The way that the library chooses.
+        The method that the library chooses.
     """
 
     axis: str
@@ -89,7 +89,7 @@ def _row(axis: str, n: int, kept: int, device: torch.device) -> Row:
     # Of one point is the other axis of complex values: always transformed in the same way.
     with patch.object(transforms, "prefer_matmul", lambda size, *_: size == 1):
         fft_s = _time(step, device)
-    return Row(axis, n, kept, product_s, fft_s, way(n, kept, device))
+    return Row(axis, n, kept, product_s, fft_s, fourier_method(n, kept, device))
 
 
 def _step(axis: str, n: int, kept: int, device: torch.device) -> Callable[[], None]:

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 from physicsnemo import ModelMetaData, Module
 from physicsnemo.utils import StaticCaptureEvaluateNoGrad, StaticCaptureTraining
 from tools.bench.cases import BenchCase
-from tools.bench.ways import ways
+from tools.bench.fourier_methods import fourier_methods
 
 EAGER = "eager"
 GRAPH_WARMUP = 3
@@ -143,7 +143,7 @@ def remarks(case: BenchCase, variant: Variant, device: torch.device) -> list[str
     Of ``eager``, which is neither, say how its model transforms each axis.
     """
     if variant == Variant():
-        return ways(case, device)
+        return fourier_methods(case, device)
     meta = case.build().meta or ModelMetaData()
     on_gpu = device.type == "cuda"
     flag = "amp_gpu" if on_gpu else "amp_cpu"

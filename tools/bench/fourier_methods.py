@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which way a model's Fourier transforms take."""
+"""By which method a model transforms each axis: a product with a DFT matrix, or an FFT."""
 
 from unittest.mock import patch
 
@@ -12,17 +12,17 @@ from physicsnemo.nn.fourier.choice import prefer_matmul
 from physicsnemo.testing.case import Case
 
 
-def ways(case: Case, device: torch.device) -> list[str]:
-    """Say of each kind of axis that the case's model transforms which way it chooses."""
+def fourier_methods(case: Case, device: torch.device) -> list[str]:
+    """Say of each kind of axis that the model of a case transforms by which method."""
     with torch.device("meta"):  # to see the sizes, nothing needs to be computed
         model = case.build()
     inputs = pytree.tree_map_only(Tensor, lambda tensor: tensor.to("meta"), case.inputs())
     with patch.object(transforms, "prefer_matmul", wraps=prefer_matmul) as choice, torch.no_grad():
         model(*inputs)
     sizes = dict.fromkeys(call.args[:2] for call in choice.call_args_list)
-    return [f"{kept} modes of {n} points by {way(n, kept, device)}" for n, kept in sizes]
+    return [f"{kept} modes of {n} points by {fourier_method(n, kept, device)}" for n, kept in sizes]
 
 
-def way(n: int, kept: int, device: torch.device) -> str:
+def fourier_method(n: int, kept: int, device: torch.device) -> str:
     """Return how an axis is transformed: by a ``product`` with a matrix, or by ``fft``."""
     return "product" if prefer_matmul(n, kept, device.type) else "fft"
