@@ -134,6 +134,8 @@ class Views:
 
     def _draw(self, randn_like: RandnLike, *shape: int) -> Tensor:
         """Return normal numbers of a shape for each view, drawn image by image."""
+        # Views are patch-major, but the first axis that a generator sees must be that of images,
+        # so that the patches of an image depend on its own seed alone.
         batch = self._shape[0]
         like = self.images.new_empty(batch, len(self.images) // batch, *shape)
         return randn_like(like).transpose(0, 1).flatten(0, 1)

@@ -146,6 +146,8 @@ class VPLoss(DenoisingLoss):
 
     def sigma(self, normal: Tensor) -> Tensor:
         """Turn standard normal numbers into noise levels at uniform times."""
+        # By their distribution function, normal numbers become uniform ones: one kind of draw,
+        # by randn_like, serves all losses.
         time: Tensor = self.epsilon_t + (1 - self.epsilon_t) * torch.special.ndtr(normal)
         return (0.5 * self.beta_d * time.square() + self.beta_min * time).expm1().sqrt()
 
@@ -258,7 +260,7 @@ class EDMLoss(DenoisingLoss):
 
     def weight(self, sigma: Tensor) -> Tensor:
         """Return the weight of the square error at noise levels."""
-        return sigma.square().reciprocal() + 1 / self.sigma_data**2
+        return sigma.square().reciprocal() + 1 / self.sigma_data**2  # equal, in fewer terms
 
 
 def _check_positive(**values: float) -> None:

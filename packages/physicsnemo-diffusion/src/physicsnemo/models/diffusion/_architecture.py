@@ -89,6 +89,7 @@ def plan_levels(
         num_blocks=num_blocks,
         attn_resolutions=attn_resolutions,
     )
+    # Files name blocks by the resolution of their level, of images of img_resolution.
     heights = [height >> depth for depth in range(len(channels))]
     names = [f"{height}x{height}" for height in heights]
     attentive = [height in attn_resolutions for height in heights]
@@ -113,6 +114,8 @@ def plan_levels(
             blocks = [Block(f"{name}_up", current, current, up=True)]
         for i in range(num_blocks + 1):
             attention = attentive[depth] and (i == num_blocks or not attention_in_last_only)
+            # One block for each output of the encoder's level; the first of these is that of the
+            # downsampling block, or of the first convolution.
             wide = current + skips.pop()
             blocks.append(Block(f"{name}_block{i}", wide, width, attention, takes_skip=True))
             current = width

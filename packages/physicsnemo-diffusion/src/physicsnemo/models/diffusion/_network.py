@@ -103,6 +103,7 @@ def _get_use_fp16(wrapper: Any) -> bool:
 def _set_use_fp16(wrapper: Any, value: bool) -> None:
     if value not in (True, False):
         raise ValueError(f"expected use_fp16 to be True or False, got {value!r}")
+    # Setting what is set converts nothing, as the weights may be of another type, such as float64.
     if value != wrapper.use_fp16:
         wrapper.to(torch.float16 if value else torch.float32)
     wrapper.__dict__["_use_fp16"] = bool(value)

@@ -44,6 +44,7 @@ _INIT: dict[str, Any] = {
     "init_weight": math.sqrt(1 / 3),
     "init_bias": math.sqrt(1 / 3),
 }
+# A block starts as its skip connection.
 _INIT_ZERO: dict[str, Any] = {"init_weight": 0}
 
 
@@ -164,7 +165,7 @@ class DhariwalUNet(Module):
         self.map_layer0 = Linear(model_channels, features, **_INIT)
         self.map_layer1 = Linear(features, features, **_INIT)
         if label_dim:
-            scale = math.sqrt(label_dim)
+            scale = math.sqrt(label_dim)  # one-hot labels have mean square 1 / label_dim
             self.map_label = Linear(label_dim, features, bias=False, init_weight=scale)
 
         channels = [model_channels * multiple for multiple in channel_mult]

@@ -71,6 +71,7 @@ class Denoiser:
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         """Return the expectation of the clean image, of the shape of ``x``."""
+        # Filled on the device, so that no copy waits for it.
         level = torch.full((), sigma, dtype=x.dtype, device=x.device)
         x = x.to(self._dtype)
         if self._patching is None:

@@ -100,5 +100,6 @@ def _cut(patching: BasePatching2D, batch: int, fields: Tensor) -> Tensor:
 
 def _parameters(net: Net) -> Mapping[str, inspect.Parameter]:
     net = bare(net)
+    # A module's own call takes any arguments.
     function = net.forward if isinstance(net, nn.Module) else net
     return inspect.signature(function).parameters

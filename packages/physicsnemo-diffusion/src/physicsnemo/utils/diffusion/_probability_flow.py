@@ -39,6 +39,7 @@ class VariancePreserving:
                 f"epsilon_s={epsilon_s} to sigma_max={sigma_max} at time 1; lower sigma_min, or "
                 f"set another epsilon_s"
             )
+        # ln(1 + sigma^2) = beta_d t^2 / 2 + beta_min t at both times: two linear equations.
         beta_d = 2 * (high - low / epsilon_s) / (1 - epsilon_s)
         return cls(beta_d, high - 0.5 * beta_d)
 

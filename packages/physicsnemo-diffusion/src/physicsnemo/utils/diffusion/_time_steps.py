@@ -73,6 +73,7 @@ def iddpm_levels(
             f"none of the {M} levels of the iddpm discretization, which end at "
             f"{max(levels):.4g}, is between sigma_min={sigma_min} and sigma_max={sigma_max}"
         )
+    # Evenly spaced indices, rounded to the nearest.
     spacing = (len(inside) - 1) / max(num_steps - 1, 1)
     return [inside[round(spacing * i)] for i in range(num_steps)]
 

@@ -70,11 +70,13 @@ class Tiling:
         """
         last = self.size - 1
         points = torch.arange(-self.boundary, self.end - self.boundary, device=device)
+        # A triangle wave of period 2 * last: reflections of reflections, too.
         return last - (points % max(2 * last, 1) - last).abs()
 
     def counts(self, device: torch.device) -> Tensor:
         """Return how many tiles cover each point under the tiles, in float32: (end,)."""
         points = torch.arange(self.end, device=device)
+        # Of the tiles at a point: the last that begins by then, and the first that ends later.
         latest = (points // self.stride).clamp(max=self.number - 1)
         earliest = ((points - self.patch) // self.stride + 1).clamp(min=0)
         return (latest - earliest + 1).float()

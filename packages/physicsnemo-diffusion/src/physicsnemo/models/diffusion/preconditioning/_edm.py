@@ -141,6 +141,8 @@ class EDMPrecond(Preconditioner):
 
 def edm_scalings(sigma: Tensor, sigma_data: float | Tensor) -> Scalings:
     """Return the functions of the noise level, of which ``sigma_data`` may be (channels, 1, 1)."""
+    # The variance of a noisy field. From it, appendix B.6 derives c_in and c_out by asking for
+    # unit variance of the network's input and target, and c_skip by asking for the least c_out.
     total = sigma.square() + sigma_data**2
     return Scalings(
         c_skip=sigma_data**2 / total,

@@ -95,7 +95,7 @@ class EDMPrecondSuperResolution(Preconditioner):
         self.img_in_channels = img_in_channels
         self.img_out_channels = img_out_channels
         self.sigma_data = sigma_data
-        self.scaling_fn = condition_as_it_is
+        self.scaling_fn = condition_as_it_is  # which a user, or a subclass, may replace
 
     def forward(  # type: ignore[override]
         self,

@@ -47,6 +47,7 @@ PUBLIC = "physicsnemo.models.diffusion.song_unet"
 """The module that users import the networks from, by which files name them."""
 
 _INIT: dict[str, Any] = {"init_mode": "xavier_uniform"}
+# Nearly zero, so that a block starts as its skip connection.
 _INIT_ZERO: dict[str, Any] = {"init_mode": "xavier_uniform", "init_weight": 1e-5}
 _INIT_ATTENTION = {"init_mode": "xavier_uniform", "init_weight": math.sqrt(0.2)}
 
@@ -237,7 +238,7 @@ class SongUNet(Module):
             emb_channels=features,
             num_heads=1,
             dropout=dropout,
-            skip_scale=math.sqrt(0.5),
+            skip_scale=math.sqrt(0.5),  # keeps the variance of a sum of two
             eps=1e-6,
             resample_filter=resample_filter,
             resample_proj=True,
@@ -459,4 +460,5 @@ def _recompute_above(img_shape: tuple[int, int], checkpoint_level: int) -> int |
         raise ValueError(f"expected checkpoint_level of at least 0, got {checkpoint_level}")
     if checkpoint_level == 0:
         return None
+    # Above the resolution of that level, of a square of the same area; 1 more allows for rounding.
     return int(((math.isqrt(math.prod(img_shape)) >> checkpoint_level) + 1) ** 2)

@@ -69,6 +69,7 @@ def _sinusoidal(
     if gridtype == "sinusoidal_octave":
         return _waves(2.0 ** torch.arange(count), height, width)
     waves = _waves(2 ** _even(0, count, count), height, width)
+    # With four channels, those of y come first, as in files of release 1.2.
     return waves[[1, 0, 3, 2]] if count == 1 and sines_of_y_first else waves
 
 

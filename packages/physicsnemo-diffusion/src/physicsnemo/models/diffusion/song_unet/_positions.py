@@ -346,10 +346,10 @@ class SongUNetPosEmbd(SongUNet):
             return embedding_selector(torch.cat(grid)).to(x.dtype)
         lead_times = as_lead_times(lead_time_label, self.lt_embd)
         joined = has_oddity(self.numerics, "joined_embedding_selection")
-        if self.numerics != PAPER and not joined:
+        if self.numerics != PAPER and not joined:  # reference-1.3 and later
             fields = (*grid, self.lt_embd[lead_times])
             return torch.cat([embedding_selector(field) for field in fields], dim=1).to(x.dtype)
-        if len(lead_times) == 1 or joined:
+        if len(lead_times) == 1 or joined:  # one lead time for all images
             first = self.lt_embd[lead_times[:1]][0]
             return embedding_selector(torch.cat((*grid, first))).to(x.dtype)
         return cut_by_function(
@@ -381,6 +381,7 @@ class SongUNetPosEmbd(SongUNet):
     def _with_probabilities(self, output: Tensor) -> Tensor:
         logits = torch.stack([output[:, c] for c in self.prob_channels], dim=1) * self.scalar
         replaced = logits if self.training else logits.softmax(dim=1)
+        # Not written in place, as the gradient of the scale needs the output as it was.
         channels = list(output.unbind(dim=1))
         for i, channel in enumerate(self.prob_channels):
             channels[channel] = replaced[:, i]
