@@ -169,6 +169,20 @@ def test_texts_from_a_file_cannot_control_the_terminal(physicsnemo, tmp_path):
     assert all(character.isprintable() for character in result.stderr.rstrip("\n"))
 
 
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_nothing_else_in_a_file_controls_the_terminal(physicsnemo, tmp_path, command):
+    evil = "\x1b]0;owned\x07\r\n\x1b[2J\u2028\u202e\x9b2J"
+    nested = f"__physicsnemo.Module__.{evil}"
+    arguments = record(evil, evil, numerics=evil, inner=nested)
+    arguments[nested] = record(evil, evil, **{evil: {evil: evil}})
+    metadata = {"physicsnemo_version": f"2.0{evil}", "git_hash": evil, "mdlus_file_version": evil}
+    path = tmp_path / "evil\x1b[2J\n.mdlus"
+    write_checkpoint(path, {evil: torch.ones(1)}, arguments, metadata)
+    result = physicsnemo(command, path)
+    assert all(character.isprintable() for character in result.output.replace("\n", ""))
+    assert r"\x1b]0;owned\x07" in result.output
+
+
 def test_long_and_deep_arguments_are_shortened(physicsnemo, tmp_path):
     deep = json.loads("[" * 400 + "]" * 400)
     arguments = record("Deep", "deep", deep=deep, long=list(range(10**5)), text="x" * 10**5)

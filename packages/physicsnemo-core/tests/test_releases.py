@@ -332,3 +332,21 @@ class Old(Choice):
 
     def __init__(self, numerics="paper"):
         super().__init__(numerics)
+
+
+class Plain(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = torch.nn.Linear(width, width)
+
+
+@pytest.mark.parametrize("release", ["1.2", "1.3", "2.0", "2.2"])
+def test_a_converted_class_by_the_name_of_the_release(release, tmp_path):
+    model_class, path = Module.from_torch(Plain), tmp_path / "model.mdlus"
+    model_class(3).save(path, for_release=release)
+    _, record, _ = content(path)
+    expected = ("physicsnemo.models.module", "PlainPhysicsNeMoModel")
+    if release >= "2.0":
+        expected = ("physicsnemo.core.module", "Plain")
+    assert (record["__module__"], record["__name__"]) == expected
+    assert type(Module.from_checkpoint(path)) is model_class

@@ -3,8 +3,9 @@
 
 import copy
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -74,6 +75,10 @@ def _make(conversion: Conversion) -> type[ModelBase]:
 
     class Converted(conversion.base):  # type: ignore[name-defined]
         _converted_from = conversion
+        # From 2.0 on, the reference implementation adds no suffix.
+        _recorded_by_release: ClassVar[Mapping[str, str]] = {
+            "2.0": f"physicsnemo.core.module.{conversion.name.removesuffix(CONVERTED_SUFFIX)}"
+        }
 
         # What follows a slash may be called anything, even self.
         def __init__(self, /, *args: Any, **kwargs: Any) -> None:

@@ -140,7 +140,7 @@ def shown_by_arguments(model_class: type[ModelBase], record: Record) -> Iterator
             continue
         known = it.name in arguments if isinstance(it, Argument) else it.is_in(arguments)
         if known and it.since is not None:
-            yield Age.shown(it.since, f"the argument {it.name}={arguments[it.name]!r}")
+            yield Age.shown(it.since, f"the argument {it.name}={arguments[it.name]!r:.60}")
         if isinstance(it, Argument) and it.until is not None and it.since is None and not known:
             yield Age.shown(it.until, f"no argument {it.name}")
     for release in model_class._recorded_by_release:
