@@ -90,8 +90,8 @@ def in_own_keys_before_loading(
 
 def constants(model: torch.nn.Module) -> set[str]:
     """Return the keys of what the arguments fix, whether the model's state has them or not."""
-    found = (it for it in _changes(model) if isinstance(it[2], Constant))
-    return {prefix + change.name for prefix, _, change in found}
+    changes = _changes(model)
+    return {prefix + it.name for prefix, _, it in changes if isinstance(it, Constant)}
 
 
 def in_keys_of(model: torch.nn.Module, state: Mapping[str, torch.Tensor], release: str) -> State:

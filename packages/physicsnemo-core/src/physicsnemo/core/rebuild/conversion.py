@@ -73,7 +73,7 @@ def _check_class(torch_class: Any) -> None:
 def _make(conversion: Conversion) -> type[ModelBase]:
     torch_class = conversion.torch_class
 
-    class Converted(conversion.base):  # type: ignore[name-defined]
+    class Converted(conversion.base):  # type: ignore[misc, name-defined]
         _converted_from = conversion
         # From 2.0 on, the reference implementation adds no suffix.
         _recorded_by_release: ClassVar[Mapping[str, str]] = {

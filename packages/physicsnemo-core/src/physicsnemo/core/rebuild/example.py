@@ -16,7 +16,11 @@ from physicsnemo.core.format.storable import problem_of, problem_of_tensor
 from physicsnemo.core.pytree import flatten, map_tensors
 
 Inputs = tuple[Any, ...] | Mapping[str, Any]
-_KINDS = {"args": (list, tuple), "kwargs": dict, "outputs": list}
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "args": (list, tuple),
+    "kwargs": dict,
+    "outputs": list,
+}
 
 
 def make_example(model: ModelBase, inputs: Inputs) -> dict[str, Any]:
