@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 
 from physicsnemo.metrics.weather.scores import check_alike, known, where_weighed, widened
+from physicsnemo.nn.checks import check_choice
 
 __all__ = ["LatitudeWeightedLoss"]
 
@@ -69,8 +70,7 @@ class LatitudeWeightedLoss(nn.Module):
         skipna: bool = False,
     ) -> None:
         super().__init__()
-        if error not in get_args(Error):
-            raise ValueError(f"expected error to be one of {get_args(Error)}, got {error!r}")
+        check_choice("error", error, get_args(Error))
         if weights.ndim < 2 or (weights < 0).any():
             raise ValueError(
                 f"expected weights of cells in the shape of the grid, none negative, got the "
