@@ -24,8 +24,8 @@ from physicsnemo.models.diffusion import (
     tEDMPrecondSuperRes,
 )
 from physicsnemo.models.diffusion._network import network_type
+from physicsnemo.models.diffusion.preconditioning import Preconditioner, Scalings
 from physicsnemo.models.diffusion.preconditioning._edm import edm_scalings
-from physicsnemo.models.diffusion.preconditioning._preconditioner import Scalings
 
 SMALL = {"model_channels": 8, "channel_mult": [1, 1], "num_blocks": 1, "attn_resolutions": []}
 SONG = {"model_type": "SongUNet", **SMALL}
@@ -264,6 +264,50 @@ def test_files_tell_the_public_module(case):
     module = case.model_class(**case.arguments)._args["__module__"]
     assert module == f"physicsnemo.models.diffusion.{home}"
     assert getattr(import_module(module), case.model) is case.model_class
+
+
+@LEGACY
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_metadata_bear_the_name_of_the_class(case):
+    assert case.model_class(**case.arguments).meta.name == case.model
+
+
+class Own(Preconditioner):
+    """A preconditioner as an author writes one: of the noise level only, by four functions."""
+
+    def __init__(self, img_resolution, img_channels, **model_kwargs):
+        super().__init__(
+            img_resolution=img_resolution,
+            channels=img_channels,
+            in_channels=img_channels,
+            out_channels=img_channels,
+            sigma_min=0.1,
+            sigma_max=9.0,
+            use_fp16=False,
+            model_type="SongUNet",
+            numerics="paper",
+            **model_kwargs,
+        )
+
+    def scalings(self, sigma):
+        return Scalings(c_skip=1 / sigma, c_out=2 * sigma, c_in=3 * sigma, c_noise=sigma + 1)
+
+
+def test_a_preconditioner_of_an_author():
+    net, x = recorded(Own, img_channels=2, **SMALL), draw(2)
+    sigma = SIGMA.view(-1, 1, 1, 1)
+    expected = x / sigma + 2 * sigma * net.model.output(3 * sigma * x)
+    torch.testing.assert_close(net(x, SIGMA), expected)
+    torch.testing.assert_close(net.model.given["noise"], SIGMA + 1)
+    assert net.round_sigma(SIGMA) is SIGMA
+
+
+def test_a_preconditioner_without_scalings():
+    class Without(Own):
+        scalings = Preconditioner.scalings
+
+    with pytest.raises(NotImplementedError, match="Without gives no scalings"):
+        recorded(Without, img_channels=2, **SMALL)(draw(2), SIGMA)
 
 
 def test_default_network_of_super_resolution():

@@ -14,13 +14,18 @@ A preconditioner estimates the fields :math:`y` in :math:`x = y + \sigma n` with
 - :class:`EDMPrecondSuperResolution`: the same, with fields of low resolution beside the noisy ones;
 - :class:`tEDMPrecondSuperRes`: the same, for noise of Student's t distribution.
 
-:class:`VEPrecond_dfsr` and :class:`VEPrecond_dfsr_cond` leave the network as it is.
+:class:`VEPrecond_dfsr` and :class:`VEPrecond_dfsr_cond` leave the network as it is. All are
+subclasses of :class:`Preconditioner`.
 """
 
 from physicsnemo.models.diffusion.preconditioning._dfsr import VEPrecond_dfsr, VEPrecond_dfsr_cond
 from physicsnemo.models.diffusion.preconditioning._edm import EDMPrecond
 from physicsnemo.models.diffusion.preconditioning._iddpm import iDDPMPrecond
-from physicsnemo.models.diffusion.preconditioning._preconditioner import MetaData, Preconditioner
+from physicsnemo.models.diffusion.preconditioning._preconditioner import (
+    MetaData,
+    Preconditioner,
+    Scalings,
+)
 from physicsnemo.models.diffusion.preconditioning._super_resolution import (
     EDMPrecondSR,
     EDMPrecondSuperResolution,
@@ -34,6 +39,7 @@ __all__ = [
     "EDMPrecondSuperResolution",
     "MetaData",
     "Preconditioner",
+    "Scalings",
     "VEPrecond",
     "VEPrecond_dfsr",
     "VEPrecond_dfsr_cond",

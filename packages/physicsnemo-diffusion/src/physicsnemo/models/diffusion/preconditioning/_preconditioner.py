@@ -47,14 +47,14 @@ def legacy(name: str) -> Mapping[str, str]:
 
 
 class Scalings(NamedTuple):
-    r"""The functions of the noise level in Karras et al. 2022, table 1.
+    """Functions of the noise level: Karras et al. 2022, table 1.
 
-    Attributes
+    Parameters
     ----------
     c_skip, c_out, c_in
         Factors of the noisy fields, of the network's output and of its input.
     c_noise
-        Noise level as the network is told it.
+        Noise level as the network is told it, one number for each sample.
     """
 
     c_skip: Tensor
