@@ -13,7 +13,13 @@ from physicsnemo import Module
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.format.container import write_checkpoint
 from physicsnemo.core.rebuild.weights import customizes_state_dict
-from physicsnemo.core.releases import in_keys_of, in_own_keys, latest, release_of, shown_by_state
+from physicsnemo.core.releases import (
+    latest,
+    release_of,
+    shown_by_state,
+    to_current_keys,
+    to_release_keys,
+)
 from physicsnemo.models.history import (
     Argument,
     Constant,
@@ -63,26 +69,26 @@ KEYS = {
 @pytest.mark.parametrize("release", KEYS)
 def test_keys_of_every_release_both_ways(release):
     model = Net()
-    state = in_keys_of(model, model.state_dict(), release)
+    state = to_release_keys(model, model.state_dict(), release)
     assert state.keys() == KEYS[release]
-    back = in_own_keys(model, state, "a file")
+    back = to_current_keys(model, state, "a file")
     assert back.keys() | {"device_buffer"} == model.state_dict().keys()
     for key, tensor in back.items():
         assert torch.equal(tensor, model.state_dict()[key])
-    assert in_own_keys(model, back, "a file").keys() == back.keys()
+    assert to_current_keys(model, back, "a file").keys() == back.keys()
 
 
 def test_a_constant_that_contradicts_the_arguments_is_refused():
-    state = in_keys_of(Net(0.5), Net(0.5).state_dict(), "2.0")
+    state = to_release_keys(Net(0.5), Net(0.5).state_dict(), "2.0")
     with pytest.raises(CheckpointError, match=r"layer\.scale in a file is 0\.5, .* make it 0\.25"):
-        in_own_keys(Net(0.25), state, "a file")
+        to_current_keys(Net(0.25), state, "a file")
 
 
 def test_two_names_for_one_tensor_are_refused():
     state = Net().state_dict()
     state["layer.layers.0.bias"] = state["layer.first.bias"]
     with pytest.raises(CheckpointError, match=r"first\.bias by another name too, layer\.layers"):
-        in_own_keys(Net(), state, "a file")
+        to_current_keys(Net(), state, "a file")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +220,7 @@ class Grouped(torch.nn.Module):
 
 
 def load_by_history(model, state):
-    model.load_state_dict(in_own_keys(model, state, "a file"))
+    model.load_state_dict(to_current_keys(model, state, "a file"))
 
 
 @pytest.mark.parametrize("with_twin", [False, True])
@@ -229,9 +235,9 @@ def test_a_tensor_by_two_names(names, load, with_twin):
     load(model, {**state, "layer.deep._extra_state": torch.ones(1)})  # and no mask
     assert model["layer"].weight.tolist() == [5, 5]
     expected = {"layer.weight", "layer.mask", *(["layer.twin.weight"] if with_twin else [])}
-    written = in_keys_of(model, model.state_dict(), "1.3")
+    written = to_release_keys(model, model.state_dict(), "1.3")
     assert written.keys() == expected
-    assert in_keys_of(model, written, "2.0").keys() == {"layer.weight", "layer.mask"}
+    assert to_release_keys(model, written, "2.0").keys() == {"layer.weight", "layer.mask"}
 
 
 @pytest.mark.parametrize("load", [load_by_history, torch.nn.Module.load_state_dict])
@@ -246,17 +252,17 @@ def test_constants_are_compared_as_precisely_as_both_are_kept(dtype):
     model = Net(0.7)
     state = {**model.state_dict(), "layer.scale": torch.tensor(0.7, dtype=torch.float64).to(dtype)}
     state["layer.grid"] = model.layer.grid.to(dtype)
-    in_own_keys(model, state, "a file")
+    to_current_keys(model, state, "a file")
     state["layer.scale"] = state["layer.scale"] * 1.03
     with pytest.raises(CheckpointError, match=r"layer\.scale in a file is 0\.7[12]"):
-        in_own_keys(model, state, "a file")
+        to_current_keys(model, state, "a file")
 
 
 def test_a_constant_that_the_state_keeps_is_compared_too():
     model = Net()
     state = {**model.state_dict(), "layer.grid": torch.arange(3.0) + 1}
     with pytest.raises(CheckpointError, match=r"grid in a file is \[1\.0, 2\.0, 3\.0\], and the"):
-        in_own_keys(model, state, "a file")
+        to_current_keys(model, state, "a file")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +270,7 @@ def test_a_constant_that_the_state_keeps_is_compared_too():
 )
 def test_a_constant_that_is_none(value):
     with pytest.raises(CheckpointError, match=r"layer\.scale in a file is"):
-        in_own_keys(Net(), {**Net().state_dict(), "layer.scale": value}, "a file")
+        to_current_keys(Net(), {**Net().state_dict(), "layer.scale": value}, "a file")
 
 
 def test_weights_are_taken_without_a_copy_by_modules_that_follow_a_history():

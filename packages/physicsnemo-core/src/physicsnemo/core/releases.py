@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which release wrote a file, and a state dict as this or that release has it."""
+"""Releases: which one a file is like, and the keys that its state dict has there and here.
+
+A module declares by ``_state_history`` how its keys differed; what the entries mean is told in
+:mod:`physicsnemo.core.history`.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import copy
@@ -44,8 +48,8 @@ def latest(ages: Iterable[Age]) -> Age:
     return max(ages, key=lambda age: order(age.release))
 
 
-def in_own_keys(model: torch.nn.Module, state: State, source: str) -> State:
-    """Return a state dict of any release by the keys of a model as it is here.
+def to_current_keys(model: torch.nn.Module, state: State, source: str) -> State:
+    """Convert a state dict of any release to the keys of a model as it is here.
 
     What the arguments fix and the file leaves out is the model's own; what the file holds and the
     model does not keep is compared and dropped. A state dict that is in the model's keys comes back
@@ -77,13 +81,11 @@ def follow_history(module: torch.nn.Module) -> None:
 
     A constructor calls it. Models call it by themselves where their class has a history.
     """
-    module.register_load_state_dict_pre_hook(in_own_keys_before_loading)
+    module.register_load_state_dict_pre_hook(convert_before_loading)
 
 
-def in_own_keys_before_loading(
-    module: torch.nn.Module, state: State, prefix: str, *_: object
-) -> None:
-    """Do so for one module, without those in it: a hook before ``load_state_dict``."""
+def convert_before_loading(module: torch.nn.Module, state: State, prefix: str, *_: object) -> None:
+    """Convert the keys of one module, without those in it: a hook before ``load_state_dict``."""
     for change in getattr(module, "_state_history", ()):
         _read(state, module, prefix, change, "the state dict")
 
@@ -94,8 +96,10 @@ def constants(model: torch.nn.Module) -> set[str]:
     return {prefix + it.name for prefix, _, it in changes if isinstance(it, Constant)}
 
 
-def in_keys_of(model: torch.nn.Module, state: Mapping[str, torch.Tensor], release: str) -> State:
-    """Return a model's state dict by the keys that a release of the reference implementation reads.
+def to_release_keys(
+    model: torch.nn.Module, state: Mapping[str, torch.Tensor], release: str
+) -> State:
+    """Convert a model's state dict to the keys that a release of the reference reads.
 
     Parameters
     ----------
@@ -162,7 +166,7 @@ def shown_by_state(model: torch.nn.Module, keys: Collection[str]) -> Iterator[Ag
     """
     for prefix, module, change in _changes(model):
         if isinstance(change, Renamed) and change.since is not None:
-            theirs = (key for _, key in _spellings(module, prefix, change))
+            theirs = (key for _, key in _renamed_keys(module, prefix, change))
             if found := next((key for key in theirs if key in keys), None):
                 yield Age.shown(change.since, f"keys such as {found}")
         elif isinstance(change, Constant):
@@ -184,7 +188,7 @@ def _changes(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, Cha
 def _read(state: State, module: torch.nn.Module, prefix: str, change: Change, source: str) -> None:
     """Change a state of any release to one by a module's own keys."""
     if isinstance(change, Renamed):
-        for ours, theirs in _spellings(module, prefix, change):
+        for ours, theirs in _renamed_keys(module, prefix, change):
             _rename(state, theirs, ours, source)
     elif isinstance(change, Twin):
         ours, twin = prefix + change.name, prefix + change.twin
@@ -197,7 +201,7 @@ def _read(state: State, module: torch.nn.Module, prefix: str, change: Change, so
             if key.endswith(change.ending):
                 del state[key]
     else:
-        _settle(state, module, prefix, change, source)
+        _read_constant(state, module, prefix, change, source)
 
 
 def _write(
@@ -205,7 +209,7 @@ def _write(
 ) -> None:
     """Change a module's own state to what a release has, if it is among those of the change."""
     if isinstance(change, Renamed) and is_theirs:
-        for ours, theirs in _spellings(module, prefix, change):
+        for ours, theirs in _renamed_keys(module, prefix, change):
             state[theirs] = state.pop(ours)
     elif isinstance(change, Twin) and not is_theirs:
         state.pop(prefix + change.twin, None)
@@ -219,7 +223,9 @@ def _write(
             state[key] = torch.as_tensor(own).detach().clone()
 
 
-def _spellings(module: torch.nn.Module, prefix: str, change: Renamed) -> Iterator[tuple[str, str]]:
+def _renamed_keys(
+    module: torch.nn.Module, prefix: str, change: Renamed
+) -> Iterator[tuple[str, str]]:
     """Yield each key that a renaming concerns, as it is spelt here and there."""
     for key in module.state_dict():
         if key.startswith(change.ours):
@@ -233,7 +239,7 @@ def _rename(state: State, theirs: str, ours: str, source: str) -> None:
         state[ours] = state.pop(theirs)
 
 
-def _settle(
+def _read_constant(
     state: State, module: torch.nn.Module, prefix: str, constant: Constant, source: str
 ) -> None:
     key, own = prefix + constant.name, getattr(module, constant.name)
@@ -259,7 +265,7 @@ def _compare(stated: Any, meant: torch.Tensor, tolerance: float, key: str, sourc
     if not _agree(stated.detach().cpu(), meant.detach().cpu(), tolerance):
         raise CheckpointError(
             f"{key} in {source} is {_brief(stated)}, and the arguments make it "
-            f"{_against(stated, meant)}"
+            f"{_difference(stated, meant)}"
         )
 
 
@@ -291,7 +297,7 @@ def _brief(tensor: torch.Tensor) -> str:
     )
 
 
-def _against(stated: torch.Tensor, meant: torch.Tensor) -> str:
+def _difference(stated: torch.Tensor, meant: torch.Tensor) -> str:
     if stated.shape != meant.shape or stated.numel() <= 4:
         return _brief(meant)
     distance = (stated.cpu().double() - meant.cpu().double()).abs().max()

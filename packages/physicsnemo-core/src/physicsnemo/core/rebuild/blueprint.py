@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model built anew from the arguments in a checkpoint, without its weights."""
+"""Blueprint: the classes and arguments in a checkpoint, from which its model is constructed."""
 
 import logging
 import warnings
@@ -52,7 +52,7 @@ class Blueprint:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        asked: type[ModelBase],
+        expected: type[ModelBase],
         overrides: Mapping[str, Any],
         trusted: Trusted,
     ) -> None:
@@ -65,7 +65,7 @@ class Blueprint:
         for key, part in records.items():
             origin = Origin.read(checkpoint.metadata, key)
             self._classes[key] = resolve(
-                part, ModelBase if key else asked, trusted, self.source, origin
+                part, ModelBase if key else expected, trusted, self.source, origin
             )
         claimed = order(checkpoint.metadata.get("physicsnemo_version"))
         keys = () if claimed else checkpoint.outline()

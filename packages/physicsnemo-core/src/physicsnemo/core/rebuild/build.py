@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model built from a checkpoint: what constructing it and then loading the weights gives."""
+"""Build: a model constructed as its blueprint says, and given the weights of its file."""
 
 from collections import Counter
 from contextlib import ExitStack
@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from physicsnemo.core.base import ModelBase
 from physicsnemo.core.format.container import Checkpoint
 from physicsnemo.core.rebuild.blueprint import Blueprint
-from physicsnemo.core.rebuild.limits import allowing
+from physicsnemo.core.rebuild.limits import resource_limits
 from physicsnemo.core.rebuild.weights import State, adopt_weights, check_shapes
 
 
@@ -40,19 +40,21 @@ def load_model(
         model = _build(blueprint, outline, strict)
     check_shapes(model, outline, blueprint.source)
     if blueprint.of_this_library:
-        _follow_types(model, outline)
+        _follow_dtypes(model, outline)
     read = partial(checkpoint.state_dict, mmap)
     adopt_weights(model, outline, read, strict, blueprint.source)
     return model
 
 
 def _build(blueprint: Blueprint, outline: State, strict: bool) -> ModelBase:
-    with ExitStack() as surroundings:
-        surroundings.enter_context(allowing(outline, blueprint.source))
+    with ExitStack() as stack:
+        stack.enter_context(resource_limits(outline, blueprint.source))
+        # Not on a default device: a constructor draws other numbers there, and the caller says by
+        # map_location where the model is to be.
         if torch.get_default_device().type != "cpu":
-            surroundings.enter_context(torch.device("cpu"))
+            stack.enter_context(torch.device("cpu"))
         if strict and all(map(draws_only_weights, blueprint.model_classes)):
-            surroundings.enter_context(_SkippedInitialization())
+            stack.enter_context(_SkippedInitialization())
         return blueprint.build()
 
 
@@ -61,11 +63,11 @@ def draws_only_weights(model_class: type[ModelBase]) -> bool:
     return vars(model_class).get("_draws_only_weights") is True
 
 
-def _follow_types(model: ModelBase, state: State) -> None:
-    """Make a model's floating-point tensors of the types that they have in a file.
+def _follow_dtypes(model: ModelBase, state: State) -> None:
+    """Convert a model's floating-point tensors to the dtypes that they have in a file.
 
-    Those of one type make the whole model of that type, constants besides the file included, as
-    the saved model was.
+    Where those are one dtype, the whole model is converted, constants besides the file included,
+    as the saved model was.
     """
     own = model.state_dict(keep_vars=True)
     floating = {

@@ -14,9 +14,9 @@ from physicsnemo.core.format.storable import check_storable
 from physicsnemo.core.format.values import Path, Types, write
 from physicsnemo.core.install.distributions import installed_version
 from physicsnemo.core.install.provenance import Origin
-from physicsnemo.core.rebuild.defaults import as_release_has_it, leave_out_implied
+from physicsnemo.core.rebuild.defaults import convert_to_release, omit_implied_defaults
 from physicsnemo.core.rebuild.weights import customizes_loading
-from physicsnemo.core.releases import in_keys_of
+from physicsnemo.core.releases import to_release_keys
 
 WRITER, ARGUMENT_TYPES = "physicsnemo-core", "argument_types"
 
@@ -45,9 +45,9 @@ def contents(model: ModelBase, for_release: str | None = None) -> tuple[Record, 
     records = {"": arguments, **{key: arguments[key] for key in nested}}
     release = installed_version(WRITER) or "unknown"
     if for_release is None:
-        claim = leave_out_implied(models, records, release)
+        claim = omit_implied_defaults(models, records, release)
     else:
-        as_release_has_it(models, records, for_release)
+        convert_to_release(models, records, for_release)
         claim = f"{for_release}.0"
     metadata: dict[str, Any] = {
         "physicsnemo_version": claim,
@@ -83,7 +83,7 @@ def state_of(model: torch.nn.Module, for_release: str | None = None) -> dict[str
         if not _reads(model, key):
             del state[key]
     check_storable(state, type(model).__name__)
-    return state if for_release is None else in_keys_of(model, state, for_release)
+    return state if for_release is None else to_release_keys(model, state, for_release)
 
 
 def _reads(model: torch.nn.Module, key: str) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file means by leaving an argument out.
+"""Implied defaults: what a file means by leaving an argument out.
 
 A class may gain an argument that the reference implementation does not know, for choices in which
 its releases differ. Its files cannot state that argument, so the release that wrote them implies
@@ -19,15 +19,15 @@ from physicsnemo.core.install.provenance import recorded_as
 from physicsnemo.core.releases import Age
 
 
-def implied_arguments(model_class: type[ModelBase], release: Any) -> dict[str, Any]:
+def implied_values(model_class: type[ModelBase], release: Any) -> dict[str, Any]:
     """Return the values of arguments that a file means where it does not state them.
 
-    Takes what :func:`implied` does.
+    Takes what :func:`implied_defaults` does.
     """
-    return {name: it.value for name, it in implied(model_class, release).items()}
+    return {name: it.value for name, it in implied_defaults(model_class, release).items()}
 
 
-def implied(model_class: type[ModelBase], release: Any) -> dict[str, Implied]:
+def implied_defaults(model_class: type[ModelBase], release: Any) -> dict[str, Implied]:
     """Return the arguments that a file means where it does not state them.
 
     Parameters
@@ -50,10 +50,10 @@ def implied(model_class: type[ModelBase], release: Any) -> dict[str, Implied]:
     }
 
 
-def leave_out_implied(
+def omit_implied_defaults(
     models: Mapping[str, ModelBase], records: Mapping[str, Record], release: str
 ) -> str:
-    """Drop implied arguments from records that are about to be written.
+    """Leave arguments whose default is implied out of records that are about to be written.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def leave_out_implied(
             break
     for key, model in models.items():
         arguments = records[key]["__args__"]
-        for name, value in implied(type(model), release).items():
+        for name, value in implied_defaults(type(model), release).items():
             if arguments[name] == value.value:
                 del arguments[name]
                 continue
@@ -88,10 +88,10 @@ def leave_out_implied(
     return release
 
 
-def as_release_has_it(
+def convert_to_release(
     models: Mapping[str, ModelBase], records: Mapping[str, Record], release: str
 ) -> None:
-    """Make records those that a release of the reference implementation reads.
+    """Convert records to what a release of the reference implementation reads.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def as_release_has_it(
         raise ValueError(f"files of {release} hold no model within another; take 1.3 or later")
     for key, model in models.items():
         arguments = records[key]["__args__"]
-        for name, meant in implied(type(model), release).items():
+        for name, meant in implied_defaults(type(model), release).items():
             _leave_out(arguments, name, meant, release)
         for it in type(model)._argument_history:
             _write(arguments, it, release, is_foreign(type(model), it))
@@ -189,4 +189,6 @@ def _names(model_class: type[ModelBase]) -> Mapping[str, inspect.Parameter]:
 
 def _agrees(model_class: type[ModelBase], record: Record, release: str) -> bool:
     arguments = record["__args__"]
-    return all(arguments[name] == it.value for name, it in implied(model_class, release).items())
+    return all(
+        arguments[name] == it.value for name, it in implied_defaults(model_class, release).items()
+    )

@@ -32,7 +32,7 @@ _SMALL = 2**20
 
 
 @contextmanager
-def allowing(state: Mapping[str, Any], source: str) -> Iterator[None]:
+def resource_limits(state: Mapping[str, Any], source: str) -> Iterator[None]:
     """Refuse to build, in this thread, what the weights of a file cannot mean.
 
     Parameters
@@ -48,16 +48,16 @@ def allowing(state: Mapping[str, Any], source: str) -> Iterator[None]:
         Inside, from whatever asks for more.
     """
     _install_hooks()
-    allowance, outer = _Allowance(state, source), _building.allowance
-    _building.allowance = allowance
+    budget, outer = _Budget(state, source), _building.budget
+    _building.budget = budget
     try:
-        with _Sizing(allowance):
+        with _Sizing(budget):
             yield
     finally:
-        _building.allowance = outer
+        _building.budget = outer
 
 
-class _Allowance:
+class _Budget:
     """How much may be built for some weights, and how much has been."""
 
     def __init__(self, state: Mapping[str, Any], source: str) -> None:
@@ -106,9 +106,9 @@ class _Allowance:
 class _Sizing(TorchDispatchMode):
     """Check what calls of PyTorch are about to allocate, and count what they have."""
 
-    def __init__(self, allowance: _Allowance) -> None:
+    def __init__(self, budget: _Budget) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._allowance = allowance
+        self._budget = budget
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -117,10 +117,10 @@ class _Sizing(TorchDispatchMode):
         if not _makes_tensors(func):
             return func(*args, **kwargs)
         if _may_be_large(args, kwargs):
-            self._allowance.check(_bytes_of_result(func, args, kwargs))
+            self._budget.check(_bytes_of_result(func, args, kwargs))
         result = func(*args, **kwargs)
         for tensor in _tensors(result):
-            self._allowance.count(tensor)
+            self._budget.count(tensor)
         return result
 
 
@@ -173,7 +173,7 @@ def _tensors(result: Any) -> list[torch.Tensor]:
 class _Building(threading.local):
     """What the model that a thread is building may ask for, None where it builds none."""
 
-    allowance: _Allowance | None = None
+    budget: _Budget | None = None
 
 
 _building = _Building()
@@ -187,5 +187,5 @@ def _install_hooks() -> None:
 
 
 def _count_module(module: torch.nn.Module, name: str, child: torch.nn.Module) -> None:
-    if _building.allowance is not None:
-        _building.allowance.count_module()
+    if _building.budget is not None:
+        _building.budget.count_module()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arguments of a file, made those of the class as it is now."""
+"""Migration: the arguments in a file, translated to those of the class as it is now."""
 
 import warnings
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from physicsnemo.core.base import ModelBase
 from physicsnemo.core.errors import CheckpointError, PluginError
 from physicsnemo.core.format.records import metadata_key
 from physicsnemo.core.history import Argument
-from physicsnemo.core.rebuild.defaults import implied_arguments, is_foreign
+from physicsnemo.core.rebuild.defaults import implied_values, is_foreign
 
 
 def migrate(
@@ -21,7 +21,7 @@ def migrate(
     key: str,
     source: str,
 ) -> dict[str, Any]:
-    """Translate the arguments of a file's version, and fill in what their absence means.
+    """Translate the arguments of a file's version, and fill in the defaults that the file implies.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ def migrate(
         If a plugin fails to migrate.
     """
     version = metadata.get(metadata_key(key, "mdlus_file_version"))
-    migrated = _ask_plugins(model_class, version, arguments)
+    migrated = _migrate_by_plugins(model_class, version, arguments)
     if migrated is None:
-        migrated = _ask_class(model_class, version, arguments, source)
+        migrated = _migrate_by_class(model_class, version, arguments, source)
     migrated = _without_foreign(model_class, migrated, source)
-    return {**implied_arguments(model_class, release), **migrated}
+    return {**implied_values(model_class, release), **migrated}
 
 
 def _without_foreign(
@@ -72,13 +72,13 @@ def _without_foreign(
     return {name: value for name, value in arguments.items() if name not in foreign}
 
 
-def _ask_plugins(
+def _migrate_by_plugins(
     model_class: type[ModelBase], version: Any, arguments: dict[str, Any]
 ) -> dict[str, Any] | None:
-    asked = hooks.call(
+    answers = hooks.call(
         "migrate_arguments", model_class=model_class, version=version, arguments=dict(arguments)
     )
-    for plugin, answer in asked:
+    for plugin, answer in answers:
         if not isinstance(answer, dict):
             raise PluginError(
                 f"{plugin}: migrate_arguments must return a dictionary, got {answer!r}"
@@ -87,7 +87,7 @@ def _ask_plugins(
     return None
 
 
-def _ask_class(
+def _migrate_by_class(
     model_class: type[ModelBase], version: Any, arguments: dict[str, Any], source: str
 ) -> dict[str, Any]:
     current = model_class.__model_checkpoint_version__

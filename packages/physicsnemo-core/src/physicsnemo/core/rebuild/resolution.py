@@ -35,7 +35,7 @@ Trusted = Iterable[ModuleType | type[ModelBase]]
 
 def resolve(
     record: Record,
-    asked: type[ModelBase],
+    expected: type[ModelBase],
     trusted: Trusted = (),
     source: str = "the checkpoint",
     origin: Origin = Origin(),  # noqa: B008  # frozen
@@ -48,20 +48,20 @@ def resolve(
        files record it;
     2. the model that the file's package registers under the name in the file, if it is that class;
     3. a class from ``trusted`` with the same name;
-    4. ``asked`` or a subclass of it, by name;
+    4. ``expected`` or a subclass of it, by name;
     5. the model that is registered under that name, if its package is the file's and the arguments
        fit it;
     6. the same by the present name, where another release calls the class otherwise;
     7. the class that a plugin names.
 
     Classes made by ``Module.from_torch`` all have one module, so the origin tells them apart. Of
-    several that fit equally well, ``trusted`` or ``asked`` decides; none is guessed.
+    several that fit equally well, ``trusted`` or ``expected`` decides; none is guessed.
 
     Parameters
     ----------
     record
         Record of a model, see :mod:`physicsnemo.core.format.records`.
-    asked
+    expected
         The class that ``from_checkpoint`` was called on; the result is a subclass of it.
     trusted
         Modules and classes that the caller vouches for.
@@ -79,7 +79,9 @@ def resolve(
     """
     module, name = without_former_package(record["__module__"]), record["__name__"]
     what = f"{source} holds a {_describe_record(module, name, origin)}"
-    wanted = _Wanted(module, name, record["__args__"], asked, tuple(_classes_of(trusted)), origin)
+    wanted = _Wanted(
+        module, name, record["__args__"], expected, tuple(_classes_of(trusted)), origin
+    )
     try:
         found = next(filter(None, _candidates(wanted, record["__module__"])), [])
     except (ImportError, TypeError) as error:  # of what is registered
@@ -92,10 +94,10 @@ def resolve(
             f"meant as from_checkpoint(..., trusted=[...]), or call from_checkpoint on it; "
             f"Module.from_torch(..., name=...) keeps classes apart"
         )
-    if not issubclass(found[0], asked):
+    if not issubclass(found[0], expected):
         raise CheckpointError(
-            f"{source} holds a {_describe(found[0])}, which is no {asked.__name__}"
-            f"{_made_of(asked)}; load it with {found[0].__name__}.from_checkpoint or "
+            f"{source} holds a {_describe(found[0])}, which is no {expected.__name__}"
+            f"{_made_of(expected)}; load it with {found[0].__name__}.from_checkpoint or "
             f"physicsnemo.Module.from_checkpoint"
         )
     return found[0]
@@ -108,7 +110,7 @@ class _Wanted:
     module: str
     name: str
     arguments: dict[str, Any]
-    asked: type[ModelBase]
+    expected: type[ModelBase]
     trusted: tuple[type[ModelBase], ...]
     origin: Origin
 
@@ -130,8 +132,8 @@ def _candidates(wanted: _Wanted, recorded_module: str) -> Iterator[list[type[Mod
         yield _distinct(_imported(wanted.module, wanted.name), wanted)
         yield _of_origin(wanted)
     yield _distinct([c for c in wanted.trusted if _is_called(c, wanted.name)], wanted)
-    if not _is_any(wanted.asked):
-        named = [c for c in _family_tree(wanted.asked) if _is_called(c, wanted.name)]
+    if not _is_any(wanted.expected):
+        named = [c for c in _family_tree(wanted.expected) if _is_called(c, wanted.name)]
         yield _distinct(named, wanted)
     for registered_as in _spellings(wanted):
         yield _registered(registered_as, wanted.module, wanted)
@@ -141,9 +143,9 @@ def _candidates(wanted: _Wanted, recorded_module: str) -> Iterator[list[type[Mod
     yield _from_plugins(recorded_module, wanted.name)
 
 
-def _is_any(asked: type[ModelBase]) -> bool:
+def _is_any(expected: type[ModelBase]) -> bool:
     """Tell whether a class stands for all models, as ``Module`` does, and names none."""
-    return asked is ModelBase or ModelBase in asked.__bases__
+    return expected is ModelBase or ModelBase in expected.__bases__
 
 
 def _imported(module: str, name: str) -> list[type[ModelBase]]:
@@ -189,7 +191,7 @@ def _distinct(classes: list[type[ModelBase]], wanted: _Wanted) -> list[type[Mode
                 and Origin.of(c).registered_name == wanted.origin.registered_name
             ),
             lambda c: c in wanted.trusted,
-            lambda c: issubclass(c, wanted.asked),
+            lambda c: issubclass(c, wanted.expected),
         ):
             classes = list(filter(is_right, classes)) or classes
     # Of other local classes the newest counts: the former ones only wait to be collected.

@@ -14,8 +14,8 @@ from physicsnemo.core.rebuild.rollback import rollback_on_failure
 from physicsnemo.core.releases import (
     State,
     constants,
-    in_own_keys,
-    in_own_keys_before_loading,
+    convert_before_loading,
+    to_current_keys,
 )
 
 __all__ = [
@@ -54,7 +54,7 @@ def check_weights(model: torch.nn.Module, state: State, strict: bool, source: st
     Which keys are missing is not known before loading where :func:`customizes_state_dict`. Raises
     what :func:`copy_weights` does.
     """
-    state = in_own_keys(model, state, source)
+    state = to_current_keys(model, state, source)
     _check_shapes(model, state, source)
     _check_kinds(model, state, source)
     if strict and not customizes_state_dict(model):
@@ -122,7 +122,7 @@ def adopt_weights(
     strict, source
         As for :func:`copy_weights`, which raises the same errors.
     """
-    own, expected = model.state_dict(keep_vars=True), in_own_keys(model, outline, source)
+    own, expected = model.state_dict(keep_vars=True), to_current_keys(model, outline, source)
     if (
         own.keys() - _device_buffers(own) != expected.keys() - _device_buffers(expected)
         or customizes_state_dict(model)
@@ -141,7 +141,7 @@ def adopt_weights(
     # they are compared with the file's.
     for key in set(keys) - constants(model):
         own[key].data = own[key].data.new_empty(()).expand(own[key].shape)
-    state = in_own_keys(model, read(), source)
+    state = to_current_keys(model, read(), source)
     taken: dict[int, torch.Tensor] = {}
     for key in keys:
         target, tensor = own[key], state[key].detach().to(own[key].dtype)
@@ -160,7 +160,7 @@ def check_shapes(model: torch.nn.Module, state: State, source: str) -> None:
     CheckpointError
         If one differs.
     """
-    _check_shapes(model, in_own_keys(model, state, source), source)
+    _check_shapes(model, to_current_keys(model, state, source), source)
 
 
 def _check_shapes(model: torch.nn.Module, state: State, source: str) -> None:
@@ -246,7 +246,7 @@ def customizes_loading(module: torch.nn.Module) -> bool:
     """Tell whether a module itself, not its children, overrides how it reads a state dict."""
     plain = torch.nn.Module._load_from_state_dict
     return type(module)._load_from_state_dict is not plain or any(
-        getattr(hook, "hook", hook) is not in_own_keys_before_loading
+        getattr(hook, "hook", hook) is not convert_before_loading
         for hook in module._load_state_dict_pre_hooks.values()
     )
 
