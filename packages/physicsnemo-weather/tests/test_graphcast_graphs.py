@@ -267,7 +267,7 @@ def test_where_no_file_can_be_written_graphs_are_made_each_time(tmp_path, monkey
     def refused(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(_cache, "replacing", refused)
+    monkeypatch.setattr(_cache, "atomic_write", refused)
     with graph_cache(tmp_path), pytest.warns(UserWarning, match="so graphs are not kept"):
         built = build_graphs(1, (7, 13))
     assert torch.equal(built.m2g_edata, plain.m2g_edata)

@@ -28,9 +28,9 @@ from physicsnemo.models.window_layers import (
 )
 from physicsnemo.models.window_layers.attention import flex_with_bias, toeplitz
 from physicsnemo.models.window_layers.earth import earth_position_index
-from physicsnemo.models.window_layers.padding import centred_pads, crop_grid, pad_grid
 from physicsnemo.models.window_layers.patches import join_patches, split_patches
 from physicsnemo.models.window_layers.swin import SwinAttention
+from physicsnemo.models.window_layers.windows import centered_pads, crop_grid, pad_grid
 from physicsnemo.nn.tracing import assume_constant_result
 
 REFERENCE = SimpleNamespace(
@@ -121,7 +121,7 @@ def test_masks_are_made_once(monkeypatch):
     earth = earth_blocks(4, (4, 6), 2, (2, 3), [0.0, 0.0])
     swin = SwinTransformer(4, (4, 6), 2, 2, 2).layer.blocks
     for module in ("earth", "swin"):
-        monkeypatch.delattr(f"physicsnemo.models.window_layers.{module}.separation")
+        monkeypatch.delattr(f"physicsnemo.models.window_layers.{module}.window_mask")
     for blocks in (earth, swin):
         assert blocks[0].attn_mask is None
         mask = blocks[1].attn_mask
@@ -288,7 +288,7 @@ def test_patches_split_and_join(patch_size):
 
 @pytest.mark.parametrize(("size", "multiple", "expected"), [(181, 4, (1, 2)), (9, 5, (0, 1))])
 def test_pads(size, multiple, expected):
-    assert centred_pads([size], [multiple]) == (expected,)
+    assert centered_pads([size], [multiple]) == (expected,)
     x = torch.randn(1, size, 2)
     padded = pad_grid(x, (expected,))
     assert padded.shape == (1, size + sum(expected), 2)

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FengWu, for fields at the surface and on any number of levels of pressure."""
+"""FengWu: a transformer per modality, fused, of surface fields and any number of levels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.models.window_layers import DecoderLayer, EncoderLayer, FuserLayer, coarser
-from physicsnemo.models.window_layers._checks import check_sizes
+from physicsnemo.models.window_layers.earth import DecoderLayer, EncoderLayer, FuserLayer
+from physicsnemo.models.window_layers.patches import coarser
+from physicsnemo.models.window_layers.windows import check_sizes
 from physicsnemo.nn.checks import check_input
 from physicsnemo.nn.numerics import PAPER, check_numerics, implied
 
 _SURFACE = 4
-_KINDS = ("surface", "z", "r", "u", "v", "t")
+_MODALITIES = ("surface", "z", "r", "u", "v", "t")
 _MIDDLE_BLOCKS = 6
 
 
@@ -32,42 +34,40 @@ class MetaData(ModelMetaData):
 
 
 class Fengwu(Module):
-    """FengWu: a transformer that encodes each kind of field alone, fuses them, and decodes each.
+    """FengWu: an encoder per modality, a fuser, and a decoder per modality.
 
-    The kinds are the fields at the surface and, on levels of pressure, the geopotential z, the
-    humidity r, the winds u and v, and the temperature t. Encoders and decoders attend within
-    windows of latitude and longitude, at the resolution of the patches and at half of it. In
-    between, at half the resolution, windows also join kinds, which take the place of levels. Every
-    second block shifts its windows by half of their size; a learned bias tells it the latitude.
-    Fields whose size is no multiple of the patches', and grids that windows do not fill, are padded
-    by zeros and cropped. Windows cross the first longitude, without zeros in between if they fill
-    both grids along it.
+    Modalities are the surface fields and, on pressure levels, geopotential z, humidity r, winds u
+    and v, and temperature t. Encoders and decoders have window attention in latitude and longitude,
+    at full and at half resolution; the fuser, at half resolution, in modality, latitude and
+    longitude, with modalities in the place of Pangu's levels. Every second block has windows
+    shifted by half their size; an earth-specific bias tells the latitude. Fields are padded by
+    zeros to whole patches, and grids to whole windows. Shifted windows wrap around in longitude,
+    without padding in between if windows fill both grids along it.
 
-    There is no code of the authors, and their paper writes out no block; what attention and the
-    networks take is normalized here, as in the Swin transformers that it builds on.
+    The authors publish no code, and their paper no block. Blocks are pre-norm here, as in the Swin
+    transformers that they build on.
 
     Parameters
     ----------
     img_size
         Number of latitudes and longitudes.
     pressure_level
-        Number of levels.
+        Number of pressure levels.
     embed_dim
-        Channels of the grid of patches, for each kind; at half the resolution there are twice as
-        many.
+        Number of embedding channels of a modality; at half resolution there are twice as many.
     patch_size
-        Latitudes and longitudes of a patch.
+        Size of a patch: latitudes, longitudes.
     num_heads
-        Number of heads at the resolution of the patches, then at half of it; others are ignored.
+        Number of attention heads at full and at half resolution; further ones are ignored.
     window_size
-        Points of a window along kinds, latitudes and longitudes.
+        Size of a window: modalities, latitudes, longitudes.
     numerics
-        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. All keep apart the points on the
-        two sides of the first longitude wherever windows are shifted, although these are
-        neighbours, and shift windows of any size by 1 kind and by 3 and 6 points, half of the
-        default ones. Until 2.0, moreover, the windows' shift in longitude is that in latitude, and
-        its reverse is not.
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` to compute what those releases of
+        nvidia-physicsnemo do, as their files imply. All of them mask pairs of points across the
+        first longitude in shifted windows, and shift windows by 1 modality and by 3 and 6 points,
+        half of the default window, whatever its size. Before 2.0, moreover, windows are shifted in
+        longitude by the latitude's shift, and back by their own. The code is in
+        :mod:`physicsnemo.models.window_layers.earth`.
 
     Raises
     ------
@@ -118,46 +118,48 @@ class Fengwu(Module):
         check_sizes("embed_dim", [embed_dim], "channels")
         check_sizes("pressure_level", [pressure_level], "levels")
 
-        self.channels = [_SURFACE] + [pressure_level] * (len(_KINDS) - 1)
+        self.channels = [_SURFACE] + [pressure_level] * (len(_MODALITIES) - 1)
         drop = torch.linspace(0, 0.2, 2 + _MIDDLE_BLOCKS, device="cpu").tolist()
-        drops = drop[:2], drop[2:]
-        for kind, channels in zip(_KINDS, self.channels, strict=True):
-            encoder = EncoderLayer(
-                self.img_size, patch, channels, embed_dim, heads, window[1:], drops, numerics
-            )
-            self.add_module(f"encoder_{kind}", encoder)
-        grid = (len(_KINDS), *coarser(encoder.patchembed2d.grid))
+        shape: dict[str, Any] = {
+            "img_size": self.img_size,
+            "patch_size": patch,
+            "dim": embed_dim,
+            "num_heads": heads,
+            "window": window[1:],
+            "drop_path": (drop[:2], drop[2:]),
+            "numerics": numerics,
+        }
+        for name, channels in zip(_MODALITIES, self.channels, strict=True):
+            encoder = EncoderLayer(in_chans=channels, **shape)
+            self.add_module(f"encoder_{name}", encoder)
         self.fuser = FuserLayer(
             2 * embed_dim,
-            grid,
-            heads[1],
-            window,
-            [0.2] * _MIDDLE_BLOCKS,
-            numerics,
+            grid=(len(_MODALITIES), *coarser(encoder.patchembed2d.grid)),
+            num_heads=heads[1],
+            window=window,
+            drop_path=[0.2] * _MIDDLE_BLOCKS,
+            numerics=numerics,
             post_norm=False,
         )
-        for kind, channels in zip(_KINDS, self.channels, strict=True):
-            decoder = DecoderLayer(
-                self.img_size, patch, channels, embed_dim, heads, window[1:], drops, numerics
-            )
-            self.add_module(f"decoder_{kind}", decoder)
+        for name, channels in zip(_MODALITIES, self.channels, strict=True):
+            self.add_module(f"decoder_{name}", DecoderLayer(out_chans=channels, **shape))
 
     def prepare_input(
         self, surface: Tensor, z: Tensor, r: Tensor, u: Tensor, v: Tensor, t: Tensor
     ) -> Tensor:
-        """Join the fields that :meth:`forward` takes.
+        """Concatenate the input fields of :meth:`forward`.
 
         Parameters
         ----------
         surface
-            Four fields at the surface, of shape (batch, 4, *img_size).
+            Four surface fields, of shape (batch, 4, *img_size).
         z, r, u, v, t
             Geopotential, humidity, winds and temperature, each of shape
             (batch, pressure_level, *img_size).
 
         Returns
         -------
-        All of them, of shape (batch, 4 + 5 * pressure_level, *img_size).
+        Input fields, of shape (batch, 4 + 5 * pressure_level, *img_size).
         """
         return torch.cat((surface, z, r, u, v, t), dim=1)
 
@@ -167,32 +169,32 @@ class Fengwu(Module):
         Parameters
         ----------
         x
-            Fields of shape (batch, 4 + 5 * pressure_level, *img_size), in the order that
-            :meth:`prepare_input` has.
+            Input fields, of shape (batch, 4 + 5 * pressure_level, *img_size), in the order of
+            :meth:`prepare_input`.
 
         Returns
         -------
-        Fields at the surface, of shape (batch, 4, *img_size), and z, r, u, v and t, each of shape
+        Surface fields, of shape (batch, 4, *img_size), and z, r, u, v and t, each of shape
         (batch, pressure_level, *img_size).
 
         Raises
         ------
         TypeError
-            If ``x`` does not hold floating-point numbers.
+            If ``x`` is not floating-point.
         ValueError
-            If it has another shape or device than expected.
+            If its shape or device does not fit.
         """
         height, width = self.img_size
         layout = {"batch": None, "4 + 5 * pressure_level": sum(self.channels)}
         layout |= {"img_size[0]": height, "img_size[1]": width}
         check_input(x, layout, self.encoder_surface.patchembed2d.proj.weight)
 
-        fields = zip(_KINDS, x.split(self.channels, dim=1), strict=True)
-        encoded = [getattr(self, f"encoder_{kind}")(field) for kind, field in fields]
+        fields = zip(_MODALITIES, x.split(self.channels, dim=1), strict=True)
+        encoded = [getattr(self, f"encoder_{name}")(field) for name, field in fields]
         coarse, skips = zip(*encoded, strict=True)
         fused = self.fuser(torch.stack(coarse, dim=1)).unbind(1)
         surface, z, r, u, v, t = (
-            getattr(self, f"decoder_{kind}")(grid, skip)
-            for kind, grid, skip in zip(_KINDS, fused, skips, strict=True)
+            getattr(self, f"decoder_{name}")(grid, skip)
+            for name, grid, skip in zip(_MODALITIES, fused, skips, strict=True)
         )
         return surface, z, r, u, v, t

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pangu-Weather, for fields at the surface and on 13 levels of pressure."""
+"""Pangu-Weather: a 3D earth-specific transformer of surface fields and 13 pressure levels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.models.pangu._padding import reference_pads
-from physicsnemo.models.window_layers import (
+from physicsnemo.models.window_layers.earth import FuserLayer
+from physicsnemo.models.window_layers.patches import (
     DownSample,
-    FuserLayer,
     PatchEmbed,
     PatchRecovery,
     UpSample,
     coarser,
 )
-from physicsnemo.models.window_layers._checks import check_sizes
+from physicsnemo.models.window_layers.windows import Pads, check_sizes
 from physicsnemo.nn.checks import check_input
 from physicsnemo.nn.numerics import PAPER, check_numerics, implied
 
@@ -38,39 +38,38 @@ class MetaData(ModelMetaData):
 
 
 class Pangu(Module):
-    """Pangu-Weather: a transformer of levels, latitudes and longitudes.
+    """Pangu-Weather: a 3D earth-specific transformer.
 
-    Fields at the surface and on levels are divided into patches, which form one grid of three
-    axes. Blocks of attention within windows of that grid alternate with blocks whose windows are
-    shifted by half of their size; a learned bias tells them the latitude and the level. Blocks
-    normalize what attention and their networks return, before it is added, as the authors'
-    pseudocode does. The middle blocks work at half the resolution. Fields whose size is no multiple
-    of the patches', and grids that windows do not fill, are padded by zeros and cropped: half
-    before and half after, of which the pseudocode says nothing. Windows cross the first longitude,
-    without zeros in between if they fill both grids along it.
+    Patch embeddings of surface fields and of pressure levels form one grid of levels, latitudes and
+    longitudes. Blocks have window attention with an earth-specific bias, every second one in
+    windows shifted by half their size, and post-norm residual branches, as in the authors'
+    pseudocode; the middle stages work at half resolution. Fields are padded by zeros to whole
+    patches, and grids to whole windows, half before and half after, of which the pseudocode says
+    nothing. Shifted windows wrap around in longitude, without padding in between if windows fill
+    both grids along it; between the poles and between the ends of the levels they are masked
+    (:mod:`physicsnemo.models.window_layers.earth`).
 
     Parameters
     ----------
     img_size
         Number of latitudes and longitudes.
     patch_size
-        Levels, latitudes and longitudes of a patch.
+        Size of a patch: levels, latitudes, longitudes.
     embed_dim
-        Channels of the grid of patches; at half the resolution there are twice as many.
+        Number of embedding channels; at half resolution there are twice as many.
     num_heads
-        Number of heads in the four series of blocks, of which the middle ones work at half the
+        Number of attention heads of the four stages, the middle ones of which work at half
         resolution.
     window_size
-        Points of a window along levels, latitudes and longitudes.
+        Size of a window: levels, latitudes, longitudes.
     numerics
-        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. All keep apart the points on the
-        two sides of the first longitude wherever windows are shifted, although these are
-        neighbours; all normalize what attention and the networks of blocks take, and not what
-        they return; all shift windows of any size by 1, 3 and 6 points, half of the default ones;
-        and all pad fields on levels as if the height of a patch was its number of levels, which
-        moves them where 3 rows are left over of a patch of 4. Until 2.0, moreover, the windows'
-        shift in longitude is that in latitude, and its reverse is not.
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` to compute what those releases of
+        nvidia-physicsnemo do, as their files imply. All of them mask pairs of points across the
+        first longitude in shifted windows; have pre-norm instead of post-norm blocks; shift windows
+        by 1, 3 and 6 points, half of the default window, whatever its size; and pad fields on
+        levels as if the height of a patch was its number of levels, which moves them where 3 rows
+        are left over of a patch of 4. Before 2.0, moreover, windows are shifted in longitude by the
+        latitude's shift, and back by their own.
 
     Raises
     ------
@@ -121,39 +120,50 @@ class Pangu(Module):
         check_sizes("embed_dim", [embed_dim], "channels")
 
         dim, size = embed_dim, (_LEVELS, *self.img_size)
-        pads = None if numerics == PAPER else reference_pads(size, patch)
-        self.patchembed2d = PatchEmbed(self.img_size, patch[1:], _SURFACE + _MASKS, dim)
-        self.patchembed3d = PatchEmbed(size, patch, _UPPER, dim, pads)
+        pads = None if numerics == PAPER else _reference_pads(size, patch)
+        self.patchembed2d = PatchEmbed(
+            self.img_size, patch[1:], in_chans=_SURFACE + _MASKS, embed_dim=dim
+        )
+        self.patchembed3d = PatchEmbed(size, patch, in_chans=_UPPER, embed_dim=dim, pads=pads)
         levels, *plane = self.patchembed3d.grid
         grid = (1 + levels, *plane)
         drop = torch.linspace(0, 0.2, 8, device="cpu").tolist()
-        outer, inner = drop[:2], drop[2:]
-        self.layer1 = FuserLayer(dim, grid, heads[0], window, outer, numerics)
+        full: dict[str, Any] = {
+            "dim": dim,
+            "grid": grid,
+            "window": window,
+            "drop_path": drop[:2],
+            "numerics": numerics,
+        }
+        half = full | {"dim": 2 * dim, "grid": coarser(grid), "drop_path": drop[2:]}
+        self.layer1 = FuserLayer(num_heads=heads[0], **full)
         self.downsample = DownSample(dim, grid)
-        self.layer2 = FuserLayer(2 * dim, coarser(grid), heads[1], window, inner, numerics)
-        self.layer3 = FuserLayer(2 * dim, coarser(grid), heads[2], window, inner, numerics)
+        self.layer2 = FuserLayer(num_heads=heads[1], **half)
+        self.layer3 = FuserLayer(num_heads=heads[2], **half)
         self.upsample = UpSample(dim, grid)
-        self.layer4 = FuserLayer(dim, grid, heads[3], window, outer, numerics)
-        self.patchrecovery2d = PatchRecovery(self.img_size, patch[1:], 2 * dim, _SURFACE)
-        self.patchrecovery3d = PatchRecovery(size, patch, 2 * dim, _UPPER)
+        self.layer4 = FuserLayer(num_heads=heads[3], **full)
+        self.patchrecovery2d = PatchRecovery(
+            self.img_size, patch[1:], in_chans=2 * dim, out_chans=_SURFACE
+        )
+        self.patchrecovery3d = PatchRecovery(size, patch, in_chans=2 * dim, out_chans=_UPPER)
 
     def prepare_input(self, surface: Tensor, surface_mask: Tensor, upper_air: Tensor) -> Tensor:
-        """Join the fields that :meth:`forward` takes.
+        """Concatenate the input fields of :meth:`forward`.
 
         Parameters
         ----------
         surface
-            Mean sea level pressure, two components of wind and the temperature at the surface, of
-            shape (batch, 4, *img_size).
+            Surface fields: mean sea level pressure, two wind components and temperature, of shape
+            (batch, 4, *img_size).
         surface_mask
-            Fields that do not change, such as topography, land-sea mask and soil type, of shape
+            Static fields, such as topography, land-sea mask and soil type, of shape
             (3, *img_size).
         upper_air
-            Five fields on 13 levels, of shape (batch, 5, 13, *img_size).
+            Five fields on 13 pressure levels, of shape (batch, 5, 13, *img_size).
 
         Returns
         -------
-        All of them, of shape (batch, 72, *img_size).
+        Input fields, of shape (batch, 72, *img_size).
         """
         masks = surface_mask.expand(surface.shape[0], -1, -1, -1)
         return torch.cat((surface, masks, upper_air.flatten(1, 2)), dim=1)
@@ -164,19 +174,19 @@ class Pangu(Module):
         Parameters
         ----------
         x
-            Fields of shape (batch, 72, *img_size), in the order that :meth:`prepare_input` has.
+            Input fields, of shape (batch, 72, *img_size), in the order of :meth:`prepare_input`.
 
         Returns
         -------
-        Fields at the surface, of shape (batch, 4, *img_size), and on levels, of shape
+        Surface fields, of shape (batch, 4, *img_size), and fields on pressure levels, of shape
         (batch, 5, 13, *img_size).
 
         Raises
         ------
         TypeError
-            If ``x`` does not hold floating-point numbers.
+            If ``x`` is not floating-point.
         ValueError
-            If it has another shape or device than expected.
+            If its shape or device does not fit.
         """
         height, width = self.img_size
         sections = [_SURFACE + _MASKS, _UPPER * _LEVELS]
@@ -192,3 +202,35 @@ class Pangu(Module):
         x = self.layer4(self.upsample(x))
         x = torch.cat((x, skip), dim=-1)
         return self.patchrecovery2d(x[:, 0]), self.patchrecovery3d(x[:, 1:])
+
+
+def _reference_pads(img_size: Sequence[int], patch_size: Sequence[int]) -> Pads:
+    """Return the padding of levels, latitudes and longitudes in nvidia-physicsnemo.
+
+    Parameters
+    ----------
+    img_size
+        Number of levels, latitudes and longitudes.
+    patch_size
+        Those of a patch.
+
+    Raises
+    ------
+    ValueError
+        If the number of patches is not that of the surface fields.
+    """
+    # It pads latitudes by the remainder of a division by a patch's levels instead of its height.
+    # Its convolution then ignores latitudes that fill no patch; here they are cropped.
+    levels, height, _ = patch_size
+    rows = img_size[1]
+    over = rows % levels
+    total = height - over if over else 0
+    before = total // 2
+    patches = -(-rows // height)
+    if (rows + total) // height != patches:
+        raise ValueError(
+            f"nvidia-physicsnemo cannot compute a model of {rows} latitudes with patch_size="
+            f"{list(patch_size)}, so there are no such numerics; take numerics='paper'"
+        )
+    pads = centered_pads(img_size, patch_size)
+    return pads[0], (before, patches * height - rows - before), pads[2]

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SwinRNN, which forecasts the next state from several past ones."""
+"""SwinRNN: a multi-resolution Swin transformer of several past states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +11,15 @@ from torch.nn import functional
 
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
-from physicsnemo.models.swinvrnn._convolution import ConvBlock
 from physicsnemo.models.window_layers import PatchEmbed, SwinTransformer, coarser
-from physicsnemo.models.window_layers._checks import check_heads, check_sizes
-from physicsnemo.models.window_layers.padding import crop_grid, pad_grid
+from physicsnemo.models.window_layers.attention import check_heads
 from physicsnemo.models.window_layers.patches import join_patches
+from physicsnemo.models.window_layers.windows import check_sizes, crop_grid, pad_grid
 from physicsnemo.nn.checks import check_input
 
 _LEVELS = range(1, 5)
 _ENCODER_BLOCKS, _DECODER_BLOCKS = 2, 12
+_RESIDUALS = 2
 
 
 @dataclass
@@ -34,33 +35,32 @@ class MetaData(ModelMetaData):
 
 
 class SwinRNN(Module):
-    """SwinRNN: a Swin transformer of four resolutions that forecasts by how much the state changes.
+    """SwinRNN: a Swin transformer at four resolutions that forecasts the increment of the state.
 
-    Patches of all past states become a grid. Swin blocks encode it at its resolution, a half, a
-    quarter and an eighth of it; at each of them, further blocks see the last state as well.
-    Convolutions join the four to one change of each patch, which is added to the last state. All
-    sizes work: fields are padded until patches fill them, grids until windows do, and both are
-    cropped afterwards; half the resolution is rounded up.
+    A patch embedding covers all past states. Swin stages encode it at full, half, quarter and
+    eighth resolution; at each, another stage is conditioned on the last state. Convolutions
+    upsample and merge the four to the increment, which is added to the last state. Fields are
+    padded to whole patches and grids to whole windows, and half the resolution is rounded up, so
+    that all sizes work.
 
     Parameters
     ----------
     img_size
-        Number of past states, of latitudes and of longitudes.
+        Number of past states, latitudes and longitudes.
     patch_size
-        Those of a patch; it holds all past states.
+        Size of a patch: past states, all of them, latitudes, longitudes.
     in_chans
-        Channels of a state.
+        Number of channels of a state.
     out_chans
-        As many; changes of a state have its channels.
+        Number of output channels, equal to ``in_chans``.
     embed_dim
-        Channels of the grids.
+        Number of embedding channels.
     num_groups
-        Number of groups of channels that convolutions normalize together; it must divide
-        ``embed_dim``.
+        Number of groups of the group normalizations, which must divide ``embed_dim``.
     num_heads
-        Number of heads; it must divide ``embed_dim``.
+        Number of attention heads, which must divide ``embed_dim``.
     window_size
-        Height and width of a window, in points of a grid.
+        Height and width of a window.
 
     Raises
     ------
@@ -104,10 +104,19 @@ class SwinRNN(Module):
         check_sizes("num_heads", [num_heads], "heads")
         check_sizes("window_size", [window_size], "points")
         check_heads(embed_dim, num_heads)
-        _check_choice(self.img_size[0], patch[0], in_chans, out_chans, embed_dim, num_groups)
+        _check_consistent(
+            times=self.img_size[0],
+            patch_times=patch[0],
+            in_chans=in_chans,
+            out_chans=out_chans,
+            embed_dim=embed_dim,
+            num_groups=num_groups,
+        )
 
         self.in_chans = in_chans
-        self.cube_embedding = PatchEmbed(self.img_size, patch, in_chans, embed_dim, norm=True)
+        self.cube_embedding = PatchEmbed(
+            self.img_size, patch, in_chans=in_chans, embed_dim=embed_dim, norm=True
+        )
         grid = self.cube_embedding.grid[1:]
         for level in _LEVELS:
             if level > 1:
@@ -120,8 +129,10 @@ class SwinRNN(Module):
                 up = ConvBlock(channels, embed_dim, num_groups, upsample=1)
                 self.add_module(f"up{level - 1}x", up)
             for name, depth in (("block", _ENCODER_BLOCKS), ("decoder", _DECODER_BLOCKS)):
-                blocks = SwinTransformer(embed_dim, grid, num_heads, window_size, depth)
-                self.add_module(f"swin_{name}{level}", blocks)
+                stage = SwinTransformer(
+                    embed_dim, grid, num_heads=num_heads, window_size=window_size, depth=depth
+                )
+                self.add_module(f"swin_{name}{level}", stage)
             self.add_module(f"lin_proj{level}", nn.Linear(in_chans + embed_dim, embed_dim))
         points = patch[1] * patch[2]
         self.pred = ConvBlock(2 * embed_dim, out_chans * points, out_chans)
@@ -132,18 +143,18 @@ class SwinRNN(Module):
         Parameters
         ----------
         x
-            Past states of shape (batch, in_chans, *img_size), the last one last.
+            Past states of shape (batch, in_chans, *img_size), in order of time.
 
         Returns
         -------
-        The next state, of shape (batch, out_chans, latitudes, longitudes).
+        Next state, of shape (batch, out_chans, latitudes, longitudes).
 
         Raises
         ------
         TypeError
-            If ``x`` does not hold floating-point numbers.
+            If ``x`` is not floating-point.
         ValueError
-            If it has another shape or device than expected.
+            If its shape or device does not fit.
         """
         layout = {"batch": None, "in_chans": self.in_chans}
         layout |= {f"img_size[{axis}]": size for axis, size in enumerate(self.img_size)}
@@ -154,17 +165,18 @@ class SwinRNN(Module):
         last = x[:, :, -1]
         state = functional.avg_pool2d(pad_grid(last, pads, channels_last=False), patch)
         features = self._encode(self.cube_embedding(x).squeeze(1), state)
-        change = features.pop()
+        increment = features.pop()
         for level in reversed(_LEVELS[:-1]):
             feature = features.pop()
-            change = getattr(self, f"up{level}x")(change)
-            change = change[..., : feature.shape[-2], : feature.shape[-1]]
-            change = torch.cat((feature, change), dim=1)
-        change = join_patches(self.pred(change).movedim(1, -1), patch)
-        return last + crop_grid(change, pads, channels_last=False)
+            increment = getattr(self, f"up{level}x")(increment)
+            # Half an odd size was rounded up, so twice of it is one too many.
+            increment = increment[..., : feature.shape[-2], : feature.shape[-1]]
+            increment = torch.cat((feature, increment), dim=1)
+        increment = join_patches(self.pred(increment).movedim(1, -1), patch)
+        return last + crop_grid(increment, pads, channels_last=False)
 
     def _encode(self, grid: Tensor, state: Tensor) -> list[Tensor]:
-        """Return features at all resolutions, from a grid with channels last and a state."""
+        """Return the features of all resolutions, of a grid with channels last and a state."""
         features = []
         for level in _LEVELS:
             if level > 1:
@@ -178,8 +190,56 @@ class SwinRNN(Module):
         return features
 
 
-def _check_choice(
-    times: int, patch_times: int, in_chans: int, out_chans: int, embed_dim: int, num_groups: int
+class ConvBlock(nn.Module):
+    """Convolution that changes the resolution, then a residual branch of normalized convolutions.
+
+    Parameters
+    ----------
+    in_chans
+        Number of input channels.
+    out_chans
+        Number of output channels.
+    num_groups
+        Number of groups of the group normalizations, which must divide ``out_chans``.
+    upsample
+        1 for twice the resolution, 0 for the same, -1 for half, rounded up.
+    """
+
+    def __init__(
+        self, in_chans: int, out_chans: int, num_groups: int, upsample: Literal[-1, 0, 1] = 0
+    ) -> None:
+        super().__init__()
+        self.conv = (
+            nn.ConvTranspose2d(in_chans, out_chans, 2, stride=2)
+            if upsample == 1
+            else nn.Conv2d(in_chans, out_chans, 3, stride=1 - upsample, padding=1)
+        )
+        layers: list[nn.Module] = []
+        for _ in range(_RESIDUALS):
+            layers.append(nn.Conv2d(out_chans, out_chans, 3, padding=1))
+            layers.append(_GroupNorm(num_groups, out_chans))
+            layers.append(nn.SiLU())
+        self.b = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map fields of shape (batch, in_chans, height, width) to the other resolution."""
+        x = self.conv(x)
+        output: Tensor = x + self.b(x)
+        return output
+
+
+class _GroupNorm(nn.GroupNorm):
+    """Group normalization of contiguous tensors.
+
+    In forward-mode differentiation, PyTorch's cannot view tensors in channels-last memory format.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.contiguous())
+
+
+def _check_consistent(
+    *, times: int, patch_times: int, in_chans: int, out_chans: int, embed_dim: int, num_groups: int
 ) -> None:
     if patch_times != times:
         raise ValueError(

@@ -1,15 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers of transformers on grids: patches, attention within windows, coarser and finer grids.
+"""Window transformers on grids: patches, window attention, earth-specific and Swin stages.
 
-Grids between layers have their channels last: (batch, latitude, longitude, channels), or (batch,
-level, latitude, longitude, channels).
+Grids have their channels last: (batch, latitude, longitude, channels), or (batch, level, latitude,
+longitude, channels).
 """
 
 from physicsnemo.models.window_layers.blocks import WindowBlock
-from physicsnemo.models.window_layers.earth import EarthAttention, earth_blocks
-from physicsnemo.models.window_layers.patches import PatchEmbed, PatchRecovery
-from physicsnemo.models.window_layers.resampling import DownSample, UpSample, coarser
-from physicsnemo.models.window_layers.stages import DecoderLayer, EncoderLayer, FuserLayer
+from physicsnemo.models.window_layers.earth import (
+    DecoderLayer,
+    EarthAttention,
+    EncoderLayer,
+    FuserLayer,
+    earth_blocks,
+)
+from physicsnemo.models.window_layers.patches import (
+    DownSample,
+    PatchEmbed,
+    PatchRecovery,
+    UpSample,
+    coarser,
+)
 from physicsnemo.models.window_layers.swin import SwinTransformer
 from physicsnemo.models.window_layers.windows import Windows
 

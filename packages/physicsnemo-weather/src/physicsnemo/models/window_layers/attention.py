@@ -1,39 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attention within windows, with biases that depend on the difference of two points."""
+"""Window attention, with a bias for each pair of points of a window."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from physicsnemo.models.window_layers.windows import Windows
+from physicsnemo.nn.checks import is_integer
 from physicsnemo.nn.tracing import is_exporting
 from physicsnemo.nn.transformer import dot_product_attention
 
-# What one launch of a CUDA kernel takes.
+# The largest grid dimension of a CUDA kernel launch.
 _MOST_HEADS = 65535
-# What the tiles of a compiled kernel take.
+# The smallest tile of a compiled kernel.
 _LEAST_CHANNELS = 16
 
 
 def attend(
-    x: Tensor, windows: Windows, bias: Tensor, mask: Tensor | None, qkv: nn.Linear, proj: nn.Linear
+    x: Tensor,
+    windows: Windows,
+    *,
+    bias: Tensor,
+    mask: Tensor | None,
+    qkv: nn.Linear,
+    proj: nn.Linear,
 ) -> Tensor:
-    """Let the points of each window attend to each other.
+    """Multi-head self-attention within each window.
 
     Parameters
     ----------
     x
         Grids of shape (batch, *windows.grid, channels).
     windows
-        The windows.
+        Window partition of the grid.
     bias
-        What to add to the logits, of shape (1, types or 1, heads, points, points).
+        Position bias, added to the logits, of shape (1, types or 1, heads, points, points).
     mask
-        What to add to those of all heads, of shape (columns or 1, types, points, points).
+        Window mask, added to the logits of all heads, of shape (columns or 1, types, points,
+        points).
     qkv
-        Makes the queries of all heads, then the keys, then the values.
+        Projection to the queries of all heads, then the keys, then the values.
     proj
-        Makes the output of the heads' means of values.
+        Output projection.
 
     Returns
     -------
@@ -42,48 +50,54 @@ def attend(
     heads = bias.shape[2]
     if mask is not None:
         bias = bias + mask.unsqueeze(2)
-    # Windows that share a bias are samples of a batch, others are heads: so the bias need not be
-    # repeated, and the tensors have the four axes that fused kernels want.
+    # Fused kernels take (batch, heads, points, channels) and broadcast the bias over the batch. So
+    # windows that share a bias join the batch, and those with a bias of their own join the heads:
+    # the bias is never repeated. With a mask that differs by longitude, none is shared (0); with a
+    # bias by type alone, those of a type (1); with one bias for all, all windows (2).
     shared = 0 if bias.shape[0] > 1 else 1 if bias.shape[1] > 1 else 2
     x = windows.split(x, shared)
-    # With the three of a head side by side, windows and heads are one axis, without a copy.
+    # With q, k and v of a head side by side, (windows, heads) becomes one axis without a copy.
     weight, offset = (
         p.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2) for p in (qkv.weight, qkv.bias)
     )
     x = functional.linear(x, weight, offset).unflatten(-1, (heads, 3, -1)).flatten(2, 3)
     q, k, v = x.transpose(1, 2).unbind(-2)
-    x = _mix(q, k, v, bias.to(x.dtype).flatten(0, 2).unsqueeze(0)).transpose(1, 2)
-    # It depends on the kernel whether that is contiguous, and exporters trace one and mean another.
+    bias = bias.to(x.dtype).flatten(0, 2).unsqueeze(0)
+    x = _chunked_attention(q, k, v, bias=bias).transpose(1, 2)
+    # Which strides the output has depends on the kernel; exporters trace one and run another.
     x = x.clone(memory_format=torch.contiguous_format)
     return windows.join(proj(x.unflatten(2, (-1, heads)).flatten(-2)), shared)
 
 
-def _mix(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Attend, in several calls if one is too large for a GPU."""
+def _chunked_attention(q: Tensor, k: Tensor, v: Tensor, *, bias: Tensor) -> Tensor:
+    """Attention in chunks of heads, none of which exceeds the limit of a kernel launch."""
     if q.shape[1] <= _MOST_HEADS:
-        return _attention(q, k, v, bias)
-    parts = zip(*(x.split(_MOST_HEADS, dim=1) for x in (q, k, v, bias)), strict=True)
-    return torch.cat([_attention(*part) for part in parts], dim=1)
+        return _attention(q, k, v, bias=bias)
+    chunks = zip(*(x.split(_MOST_HEADS, dim=1) for x in (q, k, v, bias)), strict=True)
+    return torch.cat(
+        [_attention(q, k, v, bias=bias) for q, k, v, bias in chunks],
+        dim=1,
+    )
 
 
-def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    # Ready-made kernels write the gradient of the bias for each sample, and sum it afterwards. One
-    # that the compiler makes does not, and is several times as fast; it wants some channels.
+def _attention(q: Tensor, k: Tensor, v: Tensor, *, bias: Tensor) -> Tensor:
+    # Library kernels write the gradient of the bias per sample, and sum it afterwards. A kernel
+    # that the compiler generates does not, and is several times as fast, given enough channels.
     compiled = torch.compiler.is_compiling() and not is_exporting()
     if compiled and q.is_cuda and q.shape[-1] >= _LEAST_CHANNELS:
-        return flex_with_bias(q, k, v, bias)
-    return dot_product_attention(q, k, v, bias)
+        return flex_with_bias(q, k, v, bias=bias)
+    return dot_product_attention(q, k, v, mask=bias)
 
 
 def flex_with_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Compute ``scaled_dot_product_attention(q, k, v, bias)`` by a kernel made to measure.
+    """Compute ``scaled_dot_product_attention(q, k, v, bias)`` by FlexAttention.
 
     Parameters
     ----------
     q, k, v
         Queries, keys and values of shape (batch, heads, points, channels).
     bias
-        What to add to the logits, of shape (1, heads, points, points).
+        Bias of the logits, of shape (1, heads, points, points).
 
     References
     ----------
@@ -101,23 +115,30 @@ def flex_with_bias(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 
 
 def toeplitz(diagonals: Tensor) -> Tensor:
-    """Fill square matrices that are constant along their diagonals.
-
-    Gradients are sums in a fixed order, whereas those of a gather are added up in any order.
+    """Build Toeplitz matrices, which are constant along their diagonals.
 
     Parameters
     ----------
     diagonals
-        The entries, of shape (..., 2 * size - 1), that of the upper right corner first.
+        Values of the diagonals, of shape (..., 2 * size - 1), that of the upper right corner first.
 
     Returns
     -------
-    Matrices of shape (..., size, size), in which entry (i, k) is that with number
-    ``i - k + size - 1``.
+    Matrices of shape (..., size, size), whose entry (i, k) is ``diagonals[..., i - k + size - 1]``.
     """
+    # By strides and not by a gather, whose gradient is added up atomically, and so in any order.
     period = diagonals.shape[-1]
     size = (period + 1) // 2
-    # Rows that are longer than the period by one begin one entry later each time.
+    # Rows that are longer than the period by one start one entry later each time.
     repeated = diagonals.unsqueeze(-2).expand(*diagonals.shape[:-1], size + 1, -1).flatten(-2)
     rows: Tensor = repeated[..., : size * (period + 1)].unflatten(-1, (size, -1))
     return rows[..., :size].flip(-1)
+
+
+def check_heads(channels: int, heads: int) -> None:
+    """Raise a ValueError unless the number of heads divides that of channels."""
+    if not is_integer(heads) or heads < 1 or channels % heads:
+        raise ValueError(
+            f"expected a number of heads that divides the channels, got num_heads of {heads} for "
+            f"{channels} channels; take another num_heads or embed_dim"
+        )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks of a transformer, whose attention is within windows."""
+"""Window transformer block."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,40 +8,40 @@ import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.history import Constant, Renamed, follow_history
-from physicsnemo.models.window_layers.padding import Pads, crop_grid, pad_grid
+from physicsnemo.models.window_layers.windows import Pads, crop_grid, pad_grid
 from physicsnemo.nn import DropPath, Mlp
 
 
 class WindowBlock(nn.Module):
-    """Attention within windows, then a network at each point, each beside a skip connection.
+    """Window transformer block: window attention and an MLP, each with a residual connection.
 
     Parameters
     ----------
     dim
-        Channels.
+        Number of channels.
     attention
-        Takes grids of shape (batch, *grid, dim) and the mask.
+        Window attention, called with grids of shape (batch, *grid, dim) and the mask.
     pads
-        What makes the grid a multiple of the window.
+        Padding that makes the grid a multiple of the window.
     roll
-        By how many points to move the grid along each axis before it is cut into windows.
+        Cyclic shift of the grid along each axis before attention.
     unroll
-        By how many to move it afterwards.
+        Cyclic shift afterwards.
     mask
-        Computes what attention must not join, if anything; a function that can be pickled.
+        Function that computes the window mask, and can be pickled; None for no mask.
     keep_mask
-        Whether the mask is part of the state, as nvidia-physicsnemo has it.
+        Whether the mask is a persistent buffer, as in nvidia-physicsnemo.
     drop_path
-        Probability of leaving out a branch for a sample in training.
+        Stochastic depth: probability of dropping a residual branch for a sample.
     post_norm
-        Whether to normalize what either branch returns, before it is added, and not what it takes.
+        Whether to normalize the output of each branch instead of its input.
     history
-        How the keys of its state were spelt; see :mod:`physicsnemo.models.history`.
+        Former names of its state keys; see :mod:`physicsnemo.models.history`.
 
     References
     ----------
-    Liu et al. 2021, Swin transformer, arXiv:2103.14030, normalizes what branches take; Liu et al.
-    2022, Swin transformer V2, arXiv:2111.09883, what they return.
+    Liu et al. 2021, Swin transformer, arXiv:2103.14030 (pre-norm); Liu et al. 2022, Swin
+    transformer V2, arXiv:2111.09883 (post-norm).
     """
 
     attn_mask: Tensor | None
@@ -75,7 +75,7 @@ class WindowBlock(nn.Module):
         self.register_buffer("attn_mask", mask and mask(), persistent=keep_mask)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map grids of shape (batch, *grid, dim) to grids of that shape."""
+        """Map grids of shape (batch, *grid, dim) to grids of the same shape."""
         for branch, norm in ((self._attend, self.norm1), (self.mlp, self.norm2)):
             change = norm(branch(x)) if self.post_norm else branch(norm(x))
             x = x + self.drop_path(change)
@@ -84,7 +84,8 @@ class WindowBlock(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         was_meta = self.attn_mask is not None and self.attn_mask.is_meta
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self._mask and self.attn_mask is not None and was_meta:  # files do not bring it back
+        # A mask that left the meta device has no values, and no file brings them.
+        if self._mask and self.attn_mask is not None and was_meta:
             with torch.device("cpu"):
                 mask = self._mask()
             self.attn_mask = mask.to(self.attn_mask)
@@ -93,6 +94,7 @@ class WindowBlock(nn.Module):
     def _attend(self, x: Tensor) -> Tensor:
         axes = tuple(range(1, x.ndim - 1))
         x = pad_grid(x, self.pads)
+        # Shifting the grid shifts the windows the other way; the mask keeps apart what came around.
         if self.roll:
             x = x.roll(self.roll, axes)
         x = self.attn(x, self.attn_mask)

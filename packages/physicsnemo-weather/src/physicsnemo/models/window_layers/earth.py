@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Earth-specific transformers: windows on the sphere, whose attention depends on the latitude."""
+"""Earth-specific transformer of Pangu-Weather and FengWu: stages, blocks, window mask, bias."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,14 +9,26 @@ import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.history import Renamed
-from physicsnemo.models.window_layers._checks import check_heads
-from physicsnemo.models.window_layers.attention import attend, toeplitz
+from physicsnemo.models.window_layers.attention import attend, check_heads, toeplitz
 from physicsnemo.models.window_layers.blocks import WindowBlock
-from physicsnemo.models.window_layers.padding import centred_pads, padded_sizes
-from physicsnemo.models.window_layers.windows import Windows, rolled_labels, separation
+from physicsnemo.models.window_layers.patches import (
+    DownSample,
+    PatchEmbed,
+    PatchRecovery,
+    UpSample,
+    coarser,
+)
+from physicsnemo.models.window_layers.windows import (
+    Windows,
+    centered_pads,
+    padded_sizes,
+    rolled_labels,
+    window_mask,
+)
 from physicsnemo.nn.numerics import PAPER, has_oddity
 
-# Level, latitude and longitude: half of the default window. nvidia-physicsnemo shifts any by it.
+# Shift of (level,) latitude and longitude in nvidia-physicsnemo, whatever the window's size: half
+# of the default window.
 _REFERENCE_SHIFT = (1, 3, 6)
 _HISTORY = (
     Renamed("mlp.fc1.", "mlp.layers.0.", since="1.3"),
@@ -24,20 +36,309 @@ _HISTORY = (
 )
 
 
-class EarthAttention(nn.Module):
-    """Attention within windows that adds a learned bias to the logits.
+class FuserLayer(nn.Module):
+    """Stage of earth-specific blocks.
 
-    The bias depends on the latitudes, and the levels, of both points and of their window, but not
-    on the longitude: only on the difference of longitudes.
+    Parameters
+    ----------
+    dim, grid, num_heads, window, drop_path, numerics, post_norm
+        As in :func:`~physicsnemo.models.window_layers.earth_blocks`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        grid: tuple[int, ...],
+        num_heads: int,
+        window: tuple[int, ...],
+        drop_path: Sequence[float],
+        numerics: str = PAPER,
+        post_norm: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.blocks = earth_blocks(
+            dim,
+            grid=grid,
+            num_heads=num_heads,
+            window=window,
+            drop_path=drop_path,
+            numerics=numerics,
+            post_norm=post_norm,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map grids of shape (batch, *grid, dim) to grids of the same shape."""
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class EncoderLayer(nn.Module):
+    """Encoder: patch embedding, blocks, downsampling, blocks at half resolution.
+
+    Parameters
+    ----------
+    img_size
+        Height and width of the fields.
+    patch_size
+        Height and width of a patch.
+    in_chans
+        Number of channels of the fields.
+    dim
+        Number of embedding channels; at half resolution there are twice as many.
+    num_heads
+        Number of attention heads at full and at half resolution.
+    window
+        Size of a window, latitude and longitude.
+    drop_path
+        Stochastic depth: drop probabilities of the blocks at full and of those at half resolution.
+    numerics
+        As in :class:`~physicsnemo.models.fengwu.Fengwu`.
+    """
+
+    def __init__(
+        self,
+        img_size: tuple[int, ...],
+        patch_size: tuple[int, ...],
+        in_chans: int,
+        dim: int,
+        num_heads: Sequence[int],
+        window: tuple[int, ...],
+        drop_path: Sequence[Sequence[float]],
+        numerics: str = PAPER,
+    ) -> None:
+        super().__init__()
+        self.patchembed2d = PatchEmbed(img_size, patch_size, in_chans=in_chans, embed_dim=dim)
+        grid = self.patchembed2d.grid
+        self.blocks = earth_blocks(
+            dim,
+            grid=grid,
+            num_heads=num_heads[0],
+            window=window,
+            drop_path=drop_path[0],
+            numerics=numerics,
+            post_norm=False,
+        )
+        self.downsample = DownSample(dim, grid)
+        self.blocks_middle = earth_blocks(
+            2 * dim,
+            grid=coarser(grid),
+            num_heads=num_heads[1],
+            window=window,
+            drop_path=drop_path[1],
+            numerics=numerics,
+            post_norm=False,
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode fields.
+
+        Parameters
+        ----------
+        x
+            Fields of shape (batch, in_chans, *img_size).
+
+        Returns
+        -------
+        The encoding, of shape (batch, *coarser grid, 2 * dim), and the skip connection, of shape
+        (batch, *grid, dim).
+        """
+        x = self.patchembed2d(x)
+        for block in self.blocks:
+            x = block(x)
+        skip, x = x, self.downsample(x)
+        for block in self.blocks_middle:
+            x = block(x)
+        return x, skip
+
+
+class DecoderLayer(nn.Module):
+    """Decoder: blocks at half resolution, upsampling, blocks, patch recovery.
+
+    Parameters
+    ----------
+    img_size, patch_size, dim, num_heads, window, drop_path, numerics
+        As in :class:`EncoderLayer`.
+    out_chans
+        Number of channels of the fields.
+    """
+
+    def __init__(
+        self,
+        img_size: tuple[int, ...],
+        patch_size: tuple[int, ...],
+        out_chans: int,
+        dim: int,
+        num_heads: Sequence[int],
+        window: tuple[int, ...],
+        drop_path: Sequence[Sequence[float]],
+        numerics: str = PAPER,
+    ) -> None:
+        super().__init__()
+        self.patchrecovery2d = PatchRecovery(
+            img_size, patch_size, in_chans=2 * dim, out_chans=out_chans
+        )
+        grid = self.patchrecovery2d.grid
+        self.blocks_middle = earth_blocks(
+            2 * dim,
+            grid=coarser(grid),
+            num_heads=num_heads[1],
+            window=window,
+            drop_path=drop_path[1],
+            numerics=numerics,
+            post_norm=False,
+        )
+        self.upsample = UpSample(dim, grid)
+        self.blocks = earth_blocks(
+            dim,
+            grid=grid,
+            num_heads=num_heads[0],
+            window=window,
+            drop_path=drop_path[0],
+            numerics=numerics,
+            post_norm=False,
+        )
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Decode fields.
+
+        Parameters
+        ----------
+        x
+            Encoding, of shape (batch, *coarser grid, 2 * dim).
+        skip
+            Skip connection of the encoder, of shape (batch, *grid, dim).
+
+        Returns
+        -------
+        Fields of shape (batch, out_chans, *img_size).
+        """
+        for block in self.blocks_middle:
+            x = block(x)
+        x = self.upsample(x)
+        for block in self.blocks:
+            x = block(x)
+        output: Tensor = self.patchrecovery2d(torch.cat((x, skip), dim=-1))
+        return output
+
+
+def earth_blocks(
+    dim: int,
+    grid: tuple[int, ...],
+    num_heads: int,
+    window: tuple[int, ...],
+    drop_path: Sequence[float],
+    numerics: str = PAPER,
+    post_norm: bool | None = None,
+) -> nn.ModuleList:
+    """Return earth-specific blocks, every second one with shifted windows.
 
     Parameters
     ----------
     dim
-        Channels.
-    windows
-        The windows, of latitude and longitude or of level, latitude and longitude.
+        Number of channels.
+    grid
+        Size of the grid, (level,) latitude and longitude.
     num_heads
-        Number of heads; it must divide ``dim``.
+        Number of attention heads.
+    window
+        Size of a window, along the same axes.
+    drop_path
+        Stochastic depth: drop probability of each block.
+    numerics
+        As in :class:`~physicsnemo.models.pangu.Pangu`.
+    post_norm
+        As in :class:`~physicsnemo.models.window_layers.WindowBlock`; by default as in Pangu, true
+        for ``paper`` and false for other numerics.
+    """
+    return nn.ModuleList(
+        _earth_block(
+            dim,
+            grid=grid,
+            num_heads=num_heads,
+            window=window,
+            drop_path=rate,
+            numerics=numerics,
+            post_norm=numerics == PAPER if post_norm is None else post_norm,
+            shifted=index % 2 == 1,
+        )
+        for index, rate in enumerate(drop_path)
+    )
+
+
+def _earth_block(
+    dim: int,
+    *,
+    grid: tuple[int, ...],
+    num_heads: int,
+    window: tuple[int, ...],
+    drop_path: float,
+    numerics: str,
+    post_norm: bool,
+    shifted: bool,
+) -> WindowBlock:
+    pads = centered_pads(grid, window)
+    windows = Windows(padded_sizes(grid, pads), window)
+    attention = EarthAttention(dim, windows, num_heads)
+    if not shifted:
+        return WindowBlock(
+            dim,
+            attention,
+            pads,
+            drop_path=drop_path,
+            post_norm=post_norm,
+            history=_HISTORY,
+        )
+    half = tuple(width // 2 for width in window)
+    shift = half if numerics == PAPER else _REFERENCE_SHIFT[-len(window) :]
+    # Some releases of nvidia-physicsnemo roll the longitude by the latitude's shift on the way
+    # there, and by its own on the way back.
+    there = (*shift[:-1], shift[-2]) if has_oddity(numerics, "latitude_roll") else shift
+    return WindowBlock(
+        dim,
+        attention,
+        pads,
+        roll=tuple(-step for step in there),
+        unroll=shift,
+        mask=partial(_shift_mask, windows, shift=shift, numerics=numerics),
+        keep_mask=True,
+        drop_path=drop_path,
+        post_norm=post_norm,
+        history=_HISTORY,
+    )
+
+
+def _shift_mask(windows: Windows, shift: tuple[int, ...], numerics: str) -> Tensor:
+    """Window mask of shifted windows: separates the poles, and the first level from the last.
+
+    A shift brings both ends of an axis into one window. Latitudes and levels end there, and must
+    not attend to each other; longitudes go on around the globe, and do.
+    """
+    *others, (size, width, step) = zip(windows.grid, windows.window, shift, strict=True)
+    labels = [rolled_labels(*axis) for axis in others]
+    if numerics == PAPER:
+        # One label for all longitudes, and so one mask for all columns of windows.
+        windows = Windows((*windows.grid[:-1], width), windows.window)
+        return window_mask(windows, [*labels, torch.zeros(width)])
+    # nvidia-physicsnemo means to join both sides of the first longitude by labels of an axis that
+    # is longer by the shift, but the last window of its true length has two labels nevertheless.
+    return window_mask(windows, [*labels, rolled_labels(size + step, width, step)[:size]])
+
+
+class EarthAttention(nn.Module):
+    """Window attention with an earth-specific bias.
+
+    The bias depends on the absolute latitudes and levels of both points, and on the difference of
+    their longitudes.
+
+    Parameters
+    ----------
+    dim
+        Number of channels.
+    windows
+        Window partition of the grid.
+    num_heads
+        Number of attention heads, which must divide ``dim``.
 
     Raises
     ------
@@ -60,32 +361,30 @@ class EarthAttention(nn.Module):
         *others, width = windows.window
         table = torch.empty(prod(others) ** 2 * (2 * width - 1), windows.types, num_heads)
         self.earth_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
-        # Part of the state; `_bias` does without it.
+        # Part of the state in files; `_bias` reads the same entries without a gather.
         self.register_buffer("earth_position_index", earth_position_index(windows.window))
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Mix the points of each window.
+        """Apply attention within each window.
 
         Parameters
         ----------
         x
             Grids of shape (batch, *windows.grid, dim).
         mask
-            What to add to the logits of all heads, of shape (columns or 1, types, points, points).
+            Window mask, added to the logits of all heads, of shape (columns or 1, types, points,
+            points).
 
         Returns
         -------
         Grids of the shape of ``x``.
         """
-        return attend(x, self.windows, self._bias(), mask, self.qkv, self.proj)
+        return attend(x, self.windows, bias=self._bias(), mask=mask, qkv=self.qkv, proj=self.proj)
 
     def _bias(self) -> Tensor:
-        """Return the entries of the table that ``earth_position_index`` names.
-
-        They depend on each latitude and level, and on the difference of longitudes.
-        """
+        """Return the entries of the bias table that ``earth_position_index`` names."""
         *others, _ = self.windows.window
         pairs = [size for size in others for _ in range(2)]  # of the key, of the query
         table = self.earth_position_bias_table.unflatten(0, (*pairs, -1))
@@ -98,17 +397,18 @@ class EarthAttention(nn.Module):
 
 
 def earth_position_index(window: tuple[int, ...]) -> Tensor:
-    """Return which entry of a bias table belongs to each pair of points of a window.
+    """Compute the index into the bias table for each pair of points of a window.
 
     Parameters
     ----------
     window
-        Points along (level,) latitude and longitude.
+        Size of a window, (level,) latitude and longitude.
 
     Returns
     -------
-    Whole numbers of shape (points, points), for queries and keys: the difference of longitudes
-    counts fastest, then the latitude of the query and of the key, then their levels.
+    Integers of shape (points, points), for queries and keys. From the fastest axis of the table to
+    the slowest: difference of longitudes, latitude of the query, of the key, level of the query, of
+    the key.
     """
     grid = torch.meshgrid(*(torch.arange(size) for size in window), indexing="ij")
     *others, longitude = (axis.flatten() for axis in grid)
@@ -118,90 +418,3 @@ def earth_position_index(window: tuple[int, ...]) -> Tensor:
         index = index + stride * (position[:, None] + size * position)
         stride *= size**2
     return index
-
-
-def earth_blocks(
-    dim: int,
-    grid: tuple[int, ...],
-    num_heads: int,
-    window: tuple[int, ...],
-    drop_path: Sequence[float],
-    numerics: str = PAPER,
-    post_norm: bool | None = None,
-) -> nn.ModuleList:
-    """Return blocks of which every second one shifts its windows.
-
-    Parameters
-    ----------
-    dim
-        Channels.
-    grid
-        Points along latitude and longitude, or level, latitude and longitude.
-    num_heads
-        Number of heads.
-    window
-        Points of a window along these axes.
-    drop_path
-        For each block, the probability of leaving out a branch in training.
-    numerics
-        As in :class:`~physicsnemo.models.pangu.Pangu`.
-    post_norm
-        As in :class:`~physicsnemo.models.window_layers.WindowBlock`; by default, as Pangu has it:
-        true of ``paper``, and of no other numerics.
-    """
-    after = numerics == PAPER if post_norm is None else post_norm
-    return nn.ModuleList(
-        _earth_block(dim, grid, num_heads, window, rate, numerics, after, shifted=index % 2 == 1)
-        for index, rate in enumerate(drop_path)
-    )
-
-
-def _earth_block(
-    dim: int,
-    grid: tuple[int, ...],
-    num_heads: int,
-    window: tuple[int, ...],
-    drop_path: float,
-    numerics: str,
-    post_norm: bool,
-    shifted: bool,
-) -> WindowBlock:
-    pads = centred_pads(grid, window)
-    windows = Windows(padded_sizes(grid, pads), window)
-    attention = EarthAttention(dim, windows, num_heads)
-    if not shifted:
-        return WindowBlock(
-            dim,
-            attention,
-            pads,
-            drop_path=drop_path,
-            post_norm=post_norm,
-            history=_HISTORY,
-        )
-    half = tuple(width // 2 for width in window)
-    shift = half if numerics == PAPER else _REFERENCE_SHIFT[-len(window) :]
-    # nvidia-physicsnemo takes the latitude's shift for the longitude on the way there.
-    there = (*shift[:-1], shift[-2]) if has_oddity(numerics, "latitude_roll") else shift
-    return WindowBlock(
-        dim,
-        attention,
-        pads,
-        roll=tuple(-step for step in there),
-        unroll=shift,
-        mask=partial(_shift_mask, windows, shift, numerics),
-        keep_mask=True,
-        drop_path=drop_path,
-        post_norm=post_norm,
-        history=_HISTORY,
-    )
-
-
-def _shift_mask(windows: Windows, shift: tuple[int, ...], numerics: str) -> Tensor:
-    """Keep apart the poles, and the ends of the levels, that a shift brought into one window."""
-    *others, (size, width, step) = zip(windows.grid, windows.window, shift, strict=True)
-    labels = [rolled_labels(*axis) for axis in others]
-    if numerics == PAPER:  # the longitude has no ends, so all columns of windows have one mask
-        windows = Windows((*windows.grid[:-1], width), windows.window)
-        return separation(windows, [*labels, torch.zeros(width)])
-    # nvidia-physicsnemo means to join the ends of the longitude, but has a label too many.
-    return separation(windows, [*labels, rolled_labels(size + step, width, step)[:size]])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fields divided into patches, each of which becomes a point of a coarser grid, and back."""
+"""Patch embedding and recovery, downsampling and upsampling."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -8,16 +8,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.models.window_layers.padding import Pads, centred_pads, crop_grid, pad_grid
+from physicsnemo.models.window_layers.windows import Pads, centered_pads, crop_grid, pad_grid
 
 _CONVOLUTIONS: dict[int, Any] = {2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED: dict[int, Any] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+# Downsampling of (level,) latitude and longitude.
+_FACTORS = (1, 2, 2)
 
 
 class PatchEmbed(nn.Module):
-    """Pad fields until patches fill them, and map each patch to a vector.
-
-    That is a convolution whose stride is its kernel, computed as one product of matrices.
+    """Patch embedding of 2D or 3D fields, which are padded to whole patches.
 
     Parameters
     ----------
@@ -26,14 +26,13 @@ class PatchEmbed(nn.Module):
     patch_size
         Size of a patch.
     in_chans
-        Channels of the fields.
+        Number of channels of the fields.
     embed_dim
-        Length of the vectors.
+        Number of embedding channels.
     pads
-        What makes the fields' size a multiple of the patch's; by default, half before and half
-        after.
+        Padding of the fields; by default, half before and half after.
     norm
-        Whether to normalize the vectors.
+        Whether to normalize the embeddings.
 
     Attributes
     ----------
@@ -52,7 +51,7 @@ class PatchEmbed(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_size = tuple(patch_size)
-        self.pads = centred_pads(img_size, patch_size) if pads is None else pads
+        self.pads = centered_pads(img_size, patch_size) if pads is None else pads
         self.grid = patch_grid(img_size, patch_size)
         convolution = _CONVOLUTIONS[len(self.grid)]
         self.proj = convolution(in_chans, embed_dim, self.patch_size, stride=self.patch_size)
@@ -60,6 +59,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map fields of shape (batch, in_chans, *img_size) to (batch, *grid, embed_dim)."""
+        # A convolution whose stride is its kernel is one matrix product of the patches.
         patches = split_patches(pad_grid(x, self.pads, channels_last=False), self.patch_size)
         vectors = functional.linear(patches, self.proj.weight.flatten(1), self.proj.bias)
         output: Tensor = self.norm(vectors)
@@ -67,7 +67,7 @@ class PatchEmbed(nn.Module):
 
 
 class PatchRecovery(nn.Module):
-    """Map vectors to patches of fields, and crop what they form to size.
+    """Patch recovery of 2D or 3D fields, by a transposed convolution and a crop.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ class PatchRecovery(nn.Module):
     patch_size
         Size of a patch.
     in_chans
-        Length of the vectors.
+        Number of channels of the grid.
     out_chans
-        Channels of the fields.
+        Number of channels of the fields.
 
     Attributes
     ----------
@@ -91,30 +91,88 @@ class PatchRecovery(nn.Module):
     ) -> None:
         super().__init__()
         self.patch_size = tuple(patch_size)
-        self.pads = centred_pads(img_size, patch_size)
+        self.pads = centered_pads(img_size, patch_size)
         self.grid = patch_grid(img_size, patch_size)
         convolution = _TRANSPOSED[len(self.patch_size)]
         self.conv = convolution(in_chans, out_chans, self.patch_size, stride=self.patch_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map vectors of shape (batch, *grid, in_chans) to (batch, out_chans, *img_size)."""
+        """Map grids of shape (batch, *grid, in_chans) to fields (batch, out_chans, *img_size)."""
         patches = functional.linear(x, self.conv.weight.flatten(1).t())
         fields = join_patches(patches, self.patch_size)
         fields = fields + self.conv.bias.view(-1, *[1] * len(self.patch_size))
         return crop_grid(fields, self.pads, channels_last=False)
 
 
+class DownSample(nn.Module):
+    """Patch merging: half the resolution in latitude and longitude, twice the channels.
+
+    Parameters
+    ----------
+    dim
+        Number of channels of the input.
+    grid
+        Its size, (level,) latitude and longitude; odd sizes are padded.
+    """
+
+    def __init__(self, dim: int, grid: tuple[int, ...]) -> None:
+        super().__init__()
+        self.pads = centered_pads(grid, _FACTORS[-len(grid) :])
+        self.linear = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.norm = nn.LayerNorm(4 * dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map grids of shape (batch, *grid, dim) to (batch, *coarser grid, 2 * dim)."""
+        x = pad_grid(x, self.pads)
+        x = x.unflatten(-2, (-1, 2)).unflatten(-4, (-1, 2))  # ..., lat, 2, lon, 2, channels
+        x = x.transpose(-4, -3).flatten(-3)
+        output: Tensor = self.linear(self.norm(x))
+        return output
+
+
+class UpSample(nn.Module):
+    """Reverse of :class:`DownSample`: twice the resolution, half the channels.
+
+    Parameters
+    ----------
+    dim
+        Number of channels of the output.
+    grid
+        Its size, (level,) latitude and longitude.
+    """
+
+    def __init__(self, dim: int, grid: tuple[int, ...]) -> None:
+        super().__init__()
+        self.pads = centered_pads(grid, _FACTORS[-len(grid) :])
+        self.linear1 = nn.Linear(2 * dim, 4 * dim, bias=False)
+        self.linear2 = nn.Linear(dim, dim, bias=False)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map grids of shape (batch, *coarser grid, 2 * dim) to (batch, *grid, dim)."""
+        x = self.linear1(x).unflatten(-1, (2, 2, -1)).transpose(-4, -3)
+        x = x.flatten(-3, -2).flatten(-4, -3)
+        output: Tensor = self.linear2(self.norm(crop_grid(x, self.pads)))
+        return output
+
+
+def coarser(grid: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the size of a grid after :class:`DownSample`."""
+    factors = _FACTORS[-len(grid) :]
+    return tuple(-(-size // factor) for size, factor in zip(grid, factors, strict=True))
+
+
 def patch_grid(img_size: Sequence[int], patch_size: Sequence[int]) -> tuple[int, ...]:
-    """Return how many patches cover fields, along each axis."""
+    """Return the number of patches along each axis, rounded up."""
     return tuple(-(-size // patch) for size, patch in zip(img_size, patch_size, strict=True))
 
 
 def split_patches(fields: Tensor, patch_size: Sequence[int]) -> Tensor:
-    """Divide fields of shape (batch, channels, *size) into patches.
+    """Partition fields of shape (batch, channels, *size) into patches.
 
     Returns
     -------
-    The channels and points of each patch, of shape (batch, *grid, channels * points).
+    Patches of shape (batch, *grid, channels * points).
     """
     axes = len(patch_size)
     for axis, patch in enumerate(patch_size):

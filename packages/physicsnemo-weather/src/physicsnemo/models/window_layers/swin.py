@@ -1,38 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages of a Swin transformer: windows on a plane, with a bias by relative position."""
+"""Swin transformer stages: shifted-window attention with a relative position bias."""
 
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.window_layers._checks import check_heads
-from physicsnemo.models.window_layers.attention import attend, toeplitz
+from physicsnemo.models.window_layers.attention import attend, check_heads, toeplitz
 from physicsnemo.models.window_layers.blocks import WindowBlock
-from physicsnemo.models.window_layers.padding import (
-    centred_pads,
+from physicsnemo.models.window_layers.windows import (
+    Windows,
+    centered_pads,
     crop_grid,
     pad_grid,
     padded_sizes,
+    rolled_labels,
+    window_mask,
 )
-from physicsnemo.models.window_layers.windows import Windows, rolled_labels, separation
 
 
 class SwinTransformer(nn.Module):
-    """Pad fields until windows fill them, apply a stage of blocks, and crop.
+    """Swin transformer stage on fields of any size, which are padded to whole windows and cropped.
 
     Parameters
     ----------
     dim
-        Channels.
+        Number of channels.
     grid
         Height and width of the fields.
     num_heads
-        Number of heads; it must divide ``dim``.
+        Number of attention heads, which must divide ``dim``.
     window_size
         Height and width of a window.
     depth
-        Number of blocks; every second one shifts its windows by half.
+        Number of blocks; every second one shifts its windows by half their size.
 
     Raises
     ------
@@ -49,26 +50,27 @@ class SwinTransformer(nn.Module):
         self, dim: int, grid: tuple[int, ...], num_heads: int, window_size: int, depth: int
     ) -> None:
         super().__init__()
-        self.pads = centred_pads(grid, (window_size, window_size))
+        self.pads = centered_pads(grid, (window_size, window_size))
         grid = padded_sizes(grid, self.pads)
-        self.layer = _Stage(dim, Windows(grid, (window_size, window_size)), num_heads, depth)
+        windows = Windows(grid, (window_size, window_size))
+        self.layer = _Stage(dim, windows, num_heads=num_heads, depth=depth)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map fields of shape (batch, height, width, dim) to fields of that shape."""
+        """Map fields of shape (batch, height, width, dim) to fields of the same shape."""
         return crop_grid(self.layer(pad_grid(x, self.pads)), self.pads)
 
 
 class SwinAttention(nn.Module):
-    """Attention within windows that adds a learned bias to the logits, by relative position.
+    """Window attention with a relative position bias.
 
     Parameters
     ----------
     dim
-        Channels.
+        Number of channels.
     windows
-        The windows.
+        Window partition of the fields.
     num_heads
-        Number of heads; it must divide ``dim``.
+        Number of attention heads, which must divide ``dim``.
     """
 
     def __init__(self, dim: int, windows: Windows, num_heads: int) -> None:
@@ -82,23 +84,24 @@ class SwinAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Mix the points of each window.
+        """Apply attention within each window.
 
         Parameters
         ----------
         x
             Fields of shape (batch, *windows.grid, dim).
         mask
-            What to add to the logits of all heads, of shape (columns, types, points, points).
+            Window mask, added to the logits of all heads, of shape
+            (columns, types, points, points).
 
         Returns
         -------
         Fields of the shape of ``x``.
         """
-        return attend(x, self.windows, self._bias(), mask, self.qkv, self.proj)
+        return attend(x, self.windows, bias=self._bias(), mask=mask, qkv=self.qkv, proj=self.proj)
 
     def _bias(self) -> Tensor:
-        """Look up the table by the differences of rows and, counting faster, of columns."""
+        """Look up the bias table by the differences of rows and, as the faster axis, of columns."""
         height, _ = self.windows.window
         table = self.relative_position_bias_table.t().unflatten(-1, (2 * height - 1, -1))
         # From (heads, rows, columns, columns) to (heads, columns, columns, rows, rows).
@@ -108,9 +111,9 @@ class SwinAttention(nn.Module):
 
 
 class _Stage(nn.Module):
-    """Blocks under the name that checkpoints have for them."""
+    """Blocks, under the name that they have in checkpoints."""
 
-    def __init__(self, dim: int, windows: Windows, num_heads: int, depth: int) -> None:
+    def __init__(self, dim: int, windows: Windows, *, num_heads: int, depth: int) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             _swin_block(dim, windows, num_heads, shifted=index % 2 == 1) for index in range(depth)
@@ -125,7 +128,7 @@ class _Stage(nn.Module):
 def _swin_block(dim: int, windows: Windows, num_heads: int, shifted: bool) -> WindowBlock:
     attention = SwinAttention(dim, windows, num_heads)
     pads = ((0, 0), (0, 0))
-    # A single window along an axis already holds all its points.
+    # No shift along an axis that has a single window, which holds all its points already.
     shift = tuple(
         width // 2 if count > 1 else 0
         for count, width in zip(windows.counts, windows.window, strict=True)
@@ -138,6 +141,6 @@ def _swin_block(dim: int, windows: Windows, num_heads: int, shifted: bool) -> Wi
 
 
 def _shift_mask(windows: Windows, shift: tuple[int, ...]) -> Tensor:
-    """Keep apart the sides of the plane that a shift brought into one window."""
+    """Mask pairs of points from opposite sides of the plane, which a shift brings together."""
     axes = zip(windows.grid, windows.window, shift, strict=True)
-    return separation(windows, [rolled_labels(*axis) for axis in axes])
+    return window_mask(windows, [rolled_labels(*axis) for axis in axes])
