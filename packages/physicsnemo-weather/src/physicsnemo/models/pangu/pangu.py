@@ -18,7 +18,7 @@ from physicsnemo.models.window_layers.patches import (
     UpSample,
     coarser,
 )
-from physicsnemo.models.window_layers.windows import Pads, check_sizes
+from physicsnemo.models.window_layers.windows import Pads, centered_pads, check_sizes
 from physicsnemo.nn.checks import check_input
 from physicsnemo.nn.numerics import PAPER, check_numerics, implied
 
