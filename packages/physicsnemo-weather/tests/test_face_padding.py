@@ -6,8 +6,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from physicsnemo.models.dlwp._cubed_sphere import around_cube
-from physicsnemo.models.dlwp_healpix_layers._neighbours import around_healpix
-from physicsnemo.models.face_layers import _maps, pad_faces
+from physicsnemo.models.dlwp_healpix_layers._neighbors import around_healpix
+from physicsnemo.models.face_layers import pad_faces
+from physicsnemo.models.face_layers import padding as face_padding
 
 GRIDS = {"cube": (6, around_cube), "healpix": (12, around_healpix)}
 grids = pytest.mark.parametrize(("count", "sources"), GRIDS.values(), ids=GRIDS)
@@ -18,7 +19,7 @@ as_pytorch_does = pytest.mark.filterwarnings("ignore:.*should not be instantiate
 @pytest.fixture
 def afresh():
     """Forget which maps were made before."""
-    _maps._made.cache_clear()
+    face_padding._cached_make.cache_clear()
 
 
 def faces(count, size=3, dtype=torch.float64, batch=2):
@@ -138,15 +139,15 @@ def test_maps_are_made_once_for_each_size_and_device():
     for _ in range(3):
         pad_faces(x, 1, around_healpix)
         pad_faces(x.to("meta"), 1, around_healpix)
-    assert _maps._made.cache_info().misses == 2
-    assert _maps._made.cache_info().maxsize is not None
+    assert face_padding._cached_make.cache_info().misses == 2
+    assert face_padding._cached_make.cache_info().maxsize is not None
 
 
 def test_maps_that_a_cuda_graph_reads_are_never_dropped(monkeypatch):
-    monkeypatch.setattr(_maps, "_made", lambda *request: object())
-    monkeypatch.setattr(_maps, "_captured", {})
+    monkeypatch.setattr(face_padding, "_cached_make", lambda *request: object())
+    monkeypatch.setattr(face_padding, "_captured", {})
     request = around_cube, 3, 1, torch.device("cuda")
     for capturing in (False, True):
         monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda now=capturing: now)
-        maps = _maps._keep(*request)
-        assert _maps._captured == ({request: maps} if capturing else {})
+        maps = face_padding._cached_maps(*request)
+        assert face_padding._captured == ({request: maps} if capturing else {})

@@ -26,7 +26,11 @@ from physicsnemo.models.dlwp_healpix_layers import (
     UNetDecoder,
     UNetEncoder,
 )
-from physicsnemo.models.dlwp_healpix_layers.configuration import activation_of, build, plain
+from physicsnemo.models.dlwp_healpix_layers.configuration import (
+    activation_of,
+    build,
+    serializable,
+)
 from physicsnemo.nn import CappedGELU
 
 BLOCK = {"_target_": "physicsnemo.models.dlwp_healpix_layers.ConvNeXtBlock"}
@@ -222,8 +226,8 @@ def test_mappings_of_other_kinds_are_saved_as_plain_ones(tmp_path, by_name):
 
 def test_plain():
     nested = frozen({"a": [1, (frozen({"b": "c"}),)]})
-    assert plain(nested) == {"a": [1, [{"b": "c"}]]}
-    assert type(plain(nested)["a"]) is list
+    assert serializable(nested) == {"a": [1, [{"b": "c"}]]}
+    assert type(serializable(nested)["a"]) is list
 
 
 @pytest.mark.parametrize("half", ["encoder", "decoder"])

@@ -15,8 +15,8 @@ import torch
 from physicsnemo import Module
 from physicsnemo.models import dlwp_healpix_layers
 from physicsnemo.models.dlwp_healpix import HEALPixRecUNet, HEALPixUNet
-from physicsnemo.models.dlwp_healpix._durations import hours
 from physicsnemo.models.dlwp_healpix._fields import Fields, Given, coupled_fields
+from physicsnemo.models.dlwp_healpix.HEALPixRecUNet import hours
 from physicsnemo.registry import ModelRegistry
 
 EXAMPLES = runpy.run_path(str(Path(__file__).with_name("cases_healpix.py")))

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.checkpoint import checkpoint
 
 from physicsnemo.models.dlwp._cubed_sphere import around_cube
-from physicsnemo.models.dlwp_healpix_layers._neighbours import around_healpix
+from physicsnemo.models.dlwp_healpix_layers._neighbors import around_healpix
 from physicsnemo.models.face_layers import pad_faces
 from physicsnemo.models.swinvrnn.swinvrnn import ConvBlock
 from physicsnemo.models.window_layers import SwinTransformer, earth_blocks

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses and scores of fields on the globe, weighted by the areas of cells.
+"""Area-weighted losses and scores of fields on the globe.
 
-Definitions are those of WeatherBench 2 (Rasp et al. 2024, arXiv:2308.15560). Everything takes
-fields in any floating-point type, and is computed in single precision at least, under autocast too:
-squares of geopotentials are beyond half precision.
+Definitions are those of WeatherBench 2 (Rasp et al. 2024, arXiv:2308.15560). Fields may have any
+floating-point dtype; sums are in single precision at least, under autocast too, as squares of
+geopotentials overflow half precision.
 
-What is not a number makes scores and losses so too, but where its weight is 0, and with ``skipna``
-where the target is not a number, as over land or where nothing was measured.
+NaN propagates to scores and losses, except where its weight is 0, and with ``skipna`` where the
+target is NaN, as over land or without measurements.
 """
 
 from physicsnemo.metrics.weather.areas import cubed_sphere_weights, latitude_weights

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Areas of the cells of grids, as weights whose mean is 1."""
+"""Cell areas of grids, as weights with a mean of 1."""
 
 import operator
 
@@ -12,15 +12,15 @@ __all__ = ["cubed_sphere_weights", "latitude_weights"]
 
 
 def latitude_weights(latitudes: Tensor | ArrayLike) -> Tensor:
-    r"""Return the areas of the cells of a grid of latitudes and longitudes.
+    r"""Compute the cell areas of a latitude-longitude grid.
 
-    A cell reaches half way to the next latitudes, and the outermost ones to the poles:
+    Cells extend halfway to the next latitudes, the outermost ones to the poles:
 
     .. math:: w_i \propto \sin\theta_i^{upper} - \sin\theta_i^{lower}
 
-    The cosine of the latitude is nearly the same but at a pole, where it is 0, as if the cap around
-    it did not exist. Of a grid that ends before the poles by more than a step, the outermost cells
-    reach as far outwards as inwards.
+    The cosine of latitude is nearly the same but at a pole, where it is 0 and ignores the polar
+    cap. If a grid ends more than a step before the poles, its outermost cells extend as far outward
+    as inward.
 
     Parameters
     ----------
@@ -29,18 +29,18 @@ def latitude_weights(latitudes: Tensor | ArrayLike) -> Tensor:
 
     Returns
     -------
-    Weights of shape (latitudes, 1), as fields (..., latitudes, longitudes) need them, with a mean
-    of 1; on the device of the latitudes, and in their type, or PyTorch's default for integers.
+    Weights of shape (latitudes, 1), which broadcast to fields (..., latitudes, longitudes), with a
+    mean of 1; on the device and in the dtype of the latitudes, or PyTorch's default for integers.
 
     Raises
     ------
     ValueError
-        If there are less than 2 latitudes, or they neither rise nor fall, or are beyond a pole.
+        If there are fewer than 2 latitudes, or they are not monotonic or out of range.
 
     References
     ----------
     Rasp et al. 2024, WeatherBench 2: a benchmark for the next generation of data-driven global
-    weather models, arXiv:2308.15560, which weights cells in the same way.
+    weather models, arXiv:2308.15560.
 
     Examples
     --------
@@ -61,10 +61,10 @@ def latitude_weights(latitudes: Tensor | ArrayLike) -> Tensor:
 
 
 def cubed_sphere_weights(size: int) -> Tensor:
-    """Return the areas of the cells of the cubed sphere that ``cubed_sphere_points`` describes.
+    """Compute the cell areas of the cubed sphere of ``cubed_sphere_points``.
 
-    The largest is at most 1.42 times the smallest. Cells of the HEALPix grid all have the same
-    area and need no weights.
+    The largest is at most 1.42 times the smallest. Cells of the HEALPix grid have equal areas and
+    need no weights.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def cubed_sphere_weights(size: int) -> Tensor:
 
     Returns
     -------
-    Weights of shape (6, size, size), with a mean of 1, in PyTorch's default type.
+    Weights of shape (6, size, size), with a mean of 1, in PyTorch's default dtype.
 
     Raises
     ------
@@ -92,7 +92,8 @@ def cubed_sphere_weights(size: int) -> Tensor:
         raise ValueError(f"expected a size of at least 1, got {size}")
     bounds = torch.linspace(-torch.pi / 4, torch.pi / 4, size + 1, dtype=torch.float64).tan()
     x, y = bounds[:, None], bounds
-    # The area between the centre of a face and a corner of a cell, as seen from the globe's centre.
+    # Solid angle of the rectangle between the center of a face and each corner of its cells; its
+    # second difference is that of a cell.
     solid_angle = torch.atan(x * y / (1 + x**2 + y**2).sqrt())
     areas = solid_angle.diff(dim=0).diff(dim=1)
     return (areas / areas.mean()).to(torch.get_default_dtype()).repeat(6, 1, 1)
@@ -101,7 +102,7 @@ def cubed_sphere_weights(size: int) -> Tensor:
 def _outer_bound(outermost: Tensor, inner: Tensor) -> Tensor:
     step = outermost - inner
     to_pole = 90 - outermost * step.sign()
-    # Some grids leave out a row at a pole; the rest is for round-off.
+    # Some grids have no row at a pole, where a step is left; the tolerance is for round-off.
     return torch.where(to_pole <= 1.01 * step.abs(), 90 * step.sign(), outermost + step / 2)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A loss for training on the globe."""
+"""Area-weighted loss."""
 
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -15,36 +15,36 @@ Error = Literal["mse", "mae"]
 
 
 class LatitudeWeightedLoss(nn.Module):
-    r"""The mean error over batch, channels and cells, weighted by the areas of cells.
+    r"""Area-weighted mean error over batch, channels and cells.
 
-    With weights :math:`a_i` of cells and :math:`w_c` of channels, it is the mean of
+    With weights :math:`a_i` of cells and :math:`w_c` of channels, the loss is the mean of
 
     .. math:: a_i w_c (x_{ci} - y_{ci})^2 \quad \mathrm{or} \quad a_i w_c |x_{ci} - y_{ci}|
 
-    Where a weight is 0, it does not matter what the fields hold, nor whether that is a number.
-    Weights are taken as they are: those of areas have a mean of 1, and those of channels scale the
-    loss. GraphCast's are products of two for each variable at each level: the inverse variance of
-    its change in a step, and its importance, which is proportional to the pressure of the level,
-    and 1 for the temperature at 2 m and 0.1 for other fields at the surface.
+    Values are ignored where the weight is 0, NaN too. Weights are not normalized: those of areas
+    have a mean of 1, and those of channels scale the loss. GraphCast's channel weights are products
+    of two, for each variable at each level: the inverse variance of its increment in a step, and
+    its importance, which is proportional to the pressure of the level, 1 for the temperature at
+    2 m, and 0.1 for other surface fields.
 
     Parameters
     ----------
     weights
-        Weights of cells, in the shape of the grid: of :func:`latitude_weights`, or of
-        :func:`cubed_sphere_weights`; ``torch.ones(1, 1)`` where all cells are equal, as on HEALPix
+        Cell weights, in the shape of the grid: by :func:`latitude_weights`, or by
+        :func:`cubed_sphere_weights`; ``torch.ones(1, 1)`` for cells of equal area, as on HEALPix
         faces.
     channel_weights
-        A weight for each channel, of shape (channels,). By default, all are 1.
+        Channel weights, of shape (channels,); by default, all are 1.
     error
-        ``"mse"`` for squares, or ``"mae"`` for absolute values.
+        Error: ``"mse"`` for squared, or ``"mae"`` for absolute differences.
     skipna
-        Whether to leave out where the target is not a number, as in :func:`rmse`: the loss is then
-        what it would be if those cells had the weighted mean error of the others.
+        Whether to ignore cells whose target is NaN, as in :func:`rmse`: the loss is then as if they
+        had the weighted mean error of the others.
 
     Raises
     ------
     ValueError
-        If there is no such error, or weights are negative or of another number of axes.
+        If the error is unknown, or weights are negative or have another number of axes.
 
     References
     ----------
@@ -103,7 +103,7 @@ class LatitudeWeightedLoss(nn.Module):
 
         Returns
         -------
-        The loss, without axes, in single precision at least.
+        Scalar loss, in single precision at least.
 
         Raises
         ------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of forecasts."""
+"""Forecast scores: root-mean-square error and anomaly correlation."""
 
 import torch
 from torch import Tensor
@@ -18,29 +18,28 @@ def rmse(
     dim: int | tuple[int, ...] = _GRID,
     skipna: bool = False,
 ) -> Tensor:
-    r"""Return the root of the weighted mean of squared errors.
+    r"""Compute the weighted root-mean-square error (RMSE).
 
-    WeatherBench 2 draws the root after the mean over all times: name their axis in ``dim`` too.
+    WeatherBench 2 takes the root after the mean over all times: include their axis in ``dim``.
 
     Parameters
     ----------
     prediction, target
         Fields of equal shape, such as (batch, channels, latitudes, longitudes).
     weights
-        Weights of shapes that broadcast to that of the fields, such as those of
-        :func:`latitude_weights`; of any mean, as it is divided by. By default, all are equal. Where
-        one is 0, it does not matter what the fields hold, nor whether that is a number.
+        Weights of a shape that broadcasts to that of the fields, such as
+        :func:`latitude_weights`; they are normalized. By default, all are equal. Values are ignored
+        where the weight is 0, NaN too.
     dim
-        The axes to take the mean over: by default those of a grid of latitudes and longitudes,
-        (-3, -2, -1) for a cubed sphere, or (1, -2, -1) for HEALPix faces in axis 1.
+        Axes to reduce: by default those of a latitude-longitude grid, (-3, -2, -1) for a cubed
+        sphere, or (1, -2, -1) for HEALPix faces in axis 1.
     skipna
-        Whether to leave out where the target is not a number, as if the weight was 0 there. A
-        prediction that is not a number where there is a target is an error at any rate, and the
-        score is not a number; nor is it where nothing is left.
+        Whether to ignore cells whose target is NaN, as if their weight was 0. NaN in the prediction
+        alone still gives NaN, and so does a field with no cell left.
 
     Returns
     -------
-    Errors of the remaining shape, in single precision at least.
+    RMSE of the remaining shape, in single precision at least.
 
     Raises
     ------
@@ -74,29 +73,29 @@ def acc(
     dim: int | tuple[int, ...] = _GRID,
     skipna: bool = False,
 ) -> Tensor:
-    r"""Return the anomaly correlation coefficient.
+    r"""Compute the anomaly correlation coefficient (ACC).
 
-    It correlates departures from the climatology, :math:`f' = f - c` and :math:`o' = o - c`,
-    without taking their means away, as WeatherBench 2 does:
+    It correlates the anomalies with respect to a climatology, :math:`f' = f - c` and
+    :math:`o' = o - c`, without subtracting their means, as in WeatherBench 2:
 
     .. math:: \frac{\langle f' o' \rangle}{\sqrt{\langle f'^2 \rangle \langle o'^2 \rangle}}
 
-    There, the mean over times is that of the coefficients.
+    WeatherBench 2 averages the coefficients over all times.
 
     Parameters
     ----------
     prediction, target
         Fields of equal shape, such as (batch, channels, latitudes, longitudes).
     climatology
-        What is usual at each place, and at that hour and day of the year if that is known, of a
-        shape that broadcasts to that of the fields.
+        Climatology, for the hour and day of the year if available, of a shape that broadcasts to
+        that of the fields.
     weights, dim, skipna
-        As in :func:`rmse`; where there is no climatology, there is no target.
+        As in :func:`rmse`; NaN in the climatology counts as NaN in the target.
 
     Returns
     -------
-    Coefficients from -1 to 1 of the remaining shape, in single precision at least; not a number
-    where the prediction or the target is the climatology everywhere.
+    ACC from -1 to 1 of the remaining shape, in single precision at least; NaN if the prediction or
+    the target is the climatology everywhere.
 
     Raises
     ------
@@ -116,17 +115,17 @@ def acc(
     tensor(1.)
     """
     check_alike(prediction, target, weights, climatology)
-    usual = widened(climatology)
-    departure = widened(target) - usual
+    c = widened(climatology)
+    anomaly = widened(target) - c
     if skipna:
-        weights = known(departure, weights)
-    f, o = (where_weighed(x, weights) for x in (widened(prediction) - usual, departure))
+        weights = known(anomaly, weights)
+    f, o = (where_weighed(x, weights) for x in (widened(prediction) - c, anomaly))
     scale = _mean(f.square(), weights, dim).sqrt() * _mean(o.square(), weights, dim).sqrt()
     return _mean(f * o, weights, dim) / scale
 
 
 def check_alike(prediction: Tensor, target: Tensor, *others: Tensor | None) -> None:
-    """Raise a ValueError unless shapes are equal, or for others, broadcast to that."""
+    """Raise a ValueError unless shapes are equal, and those of others broadcast to them."""
     if prediction.shape != target.shape:
         raise ValueError(
             f"expected prediction and target of equal shape, got {tuple(prediction.shape)} and "
@@ -146,14 +145,14 @@ def widened(x: Tensor) -> Tensor:
 
 
 def known(target: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return weights, by default of 1, that are 0 where a target is not a number."""
+    """Return weights, by default 1, that are 0 where the target is NaN."""
     if weights is None:
         weights = torch.ones((), dtype=target.dtype, device=target.device)
     return torch.where(target.isnan(), 0, weights)
 
 
 def where_weighed(x: Tensor, weights: Tensor | None) -> Tensor:
-    """Return values, or 0 where the weight is: 0 times what is not finite is not 0.
+    """Return values, but 0 where the weight is 0, as 0 times NaN is NaN.
 
     Gradients are 0 there too, if nothing but differences was taken before.
     """

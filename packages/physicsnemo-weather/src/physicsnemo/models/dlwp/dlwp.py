@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A convolutional network for fields on the cubed sphere."""
+"""DLWP: a U-Net on the cubed sphere."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -38,41 +38,40 @@ class MetaData(ModelMetaData):
 
 
 class DLWP(Module):
-    """Deep-learning weather prediction: a U-Net of convolutions on the cubed sphere.
+    """Deep-learning weather prediction (DLWP): a U-Net on the cubed sphere.
 
-    Convolutions reach over the edges of the six faces to the cells that lie there on the sphere.
-    The four faces around the equator share one set of weights, and the two around the poles
-    another, which sees the northern one mirrored.
+    Convolutions are padded by the neighbor cells on the sphere. The four equatorial faces share one
+    set of weights, the two polar faces another, which sees the northern one mirrored.
 
-    Faces 0 to 3 follow each other eastwards, with rows northwards and columns eastwards. Face 4 is
-    around the south pole, and beyond its last row lies the first of face 0; face 5 is around the
-    north pole, and before its first row lies the last of face 0. Columns of both run as in face 0.
+    Faces 0 to 3 run eastward along the equator, with rows northward and columns eastward. Face 4 is
+    around the south pole, with the first row of face 0 beyond its last row; face 5 is around the
+    north pole, with the last row of face 0 before its first row. Columns of both run as in face 0.
 
     Parameters
     ----------
     nr_input_channels
-        Channels of the input: variables at all times that the model looks back, and constants.
+        Number of input channels: variables at all input times, and constants.
     nr_output_channels
-        Channels of the output.
+        Number of output channels.
     nr_initial_channels
-        Channels of the first convolutions; each level further down has twice as many.
+        Base channel count, which doubles with each level.
     activation_fn
-        Name of an activation (:func:`physicsnemo.nn.get_activation`).
+        Activation, by name (:func:`physicsnemo.nn.get_activation`).
     depth
-        How often the grid is coarsened by 2.
+        Number of downsamplings by 2.
     clamp_activation
-        Smallest and largest value that activations may have, each a number or None for no bound.
+        Lower and upper bound of activations, each a number or None for no bound.
     numerics
-        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: beyond the
-        edges that the polar faces share with face 2, they see the face around the other pole.
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` to compute what those releases of
+        nvidia-physicsnemo do, as their files imply. Here they all do the same: across the edges
+        that polar faces share with face 2, the padding is from the face around the other pole.
 
     Raises
     ------
     KeyError
-        If there is no activation of that name.
+        If the activation is unknown.
     ValueError
-        If a number is below 1, or ``clamp_activation`` or ``numerics`` is none of the above.
+        If a number is below 1, or ``clamp_activation`` or ``numerics`` has another value.
 
     References
     ----------
@@ -122,7 +121,7 @@ class DLWP(Module):
         self.activation = get_activation(activation_fn)
         down, middle, up = _channels(nr_input_channels, nr_initial_channels, depth)
         last = up[-1][1], nr_output_channels
-        # In this order, by which optimizers number weights.
+        # In this order, since optimizers identify parameters by their position.
         self.equatorial_downsample = _convolutions(down)
         self.polar_downsample = _convolutions(down)
         self.equatorial_mid_layers = _convolutions(middle)
@@ -148,9 +147,9 @@ class DLWP(Module):
         Raises
         ------
         TypeError
-            If the input does not hold floating-point numbers.
+            If the input is not floating-point.
         ValueError
-            If it has another shape or device than expected.
+            If its shape or device does not fit.
         """
         self._check(cubed_sphere_input)
         x = _mirror_north(cubed_sphere_input.permute(0, 2, 3, 4, 1))
@@ -167,7 +166,7 @@ class DLWP(Module):
             x = self._convolve(x, *weights)
         for index, weights in enumerate(up):
             if index % 2 == 0:
-                x = torch.cat((_finer(x), skipped.pop()), dim=-1)
+                x = torch.cat((_upsampled(x), skipped.pop()), dim=-1)
             x = self._convolve(x, *weights)
         x = _on_faces(self.equatorial_last, self.polar_last, x)
         return _mirror_north(x).permute(0, 4, 1, 2, 3)
@@ -196,7 +195,7 @@ class DLWP(Module):
 
 
 def _channels(inputs: int, initial: int, depth: int) -> list[list[tuple[int, int]]]:
-    """Return the numbers of input and output channels of the convolutions, down, middle and up."""
+    """Return the input and output channels of the convolutions: down, middle and up."""
     widths = [initial * 2**level for level in range(depth)]
     deepest = widths[-1]
     down, up = [], []
@@ -226,10 +225,10 @@ def _on_images(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return faces
 
 
-def _finer(x: Tensor) -> Tensor:
-    """Make four of each cell."""
+def _upsampled(x: Tensor) -> Tensor:
+    """Nearest-neighbor upsampling by 2."""
     batch, faces, height, width, channels = x.shape
-    # Not by interpolation, whose gradient PyTorch's compiler adds up in any order.
+    # Not by interpolation, whose gradient PyTorch's compiler adds up atomically, in any order.
     cells = x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1)
     return cells.reshape(batch, faces, 2 * height, 2 * width, channels)
 

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: N999  # the path that files of nvidia-physicsnemo name
-"""A recurrent U-Net for fields on the HEALPix grid."""
+"""Recurrent U-Net on the HEALPix grid."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from physicsnemo.models.dlwp_healpix._durations import hours
-from physicsnemo.models.dlwp_healpix._fields import Fields, Given, coupled_fields
-from physicsnemo.models.dlwp_healpix._inputs import take
+from physicsnemo.models.dlwp_healpix._fields import Fields, Given, coupled_fields, split_inputs
 from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, PATHS, build_network
-from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, plain
+from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, serializable
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 
 __all__ = ["HEALPixRecUNet", "MetaData"]
+
+_HOURS = {"m": Fraction(1, 60), "h": Fraction(1), "d": Fraction(24)}  # by the unit's first letter
+_DURATION = r"\s*(\d+(?:\.\d+)?)\s*(min|minutes?|h|hr|hours?|d|days?)\s*"
 
 
 @dataclass
@@ -32,38 +35,39 @@ class MetaData(ModelMetaData):
 
 
 class HEALPixRecUNet(Module):
-    """Deep-learning weather prediction by a U-Net with memory on the HEALPix grid.
+    """Deep-learning weather prediction (DLWP) by a recurrent U-Net on the HEALPix grid.
 
-    The network predicts by how much the state changes in ``input_time_dim`` times, and is called
-    again with its own prediction until ``output_time_dim`` times are predicted. Its memory is
-    filled in ``presteps`` calls before the first step, and again each ``reset_cycle``.
+    Each step predicts the increment of the state over ``input_time_dim`` times; steps are rolled
+    out autoregressively up to ``output_time_dim`` times. The hidden state of the recurrent blocks
+    is warmed up by ``presteps`` calls before the first step, and anew in each ``reset_cycle``.
 
     Parameters
     ----------
     encoder, decoder, input_channels, output_channels, n_constants, decoder_input_channels
         As in :class:`physicsnemo.models.dlwp_healpix.HEALPixUNet`, with as many output channels as
-        input channels; there must be constants or known fields.
+        input channels, and constant or forcing fields.
     input_time_dim
-        Number of times that one step starts from, and predicts.
+        Number of input times, and of predicted times, of a step.
     output_time_dim
-        Number of times to predict, a multiple of ``input_time_dim``.
+        Number of predicted times, a multiple of ``input_time_dim``.
     delta_time
-        From one time to the next, as in ``6h``.
+        Time step of the data, as in ``6h``.
     reset_cycle
-        After how long the memory is filled anew, as in ``24h`` or ``1d``.
+        Interval at which the hidden state is reset, as in ``24h`` or ``1d``.
     presteps
-        Number of calls that fill the memory.
+        Number of warm-up calls of the hidden state.
     enable_nhwc, enable_healpixpad, couplings
         As in :class:`physicsnemo.models.dlwp_healpix.HEALPixUNet`.
 
     Raises
     ------
     NotImplementedError
-        If there are neither constants nor known fields, or there are couplings and not both.
+        If there are neither constant nor forcing fields, or there are couplings and not both.
     TypeError
-        If a configuration is no mapping, or a layer does not take an argument.
+        If a configuration is not a mapping, or a layer does not take an argument.
     ValueError
-        If a configuration names no known class, a duration is none, or numbers do not fit together.
+        If a configuration names an unknown class, a duration is invalid, or numbers do not fit
+        together.
 
     References
     ----------
@@ -107,7 +111,7 @@ class HEALPixRecUNet(Module):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record configurations as files hold them, whatever kind of mapping they are."""
-        return super().__new__(cls, *map(plain, args), **plain(kwargs))
+        return super().__new__(cls, *map(serializable, args), **serializable(kwargs))
 
     def __init__(
         self,
@@ -133,13 +137,13 @@ class HEALPixRecUNet(Module):
                 "and decoder_input_channels are 0; pass a field of zeros"
             )
         self.fields = Fields(
-            input_channels,
-            output_channels,
-            n_constants,
-            decoder_input_channels,
-            input_time_dim,
-            output_time_dim,
-            coupled_fields(couplings, n_constants, decoder_input_channels),
+            input_channels=input_channels,
+            output_channels=output_channels,
+            n_constants=n_constants,
+            decoder_input_channels=decoder_input_channels,
+            input_time_dim=input_time_dim,
+            output_time_dim=output_time_dim,
+            coupled=coupled_fields(couplings, n_constants, decoder_input_channels),
         )
         if self.fields.network_outputs != self.fields.state_channels:
             raise ValueError(
@@ -156,38 +160,39 @@ class HEALPixRecUNet(Module):
         self.encoder, self.decoder = build_network(
             encoder,
             decoder,
-            (self.fields.network_inputs, self.fields.network_outputs),
-            enable_nhwc,
-            enable_healpixpad,
+            input_channels=self.fields.network_inputs,
+            output_channels=self.fields.network_outputs,
+            enable_nhwc=enable_nhwc,
+            enable_healpixpad=enable_healpixpad,
         )
 
     @property
     def integration_steps(self) -> int:
-        """How many steps make up a prediction."""
+        """Number of autoregressive steps of a forecast."""
         return self.fields.steps
 
     def reset(self) -> None:
-        """Forget what the two halves remember of calls of their own; calls of the model do not."""
+        """Reset the hidden state of encoder and decoder, which calls of the model do not use."""
         self.encoder.reset()
         self.decoder.reset()
 
     def forward(self, inputs: Sequence[Any], output_only_last: bool = False) -> Tensor:
-        """Predict.
+        """Forecast.
 
         Parameters
         ----------
         inputs
-            A list, without those parts of which there are no channels:
+            List of these tensors, without those that have no channels:
 
-            - the state, of shape (batch, 12, times, input_channels, size, size), at the times of
-              ``presteps + 1`` steps, the last of which the prediction starts from;
-            - known fields, of shape (batch, 12, times, decoder_input_channels, size, size), at
-              the times of these, and of all further steps;
+            - state, of shape (batch, 12, times, input_channels, size, size), at the times of
+              ``presteps + 1`` steps, the last of which is the initial one;
+            - forcing, of shape (batch, 12, times, decoder_input_channels, size, size), at these
+              times and those of all further steps;
             - constants, of shape (12, n_constants, size, size);
-            - couplings, a list or a tensor with, for each of these steps, fields of shape
+            - couplings, a list or a tensor of fields for each of these steps, of shape
               (batch, channels, 12, size, size).
         output_only_last
-            Return the last step's prediction alone.
+            Whether to return the prediction of the last step alone.
 
         Returns
         -------
@@ -197,26 +202,33 @@ class HEALPixRecUNet(Module):
         Raises
         ------
         TypeError
-            If a part does not hold floating-point numbers.
+            If an input is not floating-point.
         ValueError
-            If a part is missing, or has another shape, device or number of times than needed.
+            If an input is missing, or its shape, device or number of times does not fit.
         """
-        fields, steps = self.fields, self.presteps + self.integration_steps
-        given = take(fields, inputs, self._state_steps(), steps, next(self.parameters()))
+        fields = self.fields
+        given = split_inputs(
+            fields,
+            inputs,
+            state_steps=self._state_steps(),
+            steps=self.presteps + self.integration_steps,
+            weight=next(self.parameters()),
+        )
         state = fields.times(given.state, self.presteps)
         outputs: list[Tensor] = []
-        memory: list[Tensor] = []
+        hidden: list[Tensor] = []
         for step in range(self.integration_steps):
             if step in self.resets:
-                memory = self._fill_memory(given, outputs, step)
+                hidden = self._warm_up(given, outputs, step)
             faces = fields.at_step(given, state, step + self.presteps)
-            change, memory = self.decoder.step(self.encoder(faces), memory)
-            state = fields.of_outputs(faces[:, : fields.state_channels] + change)
+            increment, hidden = self.decoder.step(self.encoder(faces), hidden)
+            state = fields.of_outputs(faces[:, : fields.state_channels] + increment)
             outputs.append(state)
         return state if output_only_last else torch.cat(outputs, dim=2)
 
-    def _fill_memory(self, given: Given, outputs: list[Tensor], step: int) -> list[Tensor]:
-        memory: list[Tensor] = []
+    def _warm_up(self, given: Given, outputs: list[Tensor], step: int) -> list[Tensor]:
+        """Return the hidden state before a step, from calls with the states before it."""
+        hidden: list[Tensor] = []
         for index in range(step, step + self.presteps):
             if step < self.presteps:
                 state, when = self.fields.times(given.state, index), index
@@ -226,9 +238,34 @@ class HEALPixRecUNet(Module):
                 when = index - self.presteps + 1
                 state = outputs[when - 2]
             encoded = self.encoder(self.fields.at_step(given, state, when))
-            _, memory = self.decoder.step(encoded, memory)
-        return memory
+            _, hidden = self.decoder.step(encoded, hidden)
+        return hidden
 
     def _state_steps(self) -> int:
-        """Return for how many steps the state must be given."""
+        """Return the number of steps that the input state covers."""
         return self.presteps + max([1, *(step for step in self.resets if step < self.presteps)])
+
+
+def hours(duration: str) -> Fraction:
+    """Parse a duration, and return its number of hours.
+
+    Parameters
+    ----------
+    duration
+        Number and unit: minutes, hours or days, as in ``30min``, ``6h`` or ``1 day``.
+
+    Raises
+    ------
+    ValueError
+        If it has another form, or is zero.
+
+    Examples
+    --------
+    >>> from physicsnemo.models.dlwp_healpix.HEALPixRecUNet import hours
+    >>> int(hours("1.5d"))
+    36
+    """
+    match = re.fullmatch(_DURATION, str(duration).lower())
+    if match is None or not float(match[1]):
+        raise ValueError(f"expected a duration such as '6h', '30min' or '1d', got {duration!r}")
+    return Fraction(match[1]) * _HOURS[match[2][0]]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: N999  # the path that files of nvidia-physicsnemo name
-"""A U-Net for fields on the HEALPix grid."""
+"""U-Net on the HEALPix grid."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +9,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from physicsnemo.models.dlwp_healpix._fields import Fields, coupled_fields
-from physicsnemo.models.dlwp_healpix._inputs import take
+from physicsnemo.models.dlwp_healpix._fields import Fields, coupled_fields, split_inputs
 from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, PATHS, build_network
-from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, plain
+from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, serializable
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.numerics import PAPER, has_oddity, implied
@@ -32,61 +31,61 @@ class MetaData(ModelMetaData):
 
 
 class HEALPixUNet(Module):
-    """Deep-learning weather prediction by a U-Net on the HEALPix grid.
+    """Deep-learning weather prediction (DLWP) by a U-Net on the HEALPix grid.
 
-    The network maps the state at ``input_time_dim`` times to that at as many later times, and is
-    called again with its own prediction until ``output_time_dim`` times are predicted. It predicts
-    by how much the state changes, as the published code does; where the prediction has not the
-    fields of the state at as many times, there is nothing to add it to, and it is taken as it is.
-    With ``output_time_dim=1`` and more input times it is called once, and diagnoses one time.
+    Each step maps the state at ``input_time_dim`` times to as many later times; steps are rolled
+    out autoregressively up to ``output_time_dim`` times. The network predicts the increment of the
+    state, as the published code does, or the state itself if input and output differ in their
+    fields or times. With ``output_time_dim=1`` and several input times, one step diagnoses a single
+    time.
 
-    Faces 0 to 3 are around the north pole, 4 to 7 around the equator and 8 to 11 around the south
-    pole, each four following each other eastwards. Rows of a face run from its northern corner to
-    the south-west, columns to the south-east.
+    Faces 0 to 3 are around the north pole, 4 to 7 on the equator and 8 to 11 around the south pole,
+    each four eastward. Rows of a face run from its northern corner to the southwest, columns to the
+    southeast.
 
     Parameters
     ----------
     encoder
-        Configuration of :class:`physicsnemo.models.dlwp_healpix_layers.UNetEncoder`: a mapping
-        with the class's path under ``_target_``, and its arguments, some of which are
+        Configuration of a :class:`physicsnemo.models.dlwp_healpix_layers.UNetEncoder`: a mapping
+        with the path of the class under ``_target_``, and its arguments, some of which are
         configurations too. Only layers of that package, and activations, can be named.
     decoder
-        The same of :class:`physicsnemo.models.dlwp_healpix_layers.UNetDecoder`.
+        Configuration of a :class:`physicsnemo.models.dlwp_healpix_layers.UNetDecoder`.
     input_channels
         Number of fields of the state.
     output_channels
-        Number of fields predicted.
+        Number of predicted fields.
     n_constants
-        Number of fields that do not change in time.
+        Number of constant fields.
     decoder_input_channels
-        Number of fields that are known at all times, as is the sun's radiation.
+        Number of forcing fields, which are known at all times, such as insolation.
     input_time_dim
-        Number of times that one step starts from.
+        Number of input times of a step.
     output_time_dim
-        Number of times to predict: a multiple of ``input_time_dim``, or 1.
+        Number of predicted times: a multiple of ``input_time_dim``, or 1.
     presteps
-        Not used; there so that both models take the same arguments.
+        Ignored; it makes the arguments those of the recurrent model.
     enable_nhwc
-        Keep the weights of convolutions in memory with channels last. The numbers are the same.
+        Whether weights of convolutions are in channels-last memory format.
     enable_healpixpad
-        Has no effect; there is one padding.
+        Ignored; there is one padding.
     couplings
-        What comes from other models, such as one of the ocean: each a mapping whose ``params``
-        have ``variables`` and ``input_times``, which make one field each.
+        Fields of other models, such as an ocean model: mappings whose ``params`` have ``variables``
+        and ``input_times``, with a field for each pair.
     numerics
-        ``paper``, or ``reference-1.2`` to ``reference-2.2`` for what those releases of
-        nvidia-physicsnemo compute, as files of theirs mean it. They do the same here: the network
-        predicts the state itself, and not by how much it changes.
+        ``paper``, or ``reference-1.2`` to ``reference-2.2`` to compute what those releases of
+        nvidia-physicsnemo do, as their files imply. Here they all do the same: the network predicts
+        the state itself instead of its increment.
 
     Raises
     ------
     NotImplementedError
-        If there are couplings, but no constants or no known fields.
+        If there are couplings, but no constant or no forcing fields.
     TypeError
-        If a configuration is no mapping, or a layer does not take an argument.
+        If a configuration is not a mapping, or a layer does not take an argument.
     ValueError
-        If a configuration names no known class, numbers do not fit together, or ``numerics`` is
-        none of the above.
+        If a configuration names an unknown class, numbers do not fit together, or ``numerics`` are
+        unknown.
 
     References
     ----------
@@ -130,7 +129,7 @@ class HEALPixUNet(Module):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Record configurations as files hold them, whatever kind of mapping they are."""
-        return super().__new__(cls, *map(plain, args), **plain(kwargs))
+        return super().__new__(cls, *map(serializable, args), **serializable(kwargs))
 
     def __init__(
         self,
@@ -150,46 +149,47 @@ class HEALPixUNet(Module):
     ) -> None:
         super().__init__(meta=MetaData())
         self.fields = Fields(
-            input_channels,
-            output_channels,
-            n_constants,
-            decoder_input_channels,
-            input_time_dim,
-            output_time_dim,
-            coupled_fields(couplings, n_constants, decoder_input_channels),
+            input_channels=input_channels,
+            output_channels=output_channels,
+            n_constants=n_constants,
+            decoder_input_channels=decoder_input_channels,
+            input_time_dim=input_time_dim,
+            output_time_dim=output_time_dim,
+            coupled=coupled_fields(couplings, n_constants, decoder_input_channels),
         )
         alike = self.fields.network_outputs == self.fields.state_channels
         self.predicts_changes = not has_oddity(numerics, "predicted_state") and alike
         self.encoder, self.decoder = build_network(
             encoder,
             decoder,
-            (self.fields.network_inputs, self.fields.network_outputs),
-            enable_nhwc,
-            enable_healpixpad,
+            input_channels=self.fields.network_inputs,
+            output_channels=self.fields.network_outputs,
+            enable_nhwc=enable_nhwc,
+            enable_healpixpad=enable_healpixpad,
         )
 
     @property
     def integration_steps(self) -> int:
-        """How often the network is called for one prediction."""
+        """Number of autoregressive steps of a forecast."""
         return self.fields.steps
 
     def forward(self, inputs: Sequence[Any], output_only_last: bool = False) -> Tensor:
-        """Predict.
+        """Forecast.
 
         Parameters
         ----------
         inputs
-            A list, without those parts of which there are no channels:
+            List of these tensors, without those that have no channels:
 
-            - the state, of shape (batch, 12, times, input_channels, size, size), at
-              ``input_time_dim`` times;
-            - known fields, of shape (batch, 12, times, decoder_input_channels, size, size), at
-              the times of all steps;
+            - state, of shape (batch, 12, times, input_channels, size, size), at ``input_time_dim``
+              times;
+            - forcing, of shape (batch, 12, times, decoder_input_channels, size, size), at the times
+              of all steps;
             - constants, of shape (12, n_constants, size, size);
-            - couplings, a list or a tensor with, for each step, fields of shape
+            - couplings, a list or a tensor of fields for each step, of shape
               (batch, channels, 12, size, size).
         output_only_last
-            Return the last step's prediction alone.
+            Whether to return the prediction of the last step alone.
 
         Returns
         -------
@@ -199,12 +199,14 @@ class HEALPixUNet(Module):
         Raises
         ------
         TypeError
-            If a part does not hold floating-point numbers.
+            If an input is not floating-point.
         ValueError
-            If a part is missing, or has another shape, device or number of times than needed.
+            If an input is missing, or its shape, device or number of times does not fit.
         """
         fields, steps = self.fields, self.integration_steps
-        given = take(fields, inputs, 1, steps, next(self.parameters()))
+        given = split_inputs(
+            fields, inputs, state_steps=1, steps=steps, weight=next(self.parameters())
+        )
         state = fields.times(given.state, 0)
         outputs: list[Tensor] = []
         memory: list[Tensor] = []

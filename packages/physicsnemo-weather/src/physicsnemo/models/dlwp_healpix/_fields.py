@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fields that go into a network on the HEALPix grid at each step, and those that come out."""
+"""Inputs of the HEALPix models: their checks, and what the network takes and returns per step."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,25 +9,26 @@ import torch
 from torch import Tensor
 
 from physicsnemo.models.dlwp_healpix_layers import HEALPixFoldFaces, HEALPixUnfoldFaces
-from physicsnemo.nn.checks import check_at_least
+from physicsnemo.models.dlwp_healpix_layers.healpix_layers import FACES
+from physicsnemo.nn.checks import Layout, check_at_least, check_input
 
-__all__ = ["Fields", "Given", "coupled_fields"]
+__all__ = ["Fields", "Given", "coupled_fields", "split_inputs"]
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a model is called with, by its parts.
+    """Inputs of a model.
 
     Parameters
     ----------
     state
-        The state at all times given, of shape (batch, 12, times, input_channels, size, size).
+        State at all given times, of shape (batch, 12, times, input_channels, size, size).
     forcing
-        Known fields at all times, of shape (batch, 12, times, decoder_input_channels, size, size).
+        Forcing fields, of shape (batch, 12, times, decoder_input_channels, size, size).
     constants
-        Of shape (12, n_constants, size, size).
+        Constant fields, of shape (12, n_constants, size, size).
     couplings
-        Fields of another model for each step, each of shape (batch, channels, 12, size, size).
+        Fields of other models for each step, each of shape (batch, channels, 12, size, size).
     """
 
     state: Tensor
@@ -38,24 +39,24 @@ class Given:
 
 @dataclass(frozen=True)
 class Fields:
-    """How many fields there are of each kind, and at how many times.
+    """Number of fields of each kind, and of times.
 
     Parameters
     ----------
     input_channels, output_channels, n_constants, decoder_input_channels
-        Number of fields of the state, of the prediction, constant ones and known ones.
+        Number of fields of the state and of the prediction, of constant and of forcing fields.
     input_time_dim, output_time_dim
-        Number of times that one step starts from, and that all steps predict.
+        Number of input times of a step, and of predicted times of all steps.
     coupled
-        Number of fields that come from other models.
+        Number of fields of other models.
 
     Raises
     ------
     TypeError
-        If a number is no whole one.
+        If a number is not an integer.
     ValueError
-        If there are too few of something, steps do not make up the times predicted, or they cannot
-        go on from their own prediction.
+        If a number is too small, steps do not add up to the predicted times, or a prediction does
+        not have the fields that the next step starts from.
     """
 
     input_channels: int
@@ -90,36 +91,36 @@ class Fields:
 
     @property
     def steps(self) -> int:
-        """How often the network is called for one prediction."""
+        """Number of autoregressive steps."""
         return max(self.output_time_dim // self.input_time_dim, 1)
 
     @property
     def network_inputs(self) -> int:
-        """Channels that the network takes."""
+        """Number of input channels of the network."""
         at_each_time = self.input_channels + self.decoder_input_channels
         return self.input_time_dim * at_each_time + self.n_constants + self.coupled
 
     @property
     def state_channels(self) -> int:
-        """Those of them that are the state, the first ones."""
+        """Number of input channels, the first ones, that are the state."""
         return self.input_time_dim * self.input_channels
 
     @property
     def network_outputs(self) -> int:
-        """Channels that the network returns."""
+        """Number of output channels of the network."""
         return (1 if self.is_diagnostic else self.input_time_dim) * self.output_channels
 
     def at_step(self, given: Given, state: Tensor, step: int) -> Tensor:
-        """Return what goes into the network.
+        """Return the input of the network at a step.
 
         Parameters
         ----------
         given
-            What the model is called with.
+            Inputs of the model.
         state
-            The state at the times that the step starts from, (batch, 12, times, channels, ...).
+            State at the input times of the step, of shape (batch, 12, times, channels, ...).
         step
-            Which step's fields of other kinds to take.
+            Step whose forcing and coupled fields to take.
 
         Returns
         -------
@@ -135,11 +136,11 @@ class Fields:
         return HEALPixFoldFaces().forward(torch.cat(parts, dim=2))
 
     def times(self, x: Tensor, step: int) -> Tensor:
-        """Return the fields at the times of one step."""
+        """Return the fields at the times of a step."""
         return x[:, :, step * self.input_time_dim : (step + 1) * self.input_time_dim]
 
     def of_outputs(self, faces: Tensor) -> Tensor:
-        """Return (batch * 12, network_outputs, ...) as (batch, 12, times, output_channels, ...)."""
+        """Reshape (batch * 12, network_outputs, ...) to (batch, 12, times, channels, ...)."""
         times = 1 if self.is_diagnostic else self.input_time_dim
         unfolded = HEALPixUnfoldFaces().forward(faces)
         fields: Tensor = unfolded.unflatten(2, (times, self.output_channels))
@@ -149,24 +150,122 @@ class Fields:
         return {name: getattr(self, name) for name in names}
 
 
+def split_inputs(
+    fields: Fields, inputs: Sequence[Any], *, state_steps: int, steps: int, weight: Tensor
+) -> Given:
+    """Name and check the inputs of a model.
+
+    Parameters
+    ----------
+    fields
+        Number of fields of each kind.
+    inputs
+        List of inputs, without those that have no channels.
+    state_steps, steps
+        Number of steps that the state, and all other inputs, must cover exactly.
+    weight
+        Any weight of the model.
+
+    Raises
+    ------
+    TypeError
+        If there is no list of inputs, or one is not a floating-point tensor.
+    ValueError
+        If the number of inputs is another, or a shape, device or number of times does not fit.
+    """
+    expected = {
+        "state": fields.input_channels,
+        "forcing": fields.decoder_input_channels,
+        "constants": fields.n_constants,
+        "couplings": fields.coupled,
+    }
+    names = [name for name, channels in expected.items() if channels]
+    wanted = f"expected a list of {len(names)} inputs ({', '.join(names)})"
+    if not isinstance(inputs, list | tuple):
+        what = "a tensor" if isinstance(inputs, Tensor) else repr(type(inputs).__name__)
+        raise TypeError(f"{wanted}, got {what}")
+    if len(inputs) != len(names):
+        raise ValueError(
+            f"{wanted}, got {len(inputs)}; those of which there are no channels are left out"
+        )
+    given = Given(**dict(zip(names, inputs, strict=True)))
+    _check_state(fields, given, steps=state_steps, weight=weight)
+    _check_others(fields, given, steps=steps, weight=weight)
+    return given
+
+
+def _check_state(fields: Fields, given: Given, *, steps: int, weight: Tensor) -> None:
+    layout = {"batch": None, "faces": FACES, "times": None}
+    layout |= {"input_channels": fields.input_channels, "height": None, "width": None}
+    check_input(given.state, layout, weight, name="the state")
+    height, width = given.state.shape[-2:]
+    if height != width:
+        raise ValueError(f"expected square faces, got a state of {height} x {width} cells")
+    _check_times("state", given.state, steps=steps, at_each_step=fields.input_time_dim)
+
+
+def _check_others(fields: Fields, given: Given, *, steps: int, weight: Tensor) -> None:
+    forcing: Any = given.forcing
+    constants: Any = given.constants
+    batch: dict[str, int | None] = {"batch": given.state.shape[0]}
+    faces: dict[str, int | None] = {"faces": FACES}
+    grid: dict[str, int | None] = dict.fromkeys(("height", "width"), given.state.shape[-1])
+    if fields.decoder_input_channels:
+        channels: dict[str, int | None] = {"times": None}
+        channels |= {"decoder_input_channels": fields.decoder_input_channels}
+        check_input(forcing, batch | faces | channels | grid, weight, name="the decoder inputs")
+        _check_times("decoder inputs", forcing, steps=steps, at_each_step=fields.input_time_dim)
+    if fields.n_constants:
+        layout = faces | {"n_constants": fields.n_constants} | grid
+        check_input(constants, layout, weight, name="the constants")
+    if fields.coupled:
+        layout = batch | {"coupled": fields.coupled} | faces | grid
+        _check_couplings(given.couplings, layout, steps=steps, weight=weight)
+
+
+def _check_couplings(couplings: Any, layout: Layout, *, steps: int, weight: Tensor) -> None:
+    if isinstance(couplings, Tensor):
+        check_input(couplings, {"steps": steps, **layout}, weight, name="the couplings")
+        return
+    if not isinstance(couplings, list | tuple):
+        raise TypeError(
+            f"expected couplings in a tensor or a list of such, one for each of {steps} steps, got "
+            f"{type(couplings).__name__!r}"
+        )
+    if len(couplings) != steps:
+        raise ValueError(f"expected couplings for {steps} steps, got {len(couplings)}")
+    for coupling in couplings:
+        check_input(coupling, layout, weight, name="the couplings")
+
+
+def _check_times(name: str, x: Tensor, *, steps: int, at_each_step: int) -> None:
+    needed, times = steps * at_each_step, x.shape[2]
+    if times != needed:
+        advice = f"; leave out the last, as in x[:, :, :{needed}]" if times > needed else ""
+        raise ValueError(
+            f"expected the {name} at {needed} times, {at_each_step} for each of {steps} steps, got "
+            f"{times}{advice}"
+        )
+
+
 def coupled_fields(
     couplings: Sequence[Mapping[str, Any]], n_constants: int, decoder_input_channels: int
 ) -> int:
-    """Return how many fields come from other models.
+    """Return the number of fields of other models.
 
     Parameters
     ----------
     couplings
-        As models take them.
+        Couplings, as models take them.
     n_constants, decoder_input_channels
-        Of which a model with couplings must have both.
+        Number of constant and of forcing fields; coupled models must have both.
 
     Raises
     ------
     NotImplementedError
-        If it has not.
+        If a coupled model lacks one of them.
     TypeError
-        If a coupling is no mapping as models take them.
+        If a coupling is not a mapping as models take it.
     """
     needed = {"constant fields": n_constants, "decoder inputs": decoder_input_channels}
     for what, number in needed.items():
@@ -180,18 +279,6 @@ def coupled_fields(
 
 
 def _coupled_fields(coupling: Mapping[str, Any]) -> int:
-    """Return how many fields come from one other model.
-
-    Parameters
-    ----------
-    coupling
-        A mapping whose ``params`` have ``variables`` and ``input_times``, which make a field each.
-
-    Raises
-    ------
-    TypeError
-        If it is no such mapping.
-    """
     try:
         params = coupling["params"]
         return len(params["variables"]) * len(params["input_times"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The U-Net inside a model, from its configurations."""
+"""Encoder and decoder of the HEALPix models, built from configurations."""
 
 from physicsnemo.models.dlwp_healpix_layers import UNetDecoder, UNetEncoder
 from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, build
@@ -13,7 +13,7 @@ NEWER_FILES = {
         "paths; they are found, and saving it again writes 0.1.0"
     )
 }
-"""Versions of files besides the present one that both models read, each with a warning."""
+"""Newer versions of files that both models read, each with its warning."""
 
 _LAYERS = "physicsnemo.models.dlwp_healpix_layers"
 _ACTIVATIONS = "physicsnemo.models.layers.activations"
@@ -35,17 +35,19 @@ PATHS = (
 def build_network(
     encoder: Configuration,
     decoder: Configuration,
-    channels: tuple[int, int],
+    *,
+    input_channels: int,
+    output_channels: int,
     enable_nhwc: bool,
     enable_healpixpad: bool,
 ) -> tuple[UNetEncoder, UNetDecoder]:
-    """Return the two halves of a U-Net.
+    """Build the encoder and the decoder of a U-Net.
 
     Parameters
     ----------
     encoder, decoder
         Their configurations.
-    channels
+    input_channels, output_channels
         Number of channels of the input and of the output.
     enable_nhwc, enable_healpixpad
         As in :class:`physicsnemo.models.dlwp_healpix_layers.HEALPixLayer`.
@@ -53,13 +55,13 @@ def build_network(
     Raises
     ------
     TypeError
-        If a configuration is no mapping, or a layer does not take an argument.
+        If a configuration is not a mapping, or a layer does not take an argument.
     ValueError
-        If a configuration names no known class, or another than these, or they do not fit.
+        If a configuration names an unknown or another class, or the two do not fit.
     """
     options = {"enable_nhwc": enable_nhwc, "enable_healpixpad": enable_healpixpad}
-    down = build(encoder, input_channels=channels[0], **options)
-    up = build(decoder, output_channels=channels[1], **options)
+    down = build(encoder, input_channels=input_channels, **options)
+    up = build(decoder, output_channels=output_channels, **options)
     if not isinstance(down, UNetEncoder) or not isinstance(up, UNetDecoder):
         raise ValueError(
             f"expected configurations of a UNetEncoder and a UNetDecoder, got those of a "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers of U-Nets on the HEALPix grid, whose twelve square faces cover the sphere."""
+"""Layers of U-Nets on the HEALPix grid, which covers the sphere by twelve square faces."""
 
 from physicsnemo.models.dlwp_healpix_layers.healpix_blocks import (
     AvgPool,

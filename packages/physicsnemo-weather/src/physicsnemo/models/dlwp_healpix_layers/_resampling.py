@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Coarser and finer grids; each cell has all of its four parts on one face."""
+"""Pooling and upsampling; no padding is needed, as the four parts of a cell are on one face."""
 
 from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.models.dlwp_healpix_layers._convolutions import GeometryLayer
 from physicsnemo.models.dlwp_healpix_layers.configuration import Activation, activation_of
-from physicsnemo.models.dlwp_healpix_layers.healpix_layers import HEALPixLayer
+from physicsnemo.models.dlwp_healpix_layers.healpix_layers import GeometryLayer, HEALPixLayer
 
 __all__ = ["AvgPool", "Interpolate", "MaxPool", "TransposedConvUpsample"]
 
 
 class MaxPool(nn.Module):
-    """The largest value of neighbouring cells.
+    """Max pooling.
 
     Parameters
     ----------
     geometry_layer
-        What applies the layer to the faces.
+        Class that applies the layer to the faces.
     pooling
-        How many cells in either direction become one.
+        Pooling factor along either axis.
     enable_nhwc, enable_healpixpad
         As in :class:`HEALPixLayer`.
     """
@@ -47,7 +46,7 @@ class MaxPool(nn.Module):
 
 
 class AvgPool(nn.Module):
-    """The mean of neighbouring cells.
+    """Average pooling.
 
     Parameters
     ----------
@@ -76,18 +75,18 @@ class AvgPool(nn.Module):
 
 
 class TransposedConvUpsample(nn.Module):
-    """A finer grid by a transposed convolution, whose kernel is as large as one coarse cell.
+    """Upsampling by a transposed convolution, whose stride is its kernel size.
 
     Parameters
     ----------
     geometry_layer
-        What applies the layer to the faces.
+        Class that applies the layer to the faces.
     in_channels, out_channels
-        Channels of the input and of the output.
+        Number of input and output channels.
     upsampling
-        How many cells in either direction one becomes.
+        Upsampling factor along either axis.
     activation
-        The activation: a configuration, a name or a module; None for none.
+        Activation, as a configuration, a name or a module; None for none.
     enable_nhwc, enable_healpixpad
         As in :class:`HEALPixLayer`.
     """
@@ -121,19 +120,19 @@ class TransposedConvUpsample(nn.Module):
 
 
 class Interpolate(nn.Module):
-    """A finer grid by interpolation within each face.
+    """Upsampling by interpolation within each face.
 
     Parameters
     ----------
     scale_factor
-        How many cells in either direction one becomes.
+        Upsampling factor along either axis.
     mode
-        How, as :func:`torch.nn.functional.interpolate` has it.
+        Mode of :func:`torch.nn.functional.interpolate`.
     in_channels, out_channels
-        Either none, or the same; there so that the layer can take the place of
+        Ignored, but must be equal; they make the layer interchangeable with
         :class:`TransposedConvUpsample`.
     enable_nhwc, enable_healpixpad
-        Have no effect.
+        Ignored.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layers from configurations, as the arguments of models and so their files hold them.
+"""Layers built from configurations, which are arguments of models and part of their files.
 
-A configuration is a mapping with a class or its path under ``_target_``, and its arguments. Nothing
-is imported because a configuration says so: the tables below are all that there is.
+A configuration is a mapping with a class or its path under ``_target_``, and its arguments. It
+never causes an import: only the classes in the tables below can be named.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,18 +13,18 @@ from torch import nn
 from physicsnemo.nn import activations, get_activation
 from physicsnemo.registry import current_name
 
-__all__ = ["Activation", "Configuration", "activation_of", "build", "plain"]
+__all__ = ["Activation", "Configuration", "activation_of", "build", "serializable"]
 
 Configuration = Mapping[str, Any]
-"""A class, or its path, under ``_target_``, and its arguments by name."""
+"""Mapping with a class or its path under ``_target_``, and its arguments by name."""
 
 Activation = Configuration | str | nn.Module | None
-"""A configuration of an activation, a name (:func:`physicsnemo.nn.get_activation`), or a module."""
+"""Activation: a configuration, a name (:func:`physicsnemo.nn.get_activation`), or a module."""
 
 LAYERS = "physicsnemo.models.dlwp_healpix_layers"
 
 _TARGET = "_target_"
-# What Hydra knows besides; whatever they say, a layer builds those that it consists of itself.
+# Other keys of Hydra, ignored: layers build their own parts, whatever these say.
 _IGNORED = {"_recursive_", "_convert_"}
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -55,21 +55,21 @@ _TORCH_ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def build(configuration: Configuration, **arguments: Any) -> nn.Module:
-    """Build the layer that a configuration describes.
+    """Build a layer from its configuration.
 
     Parameters
     ----------
     configuration
-        A mapping with ``_target_``.
+        Mapping with ``_target_``.
     **arguments
-        Take the place of those of the same name in the configuration.
+        Arguments that override those of the configuration.
 
     Raises
     ------
     TypeError
-        If the configuration is no mapping, or the class does not take an argument.
+        If the configuration is not a mapping, or the class does not take an argument.
     ValueError
-        If it has no ``_target_``, or a path or a class that is not in the tables.
+        If ``_target_`` is missing or unknown.
     """
     if not isinstance(configuration, Mapping):
         raise TypeError(
@@ -86,22 +86,22 @@ def build(configuration: Configuration, **arguments: Any) -> nn.Module:
 
 
 def activation_of(activation: Activation) -> nn.Module | None:
-    """Return the activation that is named, configured or given."""
+    """Return the activation for a configuration, a name or a module."""
     if activation is None or isinstance(activation, nn.Module):
         return activation
     return get_activation(activation) if isinstance(activation, str) else build(activation)
 
 
-def plain(value: Any) -> Any:
-    """Return what a file can hold of a configuration, which may be one of Hydra's.
+def serializable(value: Any) -> Any:
+    """Convert a configuration, which may be one of Hydra's, to what a file can hold.
 
-    That is dictionaries and lists in place of other mappings and sequences, and paths of classes.
+    Mappings become dictionaries, sequences lists, and classes their paths.
     """
     if isinstance(value, Mapping):
-        items = {name: plain(value[name]) for name in value}
+        items = {name: serializable(value[name]) for name in value}
         return items | {_TARGET: _path(items[_TARGET])} if _TARGET in items else items
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [plain(item) for item in value]
+        return [serializable(item) for item in value]
     return value
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The second half of a U-Net: from coarse grids back to fine ones."""
+"""U-Net decoder on the HEALPix grid."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -7,44 +7,44 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.dlwp_healpix_layers._levels import check_levels
-from physicsnemo.models.dlwp_healpix_layers._recurrence import ConvGRUBlock
 from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, build
+from physicsnemo.models.dlwp_healpix_layers.healpix_blocks import ConvGRUBlock
+from physicsnemo.models.dlwp_healpix_layers.healpix_encoder import check_levels
 
 __all__ = ["UNetDecoder"]
 
 
 class UNetDecoder(nn.Module):
-    """Blocks of convolutions on finer and finer grids, each beside what the encoder has there.
+    """U-Net decoder: a convolution block at each level, upsampling, and skip connections.
 
     Parameters
     ----------
     conv_block
-        Configuration of the block on each grid, with the class's path under ``_target_``.
+        Configuration of the convolution blocks, with the path of the class under ``_target_``.
     up_sampling_block
-        Configuration of what makes the grid finer, and keeps the number of channels.
+        Configuration of the upsampling layers, which keep the number of channels.
     output_layer
-        Configuration of the last layer.
+        Configuration of the output layer.
     recurrent_block
-        Configuration of the memory on each grid, a :class:`ConvGRUBlock`; None for none.
+        Configuration of the recurrent blocks, a :class:`ConvGRUBlock`; None for none.
     n_channels
-        Channels on each grid, the coarsest first: those of the encoder, reversed.
+        Number of channels at each level, the coarsest first: those of the encoder, reversed.
     n_layers
-        Number of layers of the block on each grid, for those blocks that heed it.
+        Number of layers of the block at each level, for blocks that have a choice.
     output_channels
-        Channels of the output.
+        Number of output channels.
     dilations
-        Dilation of the block on each grid, by default 1; the output layer has the last.
+        Dilation of the block at each level, by default 1; the output layer has the last.
     enable_nhwc, enable_healpixpad
         As in :class:`HEALPixLayer`.
 
     Raises
     ------
     TypeError
-        If a block does not take what its configuration says.
+        If a block does not take an argument of its configuration.
     ValueError
-        If the numbers of grids differ, or a configuration names no known class, or another than
-        allowed.
+        If the numbers of levels differ, or a configuration names an unknown class, or one that is
+        not allowed.
     """
 
     def __init__(
@@ -95,12 +95,12 @@ class UNetDecoder(nn.Module):
         )
 
     def forward(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Decode what the encoder returns; recurrent blocks keep their memory for the next call.
+        """Decode the features of the encoder; recurrent blocks keep their hidden states.
 
         Parameters
         ----------
         inputs
-            Faces on each grid, the finest first.
+            Features at each level, the finest first.
 
         Returns
         -------
@@ -109,7 +109,7 @@ class UNetDecoder(nn.Module):
         Raises
         ------
         ValueError
-            If a grid made coarser and finer again does not have the size that it had.
+            If upsampling does not restore the size of a level.
         """
         blocks = self._recurrent_blocks()
         outputs, memory = self.step(inputs, [block.h for block in blocks])
@@ -120,18 +120,18 @@ class UNetDecoder(nn.Module):
     def step(
         self, inputs: Sequence[Tensor], memory: Sequence[Tensor | None] = ()
     ) -> tuple[Tensor, list[Tensor]]:
-        """Decode with a memory that the caller keeps.
+        """Decode with explicit hidden states.
 
         Parameters
         ----------
         inputs
             As in :meth:`forward`.
         memory
-            What each recurrent block holds, by default nothing.
+            Hidden state of each recurrent block, by default zero.
 
         Returns
         -------
-        The faces, and what each recurrent block holds then.
+        The faces, and the new hidden states.
 
         Raises
         ------
@@ -151,7 +151,7 @@ class UNetDecoder(nn.Module):
         return cast(Tensor, self.output_layer(x)), kept
 
     def reset(self) -> None:
-        """Forget what recurrent blocks hold."""
+        """Reset the hidden states of the recurrent blocks."""
         for block in self._recurrent_blocks():
             block.reset()
 

@@ -1,44 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first half of a U-Net: from fine grids to coarse ones."""
+"""U-Net encoder on the HEALPix grid."""
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from physicsnemo.models.dlwp_healpix_layers._levels import check_levels
 from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, build
 
 __all__ = ["UNetEncoder"]
 
 
 class UNetEncoder(nn.Module):
-    """Blocks of convolutions on coarser and coarser grids.
+    """U-Net encoder: a convolution block at each level, with downsampling in between.
 
     Parameters
     ----------
     conv_block
-        Configuration of the block on each grid, with the class's path under ``_target_``.
+        Configuration of the convolution blocks, with the path of the class under ``_target_``.
     down_sampling_block
-        Configuration of what makes the grid coarser.
+        Configuration of the downsampling layers.
     recurrent_block
-        Not used; there so that encoder and decoder can have the same configuration.
+        Ignored; it makes the configuration interchangeable with the decoder's.
     input_channels
-        Channels of the input.
+        Number of input channels.
     n_channels
-        Channels on each grid.
+        Number of channels at each level, the finest first.
     n_layers
-        Number of layers of the block on each grid, for those blocks that heed it.
+        Number of layers of the block at each level, for blocks that have a choice.
     dilations
-        Dilation of the block on each grid, by default 1.
+        Dilation of the block at each level, by default 1.
     enable_nhwc, enable_healpixpad
         As in :class:`HEALPixLayer`.
 
     Raises
     ------
     TypeError
-        If a block does not take what its configuration says.
+        If a block does not take an argument of its configuration.
     ValueError
-        If the numbers of grids differ, or a configuration names no known class.
+        If the numbers of levels differ, or a configuration names an unknown class.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class UNetEncoder(nn.Module):
 
         Returns
         -------
-        What each grid's block makes of them, the finest first.
+        Features at each level, the finest first.
         """
         outputs = []
         for level in self.encoder:
@@ -93,4 +92,24 @@ class UNetEncoder(nn.Module):
         return outputs
 
     def reset(self) -> None:
-        """Do nothing, for there is no memory; there so that both halves have the method."""
+        """Do nothing, as there is no hidden state; the decoder has the same method."""
+
+
+def check_levels(
+    n_channels: Sequence[int], n_layers: Sequence[int], dilations: Sequence[int] | None
+) -> Sequence[int]:
+    """Return the dilation at each level, by default 1.
+
+    Raises
+    ------
+    ValueError
+        If there are no levels, or fewer entries than levels; further entries are ignored, as in
+        nvidia-physicsnemo.
+    """
+    dilations = [1] * len(n_channels) if dilations is None else dilations
+    if not 0 < len(n_channels) <= min(len(n_layers), len(dilations)):
+        raise ValueError(
+            f"expected n_channels for one grid or more, and n_layers and dilations for as many, "
+            f"got {list(n_channels)}, {list(n_layers)} and {list(dilations)}"
+        )
+    return dilations

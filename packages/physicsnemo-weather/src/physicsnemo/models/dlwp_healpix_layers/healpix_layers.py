@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any layer of images, applied to the faces of the HEALPix grid as if they were one surface."""
+"""Layers of images on the HEALPix grid, whose faces are padded by their neighbors."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.dlwp_healpix_layers._neighbours import FACES, around_healpix
+from physicsnemo.models.dlwp_healpix_layers._neighbors import FACES, around_healpix
 from physicsnemo.models.face_layers import pad_faces
 from physicsnemo.nn.checks import is_integer
 
 __all__ = [
     "FACES",
+    "GeometryLayer",
     "HEALPixFoldFaces",
     "HEALPixLayer",
     "HEALPixPadding",
@@ -20,31 +22,34 @@ __all__ = [
 ]
 
 
-class HEALPixLayer(nn.Module):
-    """A layer of images that is applied to each of the twelve faces.
+GeometryLayer = Callable[..., nn.Module]
+"""Class that applies a layer of images to faces, such as :class:`HEALPixLayer`."""
 
-    Before a convolution whose kernel is larger than a cell, the faces are padded by cells of their
-    neighbours, such that its output has the size of its input.
+
+class HEALPixLayer(nn.Module):
+    """Layer of images, applied to each of the twelve faces.
+
+    Convolutions are preceded by a :class:`HEALPixPadding` that preserves the size of the faces.
 
     Parameters
     ----------
     layer
         Class of the layer.
     **kwargs
-        Its arguments, by name; those of a convolution are ``kernel_size`` at least, an odd number.
-        If they have ``padding``, it has no effect there. Besides:
+        Arguments of the layer, by name. Convolutions need an odd ``kernel_size``, and their
+        ``padding`` is ignored. Besides:
 
-        ``enable_nhwc``: keep the weights of convolutions in memory with channels last, as the
-        faces are after padding. The numbers are the same.
+        ``enable_nhwc``: whether weights of convolutions are in channels-last memory format, as the
+        faces are after padding.
 
-        ``enable_healpixpad``: has no effect; there is one padding, which is fast.
+        ``enable_healpixpad``: ignored; there is one padding.
 
     Raises
     ------
     KeyError
         If a convolution lacks ``kernel_size``.
     ValueError
-        If its size is not an odd number.
+        If ``kernel_size`` is not an odd number.
 
     Examples
     --------
@@ -85,22 +90,23 @@ def _padding_of(**kwargs: Any) -> int:
 
 
 class HEALPixPadding(nn.Module):
-    """Surround the twelve faces by cells of their neighbours.
+    """HEALPix padding: pad the twelve faces by cells of their neighbors.
 
-    At the eight corners where three faces meet and not four, a face around the equator gets the
-    mean of the two cells beside the corner, and a face around a pole one of them.
+    At the eight corners where three faces meet instead of four, equatorial faces get the mean of
+    the two cells beside the corner, and polar faces one of them
+    (:mod:`physicsnemo.models.dlwp_healpix_layers._neighbors`).
 
     Parameters
     ----------
     padding
-        Width of the rim.
+        Width of the padding.
     enable_nhwc
-        Has no effect; the faces are kept in memory with channels last in any case.
+        Ignored; faces are in channels-last memory format in any case.
 
     Raises
     ------
     ValueError
-        If the padding is not a whole number above zero.
+        If the padding is not a positive integer.
 
     References
     ----------
@@ -135,7 +141,7 @@ class HEALPixPadding(nn.Module):
         Raises
         ------
         ValueError
-            If they have another shape.
+            If the shape does not fit.
         """
         count, _, height, width = _sizes(data, "batch * 12, channels, size, size")
         _check_faces(count)
@@ -156,12 +162,12 @@ HEALPixPaddingv2 = HEALPixPadding
 
 
 class HEALPixFoldFaces(nn.Module):
-    """Take the faces of all samples as one batch of images.
+    """Merge batch and faces into one batch of images.
 
     Parameters
     ----------
     enable_nhwc
-        Has no effect.
+        Ignored.
     """
 
     def __init__(self, enable_nhwc: bool = False) -> None:
@@ -182,14 +188,14 @@ class HEALPixFoldFaces(nn.Module):
 
 
 class HEALPixUnfoldFaces(nn.Module):
-    """Undo :class:`HEALPixFoldFaces`.
+    """Reverse of :class:`HEALPixFoldFaces`.
 
     Parameters
     ----------
     num_faces
         Number of faces.
     enable_nhwc
-        Has no effect.
+        Ignored.
     """
 
     def __init__(self, num_faces: int = FACES, enable_nhwc: bool = False) -> None:

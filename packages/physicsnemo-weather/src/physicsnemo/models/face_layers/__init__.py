@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What networks share that cover the sphere by square faces."""
+"""Padding of square faces that cover the sphere."""
 
 from physicsnemo.models.face_layers.padding import Sources, pad_faces
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What weather models need around them: other grids, the height of the sun, long forecasts."""
+"""Tools around weather models: regridding, solar zenith angle, rollouts."""
 
 from physicsnemo.utils.weather.points import cubed_sphere_points, healpix_points
 from physicsnemo.utils.weather.regridding import FacesRegridder, LatLonRegridder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the cells of grids made of faces are."""
+"""Cell centers of grids made of faces."""
 
 import operator
 
@@ -11,13 +11,13 @@ __all__ = ["cubed_sphere_points", "healpix_points"]
 
 
 def cubed_sphere_points(size: int) -> tuple[Tensor, Tensor]:
-    """Return the centres of the cells of a cubed sphere, in the layout of ``DLWP``.
+    """Return the cell centers of an equiangular cubed sphere, in the layout of ``DLWP``.
 
-    A face spans a quarter of a great circle in either direction, and cells divide it into equal
-    angles (the equiangular gnomonic projection). Face 0 is centred on longitude 0 at the equator,
-    and faces 1 to 3 follow eastwards; face 4 is around the south pole, face 5 around the north
-    pole. Rows of faces 0 to 3 run northwards and columns eastwards; those of faces 4 and 5 go on
-    as in face 0, the last row of face 4 touching its first, the first row of face 5 its last.
+    Each face spans 90 degrees along either axis, in cells of equal angles (equiangular gnomonic
+    projection). Face 0 is centered at longitude 0 on the equator, and faces 1 to 3 follow eastward;
+    face 4 is around the south pole, face 5 around the north pole. Rows of faces 0 to 3 run
+    northward and columns eastward; those of faces 4 and 5 continue those of face 0, whose first row
+    touches the last of face 4, and whose last row the first of face 5.
 
     Parameters
     ----------
@@ -58,12 +58,11 @@ def cubed_sphere_points(size: int) -> tuple[Tensor, Tensor]:
 
 
 def healpix_points(size: int) -> tuple[Tensor, Tensor]:
-    """Return the centres of the cells of the HEALPix grid, in the layout of ``HEALPixUNet``.
+    """Return the cell centers of the HEALPix grid, in the layout of ``HEALPixUNet``.
 
-    Faces 0 to 3 are around the north pole, 4 to 7 around the equator and 8 to 11 around the south
-    pole, each four following each other eastwards, beginning at longitudes 45, 0 and 45. A face
-    stands on a corner: its rows run from its northern corner to the south-west, its columns to the
-    south-east. All cells have the same area.
+    Faces 0 to 3 are around the north pole, 4 to 7 on the equator and 8 to 11 around the south pole,
+    each four eastward from longitude 45, 0 and 45. A face stands on a corner: its rows run from its
+    northern corner to the southwest, its columns to the southeast. All cells have the same area.
 
     Parameters
     ----------
@@ -104,7 +103,7 @@ def healpix_points(size: int) -> tuple[Tensor, Tensor]:
             "the places of HEALPix cells need the package healpix: run "
             "pip install 'physicsnemo-weather[regrid]'"
         ) from error
-    # Nested numbers interleave the bits of two coordinates, both counted from the southern corner.
+    # Nested indices interleave the bits of two coordinates, both counted from the southern corner.
     spread = np.array([int(f"{number:b}", 4) for number in reversed(range(size))])
     first = np.arange(12)[:, None, None] * size**2
     longitudes, latitudes = healpix.pix2ang(

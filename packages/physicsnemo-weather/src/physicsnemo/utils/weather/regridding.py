@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fields from one grid on the sphere to another."""
+"""Regridding of fields on the sphere."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 
 from physicsnemo.nn.precision import at_least_float32
 from physicsnemo.nn.table import Table
-from physicsnemo.utils.weather._interpolation import barycentric, bilinear, unit_vectors
-from physicsnemo.utils.weather._places import (
+from physicsnemo.utils.weather._coordinates import (
     Degrees,
     Reals,
     check_around_globe,
+    coordinates,
     grid_axis,
-    places,
 )
+from physicsnemo.utils.weather._interpolation import barycentric, bilinear, unit_vectors
 
 __all__ = ["FacesRegridder", "LatLonRegridder"]
 
 
 class _Regridder(nn.Module):
-    """Values at fixed places, each a weighted mean of those of a few cells."""
+    """Sparse interpolation: values at fixed points, each a weighted mean of a few cells."""
 
     cells: Tensor
 
@@ -37,8 +37,8 @@ class _Regridder(nn.Module):
         target_shape: tuple[int, ...],
     ) -> None:
         super().__init__()
-        # Values are the one of greatest weight plus shares of differences from it: so constants,
-        # and values at the very place of a cell, come out bit by bit.
+        # A value is that of the cell of greatest weight, plus weighted differences from it: so
+        # constants, and values at the centers of cells, are exact to the last bit.
         order = (-weights).argsort(axis=0, kind="stable")
         ordered = torch.from_numpy(np.take_along_axis(cells, order, axis=0))
         shares = torch.from_numpy(np.take_along_axis(weights, order, axis=0)[1:])
@@ -50,47 +50,47 @@ class _Regridder(nn.Module):
 
     @property
     def weights(self) -> Tensor:
-        """The weights of all cells but that of the greatest."""
+        """Weights of all cells but that of greatest weight."""
         return self.table.value
 
     def forward(self, fields: Tensor) -> Tensor:
         """Interpolate fields.
 
-        What is not finite goes as far as its cell has a weight: a target is not a number if a cell
-        that it lies between is not, and at the place of a cell it is what that cell is.
+        Values that are not finite spread to the targets for which their cell has a weight: these
+        become NaN, and targets at the center of such a cell take its value.
 
         Parameters
         ----------
         fields
-            Values on the source grid, of shape (..., *source_shape).
+            Fields on the source grid, of shape (..., *source_shape).
 
         Returns
         -------
-        Values at the targets, of shape (..., *target_shape), in the type of the fields. Weights
-        and sums are in that type too, but in single precision at least.
+        Fields at the targets, of shape (..., *target_shape), in the dtype of the fields. Sums are
+        in single precision at least.
 
         Raises
         ------
         TypeError
-            If the fields are no tensor of floating-point numbers.
+            If the fields are not a floating-point tensor.
         ValueError
-            If they have another shape or device.
+            If their shape or device does not fit.
         """
         self._check(fields)
         cells = fields.flatten(-len(self.source_shape))
         dtype = at_least_float32(fields.dtype)
         main = cells[..., self.cells[0]].to(dtype)
-        # Of infinities there are no differences.
+        # The difference of two infinities is NaN.
         base = torch.where(main.isfinite(), main, 0)
         values = main
         for cell, weight in zip(self.cells[1:], self._weights_like(main), strict=True):
             share = weight * (cells[..., cell] - base)
-            # 0 times what is not finite is not 0.
+            # 0 times infinity or NaN is NaN.
             values = values + torch.where(weight > 0, share, 0)
         return values.to(fields.dtype)
 
     def extra_repr(self) -> str:
-        """Return the shapes that ``print`` shows."""
+        """Return source and target shape."""
         return f"{self.source_shape} -> {self.target_shape}"
 
     def _weights_like(self, x: Tensor) -> Tensor:
@@ -121,27 +121,27 @@ class _Regridder(nn.Module):
 
 
 class LatLonRegridder(_Regridder):
-    """Fields on a grid of latitudes and longitudes, interpolated to other places.
+    """Bilinear interpolation from a latitude-longitude grid to any points.
 
-    Bilinear in degrees, and periodic in longitude. Between the last row and a pole that has no row
-    of its own, the next row is that on the other side of the pole.
+    Bilinear in degrees, and periodic in longitude. Beyond the outermost rows, interpolation
+    continues across the pole to the row on its other side.
 
-    Winds are to be interpolated as vectors in space: their eastward and northward components turn
-    by half a turn across a pole.
+    Interpolate winds as vectors in space: their eastward and northward components reverse across a
+    pole.
 
     Parameters
     ----------
     latitudes, longitudes
-        The axes of the grid, in degrees: from pole to pole and around the globe, with or without
-        rows at the poles, in either order, from any meridian on; spaced evenly or not.
+        Axes of the global grid, in degrees, with or without rows at the poles, in either order,
+        from any meridian on, evenly spaced or not.
     target_latitudes, target_longitudes
-        Places in degrees, of shapes that broadcast to that of the result, as in
+        Target points in degrees, of shapes that broadcast to that of the result, as in
         ``*healpix_points(32)``; for another grid, ``latitudes[:, None], longitudes``.
 
     Raises
     ------
     ValueError
-        If the grid is not around the globe, or a latitude beyond a pole, or shapes do not fit.
+        If the grid is not global, a latitude is out of range, or shapes do not fit.
 
     Examples
     --------
@@ -162,34 +162,43 @@ class LatLonRegridder(_Regridder):
     ) -> None:
         rows, columns = grid_axis(latitudes), grid_axis(longitudes)
         check_around_globe(rows, columns)
-        targets = places(target_latitudes, target_longitudes)
-        cells, weights = bilinear(rows, columns, *(place.ravel() for place in targets))
-        super().__init__(cells, weights, (len(rows), len(columns)), targets[0].shape)
+        targets = coordinates(target_latitudes, target_longitudes)
+        cells, weights = bilinear(
+            rows,
+            columns,
+            target_latitudes=targets[0].ravel(),
+            target_longitudes=targets[1].ravel(),
+        )
+        super().__init__(
+            cells,
+            weights,
+            source_shape=(len(rows), len(columns)),
+            target_shape=targets[0].shape,
+        )
 
 
 class FacesRegridder(_Regridder):
-    """Fields on faces, or at any points around the globe, interpolated to other places.
+    """Barycentric interpolation from faces, or any points around the globe, to any points.
 
-    Linear in the triangles between the points (their Delaunay triangulation on the sphere), and so
-    the same across the edges and corners of faces as within.
+    Linear in the triangles of the points' Delaunay triangulation on the sphere, and so independent
+    of the edges and corners of faces.
 
-    Winds are to be interpolated as vectors in space: their eastward and northward components turn
-    by half a turn across a pole.
+    Interpolate winds as vectors in space: their eastward and northward components reverse across a
+    pole.
 
     Parameters
     ----------
     latitudes, longitudes
-        Places of the cells in degrees, in the shape of the fields, as in
+        Coordinates of the cells in degrees, in the shape of the fields, as in
         ``*cubed_sphere_points(48)``.
     target_latitudes, target_longitudes
-        Places in degrees, of shapes that broadcast to that of the result: for a grid,
+        Target points in degrees, of shapes that broadcast to that of the result; for a grid,
         ``latitudes[:, None], longitudes``.
 
     Raises
     ------
     ValueError
-        If the points are not all around the globe, or a latitude beyond a pole, or shapes do not
-        fit.
+        If the points do not cover the globe, a latitude is out of range, or shapes do not fit.
 
     Examples
     --------
@@ -208,9 +217,11 @@ class FacesRegridder(_Regridder):
         target_latitudes: Degrees,
         target_longitudes: Degrees,
     ) -> None:
-        sources = places(latitudes, longitudes)
-        targets = places(target_latitudes, target_longitudes)
+        sources = coordinates(latitudes, longitudes)
+        targets = coordinates(target_latitudes, target_longitudes)
         cells, weights = barycentric(
             unit_vectors(*sources).reshape(-1, 3), unit_vectors(*targets).reshape(-1, 3)
         )
-        super().__init__(cells, weights, sources[0].shape, targets[0].shape)
+        super().__init__(
+            cells, weights, source_shape=sources[0].shape, target_shape=targets[0].shape
+        )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forecasts many steps long."""
+"""Autoregressive rollout."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -19,28 +19,27 @@ def rollout(
     *,
     gradients: bool = False,
 ) -> Iterator[State]:
-    """Predict state after state, each from the one before.
+    """Roll out a model autoregressively: predict each state from the previous one.
 
-    States are yielded one at a time, and none but the last is kept: memory does not grow with the
+    States are yielded one at a time and only the last is kept, so memory does not grow with the
     number of steps.
 
     Parameters
     ----------
     model
-        Any function of a state that returns the next: a model, or a function around one that also
-        puts in constants, adds increments or picks a part of what the model returns. A state is
-        whatever it takes, such as a tensor, or a tuple of those at several times. It is neither
-        moved to another device nor put into evaluation mode.
+        Function of a state that returns the next one: a model, or a function that also passes
+        constants, adds increments or selects outputs. A state is whatever it takes, such as a
+        tensor, or a tuple of tensors. The model is neither moved to another device nor put into
+        evaluation mode.
     state
-        The initial state, which is not yielded.
+        Initial state, which is not yielded.
     steps
-        How many states to predict.
+        Number of steps.
     forcing
-        Function of the number of a step, from 0 on, whose value the model gets after the state at
+        Function of the step, counted from 0, whose value is the second argument of the model in
         that step, such as :func:`cos_zenith_angle` at its time.
     gradients
-        Whether gradients go back through all steps; the graph of all of them is then kept in
-        memory.
+        Whether to backpropagate through all steps, which keeps their autograd graph in memory.
 
     Yields
     ------
@@ -64,18 +63,19 @@ def rollout(
     """
     if steps < 0:
         raise ValueError(f"expected a number of steps of at least 0, got {steps}")
-    return _states(model, state, steps, forcing, gradients)
+    return _states(model, state, steps=steps, forcing=forcing, gradients=gradients)
 
 
 def _states(
     model: Callable[..., State],
     state: State,
+    *,
     steps: int,
     forcing: Callable[[int], Any] | None,
     gradients: bool,
 ) -> Iterator[State]:
     for step in range(steps):
-        # Around the model only: what the caller does between steps is not ours to change.
+        # Around the model only, as the caller runs between the steps of a generator.
         with torch.set_grad_enabled(gradients and torch.is_grad_enabled()):
             state = model(state) if forcing is None else model(state, forcing(step))
         yield state

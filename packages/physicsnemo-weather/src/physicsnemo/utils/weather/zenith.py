@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How high the sun stands."""
+"""Solar zenith angle."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from physicsnemo.utils.weather._places import Degrees, Reals, places
+from physicsnemo.utils.weather._coordinates import Degrees, Reals, coordinates
 
 __all__ = ["cos_zenith_angle"]
 
@@ -21,32 +21,33 @@ def cos_zenith_angle(
     longitude: Degrees,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Return the cosine of the angle between the sun and the zenith.
+    """Compute the cosine of the solar zenith angle.
 
-    It is 1 where the sun is overhead, 0 on the horizon and negative at night, when it tells the
-    hour still; without refraction. For the years 1950 to 2050 it is within 2e-4 of the truth.
+    It is 1 where the sun is overhead, 0 on the horizon, and negative at night. Refraction is
+    ignored. The error is below 2e-4 for the years 1950 to 2050.
 
     Parameters
     ----------
     time
-        Times as :class:`datetime.datetime`, of which those without a time zone are in UTC, or as
-        ``numpy.datetime64``, which are in UTC; one or any array of them.
+        Times as :class:`datetime.datetime`, in UTC if they have no time zone, or as
+        ``numpy.datetime64`` in UTC; one or an array of any shape.
     latitude, longitude
-        Places in degrees, of shapes that broadcast; for a grid, ``latitudes[:, None], longitudes``.
-        Tensors may be on any device; no gradient goes back to them.
+        Coordinates in degrees, of shapes that broadcast; for a grid,
+        ``latitudes[:, None], longitudes``. Tensors may be on any device; gradients do not flow to
+        them.
     dtype
-        Type of the cosines, which are computed in double precision; by default, PyTorch's.
+        Dtype of the result, which is computed in double precision; by default, PyTorch's.
 
     Returns
     -------
-    Cosines of shape (*times, *places), where the latitude is, if that is a tensor.
+    Cosines of shape (*times, *points), on the device of the latitude, if that is a tensor.
 
     Raises
     ------
     TypeError
-        If the times are none of the above.
+        If the times have another type.
     ValueError
-        If a latitude is beyond a pole, or shapes do not fit.
+        If a latitude is out of range, or shapes do not fit.
 
     References
     ----------
@@ -61,7 +62,7 @@ def cos_zenith_angle(
     >>> cos_zenith_angle(datetime(2024, 3, 20, 12), latitude=[0, 60], longitude=[0, 0])
     tensor([0.9995, 0.5020])
     """
-    rows, columns = (np.deg2rad(place) for place in places(latitude, longitude))
+    rows, columns = (np.deg2rad(axis) for axis in coordinates(latitude, longitude))
     days = _days_since_2000(time)
     declination, meridian = (
         angle.reshape(days.shape + (1,) * rows.ndim) for angle in _overhead(days)
@@ -74,7 +75,7 @@ def cos_zenith_angle(
 
 
 def _overhead(days: Reals) -> tuple[Reals, Reals]:
-    """Return the latitude and the longitude, in radians, where the sun is overhead."""
+    """Return the latitude and longitude of the subsolar point, in radians."""
     mean_longitude = 280.460 + 0.9856474 * days
     anomaly = np.deg2rad(357.528 + 0.9856003 * days)
     ecliptic = np.deg2rad(mean_longitude + 1.915 * np.sin(anomaly) + 0.020 * np.sin(2 * anomaly))

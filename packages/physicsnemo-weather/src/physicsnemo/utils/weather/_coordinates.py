@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Latitudes and longitudes as they are given, checked."""
+"""Coordinates in degrees: latitudes and longitudes, checked."""
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["Degrees", "Reals", "check_around_globe", "grid_axis", "places"]
+__all__ = ["Degrees", "Reals", "check_around_globe", "coordinates", "grid_axis"]
 
 Degrees = Tensor | ArrayLike
 Reals = NDArray[np.float64]
 
 
 def grid_axis(degrees: Degrees) -> Reals:
-    """Return the latitudes or the longitudes of a grid."""
+    """Return the latitudes or the longitudes of a grid as an array."""
     axis = _numbers(degrees)
     if axis.ndim != 1 or len(axis) < 2:
         raise ValueError(
@@ -23,8 +23,8 @@ def grid_axis(degrees: Degrees) -> Reals:
     return axis
 
 
-def places(latitudes: Degrees, longitudes: Degrees) -> tuple[Reals, Reals]:
-    """Return the latitude and the longitude of each place, in arrays of equal shape."""
+def coordinates(latitudes: Degrees, longitudes: Degrees) -> tuple[Reals, Reals]:
+    """Return the latitude and the longitude of each point, as arrays of equal shape."""
     given = _numbers(latitudes), _numbers(longitudes)
     try:
         rows, columns = np.broadcast_arrays(*given)
@@ -42,8 +42,8 @@ def places(latitudes: Degrees, longitudes: Degrees) -> tuple[Reals, Reals]:
 
 
 def check_around_globe(latitudes: Reals, longitudes: Reals) -> None:
-    """Raise a ValueError unless these are the axes of a grid from pole to pole and all around."""
-    places(latitudes[:, None], longitudes)
+    """Raise a ValueError unless the axes form a global grid."""
+    coordinates(latitudes[:, None], longitudes)
     rows, columns = np.sort(latitudes), np.sort(longitudes % 360)
     steps, around = np.diff(rows), np.diff(columns, append=columns[0] + 360)
     if min(steps.min(), around.min()) <= 0:
@@ -52,7 +52,8 @@ def check_around_globe(latitudes: Reals, longitudes: Reals) -> None:
             "the meridian that ends a full turn"
         )
     to_pole = max(90 - rows[-1], rows[0] + 90)
-    # Some grids leave out a row at a pole; the rest is for round-off, and for uneven meridians.
+    # Some grids have no row at a pole, where a step is left; tolerances are for round-off, and for
+    # unevenly spaced meridians.
     if to_pole > 1.01 * steps.max() or around.max() > 2 * 360 / len(columns):
         raise ValueError(
             f"expected a grid around the whole globe, got latitudes from {rows[0]} to {rows[-1]} "
@@ -61,7 +62,7 @@ def check_around_globe(latitudes: Reals, longitudes: Reals) -> None:
 
 
 def _numbers(degrees: Degrees) -> Reals:
-    """Return numbers in double precision, wherever a tensor is and whatever it is a part of."""
+    """Return an array in double precision, also of a tensor on another device or in a graph."""
     if not isinstance(degrees, Tensor):
         return np.asarray(degrees, dtype=np.float64)
     if degrees.is_meta:
