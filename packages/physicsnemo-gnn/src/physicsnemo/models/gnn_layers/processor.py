@@ -92,10 +92,10 @@ def message_passing_blocks(
 
 def pass_messages(
     blocks: nn.ModuleList,
+    *,
     efeat: Tensor,
     nfeat: Tensor,
     graph: Graph,
-    *,
     segments: tuple[int, ...] = (),
 ) -> tuple[Tensor, Tensor]:
     """Apply message-passing blocks.
@@ -120,22 +120,26 @@ def pass_messages(
     """
 
     def apply(
-        start: int, end: int, efeat: Tensor, messages: Tensor, nfeat: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        start: int, end: int, efeat: Tensor, nfeat: Tensor, messages: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         for block in blocks[start:end]:
             if isinstance(block, MeshNodeBlock):
-                _, nfeat = block(messages, nfeat, graph)
-                messages = efeat  # read no more: a segment that ends here keeps one tensor less
+                _, nfeat = block(efeat if messages is None else messages, nfeat, graph)
+                messages = None
+            elif isinstance(block, EdgeMessageBlock):
+                efeat, messages = block(efeat, nfeat, graph)
             else:
-                efeat, update = block(efeat, nfeat, graph)
-                messages = update if isinstance(block, EdgeMessageBlock) else efeat
-        return efeat, messages, nfeat
+                efeat, _ = block(efeat, nfeat, graph)
+        return efeat, nfeat, messages
 
-    # Segments may end between an edge block and its node block, so messages are part of the state.
-    state = (efeat, efeat, nfeat)
+    # A segment may end between an edge block and its node block, so messages are part of the state;
+    # but only if they are no edge features, which checkpointing would keep twice.
+    messages: Tensor | None = None
     for start, end in pairwise(segments or (0, len(blocks))):
-        state = maybe_checkpoint(apply, bool(segments), start, end, *state)
-    return state[0], state[2]
+        efeat, nfeat, messages = maybe_checkpoint(
+            apply, bool(segments), start, end, efeat, nfeat, messages
+        )
+    return efeat, nfeat
 
 
 def segment_bounds(count: int, segments: int, blocks: str = "blocks") -> tuple[int, ...]:

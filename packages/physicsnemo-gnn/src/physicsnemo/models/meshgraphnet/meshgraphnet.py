@@ -325,9 +325,9 @@ class MeshGraphNetProcessor(nn.Module):
         with self._offloading():
             _, node_features = pass_messages(
                 self.processor_layers,
-                edge_features,
-                node_features,
-                as_graph(graph),
+                efeat=edge_features,
+                nfeat=node_features,
+                graph=as_graph(graph),
                 segments=self._bounds,
             )
         return node_features

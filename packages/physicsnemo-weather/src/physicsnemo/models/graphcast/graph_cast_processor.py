@@ -109,7 +109,11 @@ class GraphCastProcessor(nn.Module):
         The updated edge features and node features.
         """
         return pass_messages(
-            self.processor_layers, efeat, nfeat, as_graph(graph), segments=self._bounds
+            self.processor_layers,
+            efeat=efeat,
+            nfeat=nfeat,
+            graph=as_graph(graph),
+            segments=self._bounds,
         )
 
 
@@ -266,7 +270,7 @@ class _Attention(nn.Module):
             for name in ("query", "key", "value")
         )
         dropout = _DROPOUT if self.training else 0.0
-        x = dot_product_attention(query, key, value, mask, dropout=dropout)
+        x = dot_product_attention(query, key, value, mask=mask, dropout=dropout)
         projected: Tensor = self.proj(x[0].transpose(0, 1).flatten(1))
         return projected
 
