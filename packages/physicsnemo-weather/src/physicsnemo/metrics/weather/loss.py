@@ -7,7 +7,6 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 
 from physicsnemo.metrics.weather.scores import check_alike, known, where_weighed, widened
-from physicsnemo.nn.checks import check_choice
 
 __all__ = ["LatitudeWeightedLoss"]
 
@@ -70,7 +69,8 @@ class LatitudeWeightedLoss(nn.Module):
         skipna: bool = False,
     ) -> None:
         super().__init__()
-        check_choice("error", error, get_args(Error))
+        if error not in get_args(Error):
+            raise ValueError(f"expected error to be one of {get_args(Error)}, got {error!r}")
         if weights.ndim < 2 or (weights < 0).any():
             raise ValueError(
                 f"expected weights of cells in the shape of the grid, none negative, got the "
