@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of every release of nvidia-physicsnemo give the numbers that they gave there."""
 
+import io
 import json
 import math
+import sys
 import tarfile
+import types
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -248,3 +252,96 @@ def test_deviations_of_each_channel(tmp_path):
     torch.testing.assert_close(denoised, torch.cat(expected, dim=1))
     with pytest.raises(ValueError, match="one for each of 2 channels, got"):
         EDMPrecond(**SONG, sigma_data=[0.2, 3.0, 1.0])
+
+
+ATTENTION = SMALL | {"img_resolution": 8, "in_channels": 2, "out_channels": 2}
+ATTENTION |= {"attn_resolutions": [8], "numerics": "reference-1.2"}
+
+
+def respelt(path, model, change):
+    """Write a file of 1.2 with other keys."""
+    state = {change(key): tensor for key, tensor in model.state_dict().items()}
+    write_checkpoint(path, state, model._args, {"physicsnemo_version": "1.2.0"})
+
+
+def as_before_attention_was_a_layer(key):
+    for ours, theirs in {
+        "attn.norm.": "norm2.",
+        "attn.qkv.": "qkv.",
+        "attn.proj.": "proj.",
+    }.items():
+        key = key.replace(ours, theirs)
+    return key
+
+
+def test_former_keys_of_attention_in_a_file(tmp_path):
+    model, path = SongUNet(**ATTENTION), tmp_path / "model.mdlus"
+    respelt(path, model, as_before_attention_was_a_layer)
+    x = torch.randn(2, 2, 8, 8)
+    assert torch.equal(noisy(Module.from_checkpoint(path), x), noisy(model, x))
+    state = model.state_dict()
+    both = {as_before_attention_was_a_layer(key): tensor for key, tensor in state.items()}
+    write_checkpoint(path, state | both, model._args, {"physicsnemo_version": "1.2.0"})
+    with pytest.raises(CheckpointError, match=r"attn\.norm\.weight by another name too, .*norm2"):
+        Module.from_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r"by another name too"):
+        model.load_state_dict(state | both)
+
+
+class StandIn(torch.nn.GroupNorm):
+    """A module with the interface of Apex's, whose kernels need a GPU."""
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_files_of_networks_with_apex(release, tmp_path, monkeypatch):
+    module = types.ModuleType("apex.contrib.group_norm")
+    module.GroupNorm = StandIn
+    monkeypatch.setitem(sys.modules, "apex.contrib.group_norm", module)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    arguments = ATTENTION | {"numerics": f"reference-{release}"}
+    model, path = SongUNet(**arguments, use_apex_gn=True), tmp_path / "model.mdlus"
+    for norm in (it for it in model.modules() if isinstance(it, StandIn)):
+        norm.weight.data += torch.rand_like(norm.weight)
+    model.save(path, for_release=release)
+    with zipfile.ZipFile(path) if release >= "2.0" else tarfile.open(path) as file:
+        opened = file.open if release >= "2.0" else file.extractfile
+        keys = torch.load(io.BytesIO(opened("model.pt").read()), weights_only=True)
+    assert "enc.8x8_block0.norm0.weight" in keys
+    assert any(".gn." in key for key in keys) == (release < "2.0")
+    same = Module.from_checkpoint(path)
+    plain = Module.from_checkpoint(path, {"use_apex_gn": False})
+    assert not any(".gn." in key for key in plain.state_dict())
+    for loaded in (same, plain):
+        for key, tensor in loaded.state_dict().items():
+            assert torch.equal(tensor, model.state_dict()[key])
+    same.load_state_dict(plain.state_dict())
+    plain.load_state_dict(same.state_dict())
+
+
+def test_constants_in_half_precision(tmp_path):
+    """Files of converted models keep them so."""
+    for model_class, arguments, _ in KEYS.values():
+        for dtype in (torch.float16, torch.bfloat16):
+            model = model_class(**SONG, **arguments, numerics="reference-2.2").to(dtype)
+            model.save(tmp_path / "model.mdlus", for_release="2.2")
+            same = Module.from_checkpoint(tmp_path / "model.mdlus")
+            assert next(same.parameters()).dtype == dtype
+
+
+@pytest.mark.parametrize("other", [{"C_1": 0.002}, {"C_2": 0.012}, {"M": 51}])
+def test_levels_that_contradict_the_arguments(other, tmp_path):
+    model, path = iDDPMPrecond(**SONG, M=50, numerics="reference-1.2"), tmp_path / "model.mdlus"
+    state = model.state_dict() | {"u": iDDPMPrecond(**SONG | {"M": 50} | other).u}
+    write_checkpoint(path, state, model._args, {"physicsnemo_version": "1.2.0"})
+    with pytest.raises(CheckpointError, match=r"\bu\b"):
+        Module.from_checkpoint(path)
+
+
+def test_a_grid_that_contradicts_the_arguments(tmp_path):
+    """One of 1.2 is not read into a model whose numerics have another order of channels."""
+    SongUNetPosEmbd(**GRID, numerics="reference-1.2").save(tmp_path / "model.mdlus")
+    SongUNetPosEmbd(**GRID).load(tmp_path / "model.mdlus")
+    with pytest.raises(
+        CheckpointError, match=r"pos_embd in .* another, that differs by up to [12]"
+    ):
+        SongUNetPosEmbd(**GRID, numerics="reference-2.0").load(tmp_path / "model.mdlus")
