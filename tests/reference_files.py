@@ -166,8 +166,9 @@ def _record(
     for argument, until in GOING.get(name, {}).items():
         if release >= until:
             arguments.pop(argument, None)
-    if name.startswith("HEALPix") and is_new:
-        arguments = moved_targets(arguments)
+    if name.startswith("HEALPix"):
+        text = json.dumps(arguments).replace("physicsnemo.nn.", "physicsnemo.models.layers.")
+        arguments = moved_targets(json.loads(text)) if is_new else json.loads(text)
     shown = "CorrDiffRegressionUNet" if is_new and name == "UNet" else name
     module = MODULES[name][is_new] if name in MODULES else type(model).__module__
     return {"__name__": shown, "__module__": module, "__args__": arguments}
