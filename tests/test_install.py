@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.environment import Environment, build_wheels
+from tools.environment import Environment
 from tools.isolation import probe
 from tools.workspace import closure, packages
 
@@ -44,13 +44,6 @@ class Persistence(Module):
         return self.gain * x
 """,
 }
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """The wheels of core, nn, mlp and fno."""
-    folders = {part.name: part.folder for part in FNO}
-    return build_wheels(folders, tmp_path_factory.mktemp("wheels"))
 
 
 @pytest.fixture

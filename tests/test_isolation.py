@@ -14,13 +14,6 @@ from tools.workspace import Package, closure, packages
 *OTHERS, MLP = closure("physicsnemo-mlp", packages())
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """The wheels of what mlp needs."""
-    folders = {package.name: package.folder for package in OTHERS}
-    return build_wheels(folders, tmp_path_factory.mktemp("wheels"))
-
-
 @pytest.fixture
 def copy(tmp_path: Path) -> Package:
     """A copy of mlp, to plant imports in, with one short test."""

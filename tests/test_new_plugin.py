@@ -9,13 +9,14 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
 
-from tools.environment import Environment, build_wheels
+from tools.environment import Environment
 from tools.workspace import ROOT, closure, packages
 
 CORE = closure("physicsnemo-core", packages())
@@ -50,13 +51,13 @@ torch.testing.assert_close(model(torch.ones(1, 2, 9, 8)), torch.load("expected.p
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def environment(
+    wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Environment:
     """An environment with core as a wheel, and what the tests of a plugin need."""
-    folder = tmp_path_factory.mktemp("core")
-    wheels = build_wheels({part.name: part.folder for part in CORE}, folder)
-    made = Environment.create(folder / "environment")
+    made = Environment.create(tmp_path_factory.mktemp("core") / "environment")
     made.borrow(*NEEDED, "hatchling")
-    made.install("--no-index", "--no-deps", *wheels.values())
+    made.install("--no-index", "--no-deps", *(wheels[part.name] for part in CORE))
     return made
 
 

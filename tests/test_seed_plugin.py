@@ -9,12 +9,12 @@ import re
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from tools.environment import Environment, build_wheels
+from tools.environment import Environment
 from tools.workspace import ROOT, closure, packages
 
 SEED = (ROOT / "tests/data/seed.rst").read_text(encoding="utf-8")
@@ -122,19 +122,12 @@ def write_package(folder: Path, entry_point: str = MEANT) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of core."""
-    folders = {part.name: part.folder for part in CORE}
-    return build_wheels(folders, tmp_path_factory.mktemp("core"))["physicsnemo-core"]
-
-
 @pytest.fixture
-def environment(core: Path, tmp_path: Path) -> Environment:
+def environment(wheels: Mapping[str, Path], tmp_path: Path) -> Environment:
     """An environment with core alone."""
     made = Environment.create(tmp_path / "environment")
     made.borrow(*(text for part in CORE for text in part.dependencies), "hatchling", "setuptools")
-    made.install("--no-index", "--no-deps", core)
+    made.install("--no-index", "--no-deps", wheels["physicsnemo-core"])
     return made
 
 
