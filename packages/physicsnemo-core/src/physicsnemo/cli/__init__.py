@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``physicsnemo`` command: what is installed, what a file holds, and whether both are sound.
 
-Each command has a module of its own, which imports PyTorch where the command runs, so that help
-and ``physicsnemo models`` are quick.
+Each command has a module of its own. What needs PyTorch they reach through ``core.rebuild`` and
+``testing``, which import it when a name is touched: help and ``physicsnemo models`` are quick.
 """
 
 import click

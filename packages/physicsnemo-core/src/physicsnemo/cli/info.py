@@ -28,7 +28,7 @@ def show_info(file: str, as_json: bool) -> None:
     may be anybody's, and its packages need not be installed. The numbers in its tensors are not
     read.
     """
-    info, tensors, age = rebuild.inspect_tensors_too(file)
+    info, tensors, age = rebuild.inspect_in_full(file)
     if as_json:
         print_json(_content(file, info, tensors))
         return

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 from physicsnemo.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from physicsnemo.core.rebuild.inspection import inspect_tensors_too as inspect_tensors_too
+    from physicsnemo.core.rebuild.inspection import inspect_in_full as inspect_in_full
     from physicsnemo.core.rebuild.verify import PARTS as PARTS
     from physicsnemo.core.rebuild.verify import verify_checkpoint as verify_checkpoint
 
-__all__ = ["PARTS", "inspect_tensors_too", "verify_checkpoint"]
+__all__ = ["PARTS", "inspect_in_full", "verify_checkpoint"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "PARTS": "physicsnemo.core.rebuild.verify",
-        "inspect_tensors_too": "physicsnemo.core.rebuild.inspection",
+        "inspect_in_full": "physicsnemo.core.rebuild.inspection",
         "verify_checkpoint": "physicsnemo.core.rebuild.verify",
     },
 )

@@ -107,7 +107,7 @@ def inspect_checkpoint(file_name: Url) -> CheckpointInfo:
         return inspect_open(checkpoint)
 
 
-def inspect_tensors_too(file_name: Url) -> "tuple[CheckpointInfo, list[TensorInfo], Age]":
+def inspect_in_full(file_name: Url) -> "tuple[CheckpointInfo, list[TensorInfo], Age]":
     """Return what :func:`inspect_checkpoint` does, the tensors, and which release the file is like.
 
     Takes and raises what :func:`inspect_checkpoint` does.
