@@ -81,12 +81,14 @@ class GridPatching2D(BasePatching2D):
         The rows of the grid run faster than its columns.
         """
         self.check(input)
+        height, width = self.patch_shape
         return image_batching(
             input,
-            *self.patch_shape,
-            self.overlap_pix,
-            self.boundary_pix,
-            self.resized(additional_input),
+            patch_shape_y=height,
+            patch_shape_x=width,
+            overlap_pix=self.overlap_pix,
+            boundary_pix=self.boundary_pix,
+            input_interp=self.resized(additional_input),
         )
 
     def fuse(self, input: Tensor, batch_size: int) -> Tensor:
@@ -114,7 +116,15 @@ class GridPatching2D(BasePatching2D):
                 f"expected patches of shape (patches, channels, {self.patch_shape[0]}, "
                 f"{self.patch_shape[1]}), got {tuple(input.shape)}"
             )
-        return image_fuse(input, *self.img_shape, batch_size, self.overlap_pix, self.boundary_pix)
+        height, width = self.img_shape
+        return image_fuse(
+            input,
+            img_shape_y=height,
+            img_shape_x=width,
+            batch_size=batch_size,
+            overlap_pix=self.overlap_pix,
+            boundary_pix=self.boundary_pix,
+        )
 
     @staticmethod
     def get_overlap_count(
