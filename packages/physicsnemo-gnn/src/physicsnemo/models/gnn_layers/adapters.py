@@ -91,6 +91,7 @@ def as_graph(
     own: Graph = graph
     if torch.compiler.is_compiling() or is_current(own):
         return own
+    # Edited since its edges were sorted. The object is the user's, so it is cached like others'.
     edges = Edges(
         own.edge_index,
         num_nodes=own.num_nodes,
@@ -162,6 +163,7 @@ def _is_cacheable(graph: object) -> bool:
 
 def _reader(graph: object) -> Callable[..., Edges]:
     """Return the reader for a graph, by the library of its class or of one of its base classes."""
+    # By name, as the libraries need not be installed; base classes, as users derive from theirs.
     libraries = (base.__module__.partition(".")[0] for base in type(graph).__mro__)
     return next((_READERS[name] for name in libraries if name in _READERS), _read_by_plugins)
 

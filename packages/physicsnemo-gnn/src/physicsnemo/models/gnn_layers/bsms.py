@@ -94,6 +94,7 @@ def make_hierarchy(pos: Tensor, graphs: Sequence[Graph], ids: Sequence[Tensor]) 
     for finer, coarser, kept in zip(graphs, graphs[1:], ids, strict=False):
         sent = gather(mass / finer.source.degrees.clamp(min=1), finer.source)
         mass = aggregate(sent, finer.target) + _EPSILON
+        # The share of a node's new mass that came along each edge: weights sum to 1 over them.
         passage = Passage(finer, sent / gather(mass, finer.target), kept)
         mass, pos = mass[kept], passage.down(pos)
         passages.append(passage)

@@ -137,7 +137,7 @@ class Graph:
             object.__setattr__(self, name, Incidence.of(node, count))
         object.__setattr__(self, "num_targets", num_targets)
         if not torch.compiler.is_compiling():
-            is_current(self)
+            is_current(self)  # remembers the versions of now
 
     @property
     def num_edges(self) -> int:
@@ -202,6 +202,7 @@ def is_current(graph: Graph) -> bool:
         return False
     if not may_change_unseen(graph.edge_index):
         return True
+    # No version tells, so the values do: on the CPU, where comparing them is cheap.
     sides = zip(graph.edge_index, (graph.source, graph.target), strict=True)
     return all(_sorted(*side) for side in sides)
 
@@ -264,6 +265,7 @@ def _flatten_with_keys(graph: Graph) -> tuple[list[tuple[Any, Any]], tuple[int, 
 
 
 def _unflatten(tensors: Any, numbers: tuple[int, ...]) -> Graph:
+    # Without the constructor: the edges are sorted already, and there may be no values to check.
     graph: Graph = object.__new__(Graph)
     for name, value in zip(_TENSORS + _NUMBERS, (*tensors, *numbers), strict=True):
         object.__setattr__(graph, name, value)

@@ -88,7 +88,7 @@ def aggregate(x: Tensor, ends: Incidence, aggregation: str = "sum") -> Tensor:
     total = _sum(x, *ends)
     if aggregation == "sum":
         return total
-    degrees = ends.degrees.clamp(min=1)
+    degrees = ends.degrees.clamp(min=1)  # nodes without edges have the sum 0, and so the mean 0
     return total / degrees.view(ends.num_nodes, *[1] * (x.ndim - 1))
 
 
@@ -112,6 +112,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
+        # Through `_sum`, whose gradient is a gather: so derivatives of any order are reproducible.
         return _sum(gradient, *ctx.saved_tensors), None, None, None
 
     @staticmethod

@@ -123,6 +123,7 @@ def pass_messages(
         start: int, end: int, efeat: Tensor, nfeat: Tensor, messages: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         for block in blocks[start:end]:
+            # Blocks are called as modules, so that hooks on them run, those of FSDP too.
             if isinstance(block, MeshNodeBlock):
                 _, nfeat = block(efeat if messages is None else messages, nfeat, graph)
                 messages = None

@@ -141,6 +141,8 @@ class Sequence_Model(Module):  # noqa: N801  # the name is part of the file form
         ValueError
             If a shape or a device does not fit.
         """
+        # Behind a context of one step, the first prediction is of the initial state, which is
+        # given. It is dropped without a context, too, as in nvidia-physicsnemo.
         return self._predict(x, context)[:, 1:]
 
     @torch.no_grad()
@@ -264,12 +266,13 @@ class CausalDecoder(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Transformer decoder layer, post-norm; its cross-attention attends to the sequence itself."""
+    """Post-norm transformer layer: two causal self-attention layers and a feed-forward network."""
 
     def __init__(
         self, dim: int, *, num_heads: int, hidden_dim: int, dropout: float, activation: str
     ) -> None:
         super().__init__()
+        # Named as in PyTorch's decoder layer, where the second one is cross-attention.
         self.self_attn = CausalAttention(dim, num_heads, dropout)
         self.multihead_attn = CausalAttention(dim, num_heads, dropout)
         self.linear1 = nn.Linear(dim, hidden_dim)

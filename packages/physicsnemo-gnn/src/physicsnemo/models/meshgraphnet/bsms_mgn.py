@@ -197,6 +197,7 @@ class BiStrideMeshGraphNet(MeshGraphNet):
         self._check(node_features, edge_features, graph)
         pos = self._positions(graph)
         graphs, ids = _read_levels(ms_edges, ms_ids, num_levels=self.num_mesh_levels, pos=pos)
+        # In each call, as gradients may flow to the positions; it costs little beside the network.
         hierarchy = make_hierarchy(pos, graphs, ids)
         edges, nodes = self.edge_encoder(edge_features), self.node_encoder(node_features)
         nodes = self.processor(nodes, edges, graph)
@@ -277,6 +278,7 @@ def _read_ids(ids: Tensor, num_nodes: int, name: str) -> Tensor:
             f"{tuple(rows.shape)}"
         )
     if rows.numel() and can_read(ids):
+        # Inference tensors have no version: they are read once, unless memory is shared.
         state = (None if ids.is_inference() else ids._version, num_nodes)
         if may_change_unseen(ids) or _validated.get(ids) != state:
             _check_distinct(rows, num_nodes, name)

@@ -131,6 +131,7 @@ class MeshGraphNet(Module):
         super().__init__(meta=MetaData())
         check_at_least(1, input_dim_nodes=input_dim_nodes, input_dim_edges=input_dim_edges)
         check_at_least(1, output_dim=output_dim, hidden_dim_processor=hidden_dim_processor)
+        # Without an encoder, features go into the processor as they are.
         self._node_layout, self._edge_layout = (
             {"hidden_dim_processor": hidden_dim_processor} if layers is None else {name: size}
             for name, size, layers in (
@@ -218,6 +219,7 @@ class MeshGraphNet(Module):
 
     def _graph(self, node_features: Tensor, graph: GraphLike) -> Graph:
         check_dense(node_features, "node_features")
+        # A Data of edges alone does not tell its number of nodes, but the features do.
         num_nodes = len(node_features) if node_features.ndim else 0
         return as_graph(graph, num_nodes, node_features.device)
 
@@ -333,6 +335,7 @@ class MeshGraphNetProcessor(nn.Module):
         return node_features
 
     def _offloading(self) -> AbstractContextManager[object]:
+        # Only with checkpointing: what is saved within the segments is of the backward pass alone.
         if self.checkpoint_offloading and self.checkpoint_segments:
             return save_on_cpu(pin_memory=torch.cuda.is_available())
         return nullcontext()

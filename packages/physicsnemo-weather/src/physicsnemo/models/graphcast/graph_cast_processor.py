@@ -98,15 +98,15 @@ class GraphCastProcessor(nn.Module):
         Parameters
         ----------
         efeat
-            Edge features, of shape (edges, input_dim_edges).
+            Mesh edge features, of shape (edges, input_dim_edges).
         nfeat
-            Node features, of shape (nodes, input_dim_nodes).
+            Vertex features, of shape (vertices, input_dim_nodes).
         graph
-            The graph.
+            Graph of the mesh.
 
         Returns
         -------
-        The updated edge features and node features.
+        The updated mesh edge features and vertex features.
         """
         return pass_messages(
             self.processor_layers,

@@ -124,7 +124,7 @@ class DownSample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map grids of shape (batch, *grid, dim) to (batch, *coarser grid, 2 * dim)."""
         x = pad_grid(x, self.pads)
-        x = x.unflatten(-2, (-1, 2)).unflatten(-4, (-1, 2))  # ..., lat, 2, lon, 2, channels
+        x = x.unflatten(-2, (-1, 2)).unflatten(-4, (-1, 2))  # (..., lat, 2, lon, 2, channels)
         x = x.transpose(-4, -3).flatten(-3)
         output: Tensor = self.linear(self.norm(x))
         return output
