@@ -15,7 +15,7 @@ import torch
 from physicsnemo import Module
 from physicsnemo.models import dlwp_healpix_layers
 from physicsnemo.models.dlwp_healpix import HEALPixRecUNet, HEALPixUNet
-from physicsnemo.models.dlwp_healpix._fields import Fields, Given, coupled_fields
+from physicsnemo.models.dlwp_healpix._fields import Fields, Inputs, coupled_fields
 from physicsnemo.models.dlwp_healpix.HEALPixRecUNet import hours
 from physicsnemo.registry import ModelRegistry
 
@@ -174,7 +174,7 @@ def test_order_of_channels():
     state = torch.arange(4.0).view(1, 1, 2, 2, 1, 1).expand(1, 12, 2, 2, 1, 1)
     forcing = torch.arange(10.0, 14).view(1, 1, 4, 1, 1, 1).expand(1, 12, 4, 1, 1, 1)
     ocean = torch.arange(30.0, 34).view(2, 1, 2, 1, 1, 1).expand(2, 1, 2, 12, 1, 1)
-    given = Given(state, forcing, torch.full((12, 1, 1, 1), 20.0), ocean)
+    given = Inputs(state, forcing, torch.full((12, 1, 1, 1), 20.0), ocean)
     faces = fields.at_step(given, state, 1)
     assert faces[0].flatten().tolist() == [0, 1, 2, 3, 12, 13, 20, 32, 33]
     assert faces.shape == (12, fields.network_inputs, 1, 1)

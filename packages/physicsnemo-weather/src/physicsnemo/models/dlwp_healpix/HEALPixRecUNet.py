@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from physicsnemo.models.dlwp_healpix._fields import Fields, Given, coupled_fields, split_inputs
+from physicsnemo.models.dlwp_healpix._fields import Fields, Inputs, coupled_fields, split_inputs
 from physicsnemo.models.dlwp_healpix._network import NEWER_FILES, PATHS, build_network
 from physicsnemo.models.dlwp_healpix_layers.configuration import Configuration, serializable
 from physicsnemo.models.meta import ModelMetaData
@@ -226,7 +226,7 @@ class HEALPixRecUNet(Module):
             outputs.append(state)
         return state if output_only_last else torch.cat(outputs, dim=2)
 
-    def _warm_up(self, given: Given, outputs: list[Tensor], step: int) -> list[Tensor]:
+    def _warm_up(self, given: Inputs, outputs: list[Tensor], step: int) -> list[Tensor]:
         """Return the hidden state before a step, from calls with the states before it."""
         hidden: list[Tensor] = []
         for index in range(step, step + self.presteps):

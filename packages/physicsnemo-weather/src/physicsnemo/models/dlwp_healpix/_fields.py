@@ -12,11 +12,11 @@ from physicsnemo.models.dlwp_healpix_layers import HEALPixFoldFaces, HEALPixUnfo
 from physicsnemo.models.dlwp_healpix_layers.healpix_layers import FACES
 from physicsnemo.nn.checks import Layout, check_at_least, check_input
 
-__all__ = ["Fields", "Given", "coupled_fields", "split_inputs"]
+__all__ = ["Fields", "Inputs", "coupled_fields", "split_inputs"]
 
 
 @dataclass(frozen=True)
-class Given:
+class Inputs:
     """Inputs of a model.
 
     Parameters
@@ -110,7 +110,7 @@ class Fields:
         """Number of output channels of the network."""
         return (1 if self.is_diagnostic else self.input_time_dim) * self.output_channels
 
-    def at_step(self, given: Given, state: Tensor, step: int) -> Tensor:
+    def at_step(self, given: Inputs, state: Tensor, step: int) -> Tensor:
         """Return the input of the network at a step.
 
         Parameters
@@ -152,7 +152,7 @@ class Fields:
 
 def split_inputs(
     fields: Fields, inputs: Sequence[Any], *, state_steps: int, steps: int, weight: Tensor
-) -> Given:
+) -> Inputs:
     """Name and check the inputs of a model.
 
     Parameters
@@ -188,13 +188,13 @@ def split_inputs(
         raise ValueError(
             f"{wanted}, got {len(inputs)}; those of which there are no channels are left out"
         )
-    given = Given(**dict(zip(names, inputs, strict=True)))
+    given = Inputs(**dict(zip(names, inputs, strict=True)))
     _check_state(fields, given, steps=state_steps, weight=weight)
     _check_others(fields, given, steps=steps, weight=weight)
     return given
 
 
-def _check_state(fields: Fields, given: Given, *, steps: int, weight: Tensor) -> None:
+def _check_state(fields: Fields, given: Inputs, *, steps: int, weight: Tensor) -> None:
     layout = {"batch": None, "faces": FACES, "times": None}
     layout |= {"input_channels": fields.input_channels, "height": None, "width": None}
     check_input(given.state, layout, weight, name="the state")
@@ -204,7 +204,7 @@ def _check_state(fields: Fields, given: Given, *, steps: int, weight: Tensor) ->
     _check_times("state", given.state, steps=steps, at_each_step=fields.input_time_dim)
 
 
-def _check_others(fields: Fields, given: Given, *, steps: int, weight: Tensor) -> None:
+def _check_others(fields: Fields, given: Inputs, *, steps: int, weight: Tensor) -> None:
     forcing: Any = given.forcing
     constants: Any = given.constants
     batch: dict[str, int | None] = {"batch": given.state.shape[0]}

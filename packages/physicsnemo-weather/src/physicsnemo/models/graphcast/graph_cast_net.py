@@ -234,8 +234,14 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         check_numerics(numerics)
         self.input_dim_grid_nodes = input_dim_grid_nodes
         self._passes_messages = processor_type == "MessagePassing"
-        self._origin = (expect_partitioned_input, global_features_on_rank_0)
-        self._destination = (produce_aggregated_output, produce_aggregated_output_on_all_ranks)
+        self._input_options = {
+            "expect_partitioned_input": expect_partitioned_input,
+            "global_features_on_rank_0": global_features_on_rank_0,
+        }
+        self._output_options = {
+            "produce_aggregated_output": produce_aggregated_output,
+            "produce_aggregated_output_on_all_ranks": produce_aggregated_output_on_all_ranks,
+        }
 
         activation = get_activation(activation_fn)  # one for all, as weights in files have it
         mlp_options: dict[str, Any] = {
@@ -334,12 +340,12 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         ValueError
             If its shape or device does not fit.
         """
-        x = self.prepare_input(grid_nfeat, *self._origin)
+        x = self.prepare_input(grid_nfeat, **self._input_options)
         random = self.training and not self._passes_messages
         x = maybe_checkpoint(
             self.custom_forward, self._recomputes_model, x, preserve_rng_state=random
         )
-        return self.prepare_output(x, *self._destination)
+        return self.prepare_output(x, **self._output_options)
 
     def prepare_input(
         self,
