@@ -135,7 +135,7 @@ def window_mask(windows: Windows, labels: Sequence[Tensor]) -> Tensor:
 
 
 def rolled_labels(size: int, window: int, shift: int) -> Tensor:
-    """Label the points of a shifted axis: 0, but in the last window 1, and 2 past the axis' end."""
+    """Label the points of a shifted axis: 0; in the last window 1, or 2 if they wrapped around."""
     # The last window joins points of the axis' end (1) and, by the roll, of its beginning (2).
     labels = torch.zeros(size)
     labels[size - window : max(0, size - shift)] = 1
