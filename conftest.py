@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests that need one GPU or two: they fail without, and share how models are compared there."""
+"""Garbage collection in all tests; what those that need a GPU share, and their failure without."""
 
+import gc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 
 GPUS = {"gpu": 1, "two_gpus": 2}
 """How many GPUs a test needs, by its marker."""
+
+
+def pytest_configure() -> None:
+    """Look less often for cycles among old objects: PyTorch and the tests stay, a million or so."""
+    young, middle, old = gc.get_threshold()
+    gc.set_threshold(young, middle, 10 * old)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
