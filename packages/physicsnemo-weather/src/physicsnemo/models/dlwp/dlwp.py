@@ -152,6 +152,7 @@ class DLWP(Module):
             If its shape or device does not fit.
         """
         self._check(cubed_sphere_input)
+        # Channels last: padding copies whole cells, and convolutions take such images unchanged.
         x = _mirror_north(cubed_sphere_input.permute(0, 2, 3, 4, 1))
         skipped = []
         down = zip(self.equatorial_downsample, self.polar_downsample, strict=True)

@@ -155,6 +155,7 @@ class HEALPixRecUNet(Module):
         if presteps < 0:
             raise ValueError(f"expected presteps of at least 0, got {presteps}")
         self.presteps = presteps
+        # As fractions, since a remainder of floating-point hours need not be 0.
         step, cycle = input_time_dim * hours(delta_time), hours(reset_cycle)
         self.resets = [n for n in range(self.fields.steps) if n * step % cycle == 0]
         self.encoder, self.decoder = build_network(

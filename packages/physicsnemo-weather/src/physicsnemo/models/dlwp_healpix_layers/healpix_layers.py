@@ -150,6 +150,7 @@ class HEALPixPadding(nn.Module):
                 f"expected square faces of size {self.padding} or more, since they are padded by "
                 f"{self.padding}, got {height} x {width}"
             )
+        # Channels last, so that cells are rows; the result stays so in memory, for convolutions.
         faces = data.permute(0, 2, 3, 1).unflatten(0, (-1, FACES))
         return pad_faces(faces, self.padding, around_healpix).flatten(0, 1).permute(0, 3, 1, 2)
 

@@ -81,9 +81,11 @@ def restore_constants(
     made: Constants | None = None
     for name, old in before.items():
         new = model.get_buffer(name)
+        # Neither moved nor cast, or without values; or one of a trace, which has none either.
         if new is old or new.is_meta or type(new) is not Tensor:
             continue
         dtype = at_least_float32(new.dtype) if new.is_floating_point() else new.dtype
+        # Made anew if the old values are missing, or less precise than the new dtype.
         if old.is_meta or torch.promote_types(old.dtype, dtype) != old.dtype:
             made = make() if made is None else made
             old = made[name]

@@ -243,7 +243,8 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
             "produce_aggregated_output_on_all_ranks": produce_aggregated_output_on_all_ranks,
         }
 
-        activation = get_activation(activation_fn)  # one for all, as weights in files have it
+        # One module for all MLPs: an activation with weights has one set of them in files.
+        activation = get_activation(activation_fn)
         mlp_options: dict[str, Any] = {
             "hidden_dim": hidden_dim,
             "hidden_layers": hidden_layers,
@@ -341,6 +342,7 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
             If its shape or device does not fit.
         """
         x = self.prepare_input(grid_nfeat, **self._input_options)
+        # Only the transformer has dropout, which must draw the same numbers when it is recomputed.
         random = self.training and not self._passes_messages
         x = maybe_checkpoint(
             self.custom_forward, self._recomputes_model, x, preserve_rng_state=random
@@ -371,7 +373,7 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         layout = {"batch": 1, "input_dim_grid_nodes": self.input_dim_grid_nodes}
         layout |= {"input_res[0]": height, "input_res[1]": width}
         check_input(invar, layout, next(self.parameters()))
-        return invar[0].flatten(1).T
+        return invar[0].flatten(1).T  # row by row, as the graphs number the points
 
     def prepare_output(
         self,

@@ -76,6 +76,7 @@ def cos_zenith_angle(
 
 def _overhead(days: Reals) -> tuple[Reals, Reals]:
     """Return the latitude and longitude of the subsolar point, in radians."""
+    # The sun's ecliptic longitude by the equation of the center, in the Almanac's numbers.
     mean_longitude = 280.460 + 0.9856474 * days
     anomaly = np.deg2rad(357.528 + 0.9856003 * days)
     ecliptic = np.deg2rad(mean_longitude + 1.915 * np.sin(anomaly) + 0.020 * np.sin(2 * anomaly))
