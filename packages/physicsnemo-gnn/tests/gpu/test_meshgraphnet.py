@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn.functional import mse_loss
-from torch_geometric.data import Data
 
 from physicsnemo.models.gnn_layers import as_graph
 from physicsnemo.models.meshgraphnet import MeshGraphNet
@@ -48,6 +47,8 @@ def own(graph):
 
 
 def of_pyg(graph):
+    from torch_geometric.data import Data  # which machines with a GPU may lack
+
     # Captured steps take tensors, which the other library's object hides.
     return as_graph(Data(edge_index=graph.edge_index, num_nodes=graph.num_nodes))
 
@@ -75,6 +76,8 @@ def test_captured_steps_are_replays(kind, compiled, on_gpu, caplog):
 
 
 def test_a_graph_of_another_library_is_sorted_once(on_gpu):
+    from torch_geometric.data import Data
+
     _, (_, _, graph) = on_gpu(Case("sorted", "MeshGraphNet", MESH, on_mesh(600, 3600)))
     data = Data(edge_index=graph.edge_index, num_nodes=graph.num_nodes)
     first = as_graph(data)
