@@ -35,7 +35,7 @@ myst_heading_anchors = 3
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!physicsnemo\.).*"),
-    ("py:class", r".*\.rollout\.State"),
+    ("py:class", r".*\.(checkpointing\.Result|rollout\.State|tracing\.Function)"),  # variables
     ("py:class", r"physicsnemo\.core\.base\.ModelBase"),  # whose members stand at Module
 ]
 
@@ -84,7 +84,7 @@ def escape_axes(
     app: Sphinx, what: str, name: str, target: object, options: object, lines: list[str]
 ) -> None:
     """Keep ``*grid`` in a shape as it stands, where reStructuredText would see emphasis."""
-    lines[:] = [re.sub(r"(?<=[( ])\*(?=\w+[,)])", r"\\*", line) for line in lines]
+    lines[:] = [re.sub(r"(?<=[( ])\*(?=\w+( \w+)*[,)])", r"\\*", line) for line in lines]
 
 
 def show_constructor(

@@ -93,8 +93,7 @@ class HEALPixPadding(nn.Module):
     """HEALPix padding: pad the twelve faces by cells of their neighbors.
 
     At the eight corners where three faces meet instead of four, equatorial faces get the mean of
-    the two cells beside the corner, and polar faces one of them
-    (:mod:`physicsnemo.models.dlwp_healpix_layers._neighbors`).
+    the two cells beside the corner, and polar faces one of them.
 
     Parameters
     ----------

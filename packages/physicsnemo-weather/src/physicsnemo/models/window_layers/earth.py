@@ -93,7 +93,7 @@ class EncoderLayer(nn.Module):
     drop_path
         Stochastic depth: drop probabilities of the blocks at full and of those at half resolution.
     numerics
-        As in :class:`~physicsnemo.models.fengwu.Fengwu`.
+        As in :class:`~physicsnemo.models.fengwu.fengwu.Fengwu`.
     """
 
     def __init__(
@@ -246,7 +246,7 @@ def earth_blocks(
     drop_path
         Stochastic depth: drop probability of each block.
     numerics
-        As in :class:`~physicsnemo.models.pangu.Pangu`.
+        As in :class:`~physicsnemo.models.pangu.pangu.Pangu`.
     post_norm
         As in :class:`~physicsnemo.models.window_layers.WindowBlock`; by default as in Pangu, true
         for ``paper`` and false for other numerics.
@@ -372,7 +372,7 @@ class EarthAttention(nn.Module):
         Parameters
         ----------
         x
-            Grids of shape (batch, *windows.grid, dim).
+            Grids of shape (batch, *grid, dim).
         mask
             Window mask, added to the logits of all heads, of shape (columns or 1, types, points,
             points).

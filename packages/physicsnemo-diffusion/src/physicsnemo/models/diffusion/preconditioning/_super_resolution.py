@@ -212,11 +212,14 @@ class tEDMPrecondSuperRes(EDMPrecondSuperResolution):  # noqa: N801  # as files 
 
     Parameters
     ----------
-    img_resolution, img_in_channels, img_out_channels, use_fp16, model_type, sigma_data, \
-    sigma_min, sigma_max, numerics, **model_kwargs
+    img_resolution, img_in_channels, img_out_channels, use_fp16, model_type
+        As in :class:`EDMPrecondSuperResolution`.
+    sigma_data, sigma_min, sigma_max
         As in :class:`EDMPrecondSuperResolution`.
     nu
         Degrees of freedom, above 2.
+    numerics, **model_kwargs
+        As in :class:`EDMPrecondSuperResolution`.
 
     Raises
     ------
