@@ -195,7 +195,17 @@ def _sharing(owners: Mapping[nn.Module, set[nn.Module]]) -> set[nn.Module]:
 
 
 def _inside_out(model: nn.Module) -> list[nn.Module]:
-    return list(reversed(list(model.modules())))
+    """Return all modules, each after those in it: a shared one before all that it is part of."""
+    found: dict[nn.Module, None] = {}
+
+    def visit(module: nn.Module) -> None:
+        if module not in found:
+            for child in module.children():
+                visit(child)
+            found[module] = None
+
+    visit(model)
+    return list(found)
 
 
 def _below(module: nn.Module) -> list[nn.Module]:
