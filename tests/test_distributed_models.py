@@ -31,9 +31,7 @@ def floating(value: Any) -> bool:
 def inputs_of(case: Any, rank: int) -> Any:
     """Return inputs in double precision, other ones for each rank."""
     scale = 1 + 0.25 * rank
-    return pytree.tree_map(
-        lambda it: it.double() * scale if floating(it) else it, case.inputs()
-    )
+    return pytree.tree_map(lambda it: it.double() * scale if floating(it) else it, case.inputs())
 
 
 def called(model: torch.nn.Module, inputs: Any) -> list[torch.Tensor]:
@@ -42,7 +40,13 @@ def called(model: torch.nn.Module, inputs: Any) -> list[torch.Tensor]:
 
 
 def loss_of(outputs: list[torch.Tensor]) -> torch.Tensor:
-    return sum(((it * torch.linspace(0.5, 1.5, it.numel(), dtype=it.dtype).view_as(it)).square().mean() for it in outputs), torch.zeros((), dtype=torch.float64))
+    return sum(
+        (
+            (it * torch.linspace(0.5, 1.5, it.numel(), dtype=it.dtype).view_as(it)).square().mean()
+            for it in outputs
+        ),
+        torch.zeros((), dtype=torch.float64),
+    )
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
+from physicsnemo.core.format.container import open_checkpoint
 
 
 class Holder(Module):
@@ -112,10 +113,10 @@ def test_nested_tensors_are_refused(tmp_path):
     assert "'held' is a nested tensor" in refused(Holder().holding(nested), tmp_path)
 
 
-def test_sharded_weights_are_refused_with_the_way_to_gather(sharded, tmp_path):
-    text = refused(Holder().holding(sharded), tmp_path)
-    assert "'held' is a torch.distributed" in text
-    assert "get_model_state_dict" in text
+def test_sharded_weights_are_gathered(sharded, tmp_path):
+    Holder().holding(sharded).save(tmp_path / "model.mdlus")
+    with open_checkpoint(tmp_path / "model.mdlus") as checkpoint:
+        assert checkpoint.state_dict()["held"].tolist() == [1.0] * 4
 
 
 def test_lazy_parameters_are_refused_until_they_have_sizes(tmp_path):

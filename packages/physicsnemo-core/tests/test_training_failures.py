@@ -238,29 +238,36 @@ def one_process(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # of PyTorch's, about sharding on a CPU
-def test_shards_are_not_saved_for_the_whole(one_process, tmp_path):
+def test_shards_are_saved_whole(one_process, tmp_path):
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh, advice = init_device_mesh("cpu", (1,)), "full_state_dict=True, cpu_offload=True"
+    mesh = init_device_mesh("cpu", (1,))
     net, plain = Net(), torch.nn.Linear(2, 1)
-    optimizer = AdamW(fully_shard(torch.nn.Linear(2, 1), mesh=mesh).parameters())
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            optimizer.state[parameter]["exp_avg"] = torch.zeros_like(parameter)
+    expected = {"net": clone(net.state_dict()), "plain": clone(plain.state_dict())}
     for model in (net, plain):
         fully_shard(model, mesh=mesh)
-    for arguments in ({"models": net}, {"models": plain}, {"optimizer": optimizer}):
-        with pytest.raises(TypeError, match=advice):
-            save_checkpoint(tmp_path / "run", **arguments)
-        assert not list((tmp_path / "run").glob("*"))
-    with pytest.raises(TypeError, match=advice):
-        net.save(tmp_path / "net.mdlus")
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+    optimizer = AdamW(plain.parameters())
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter]["step"] = torch.ones(())
+            optimizer.state[parameter]["exp_avg"] = torch.full_like(parameter, 2.0)
+    whole, whole_plain = Net(), torch.nn.Linear(2, 1)
+    whole_optimizer = AdamW(whole_plain.parameters())
+    save_checkpoint(tmp_path / "run", [net, plain], optimizer)
+    load_checkpoint(tmp_path / "run", [whole, whole_plain], whole_optimizer)
+    assert_equal(whole.state_dict(), expected["net"])
+    assert_equal(whole_plain.state_dict(), expected["plain"])
+    assert [it["exp_avg"].unique().tolist() for it in whole_optimizer.state.values()] == [[2.0]] * 2
+    save_checkpoint(tmp_path / "optimizer", optimizer=optimizer)
+    load_checkpoint(tmp_path / "optimizer", optimizer=whole_optimizer)
+    assert list(whole_optimizer.state_dict()["state"][0]) == ["step", "exp_avg"]
 
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    gathered = get_model_state_dict(net, options=options)
-    whole = Net()
-    whole.load_state_dict(gathered)
-    save_checkpoint(tmp_path / "run", whole)
-    assert load_checkpoint(tmp_path / "run", Net()) == 0
+
+def clone(state):
+    return {key: value.clone() for key, value in state.items()}
+
+
+def assert_equal(got, expected):
+    assert got.keys() == expected.keys()
+    assert all(torch.equal(got[key], value) for key, value in expected.items())

@@ -2,6 +2,7 @@
 """Processes of one job, started once, that run function after function for tests."""
 
 import os
+import pickle
 import runpy
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 class Processes:
     """Two processes, or more, joined by Gloo; replaced by new ones after a failure."""
 
-    def __init__(self, count: int = 2, timeout: float = 120.0) -> None:
+    def __init__(self, count: int = 2, timeout: float = 60.0) -> None:
         self.count, self.timeout = count, timeout
         self._workers: list[subprocess.Popen[bytes]] = []
         self._connections: list[Connection] = []
@@ -31,8 +32,9 @@ class Processes:
         """
         if not self._workers:
             self._start()
+        place = function.__code__.co_filename, function.__module__
         for connection in self._connections:
-            connection.send((function.__code__.co_filename, function.__name__, arguments))
+            _send(connection, (place, function.__name__, arguments))
         answers: dict[int, tuple[bool, Any]] = {}
         end = time.monotonic() + self.timeout
         while len(answers) < self.count and time.monotonic() < end:
@@ -65,13 +67,23 @@ class Processes:
             arrived = {}
             for _ in range(self.count):
                 connection = listener.accept()
-                arrived[connection.recv()] = connection
+                arrived[_receive(connection)] = connection
         self._connections = [arrived[rank] for rank in range(self.count)]
+
+
+def _send(connection: Connection, value: Any) -> None:
+    # By plain pickle: once PyTorch is imported, its tensors go by memory that is shared else.
+    connection.send_bytes(pickle.dumps(value))
+
+
+def _receive(connection: Connection) -> Any:
+    return pickle.loads(connection.recv_bytes())
 
 
 def _received(connection: Connection) -> tuple[bool, Any]:
     try:
-        return connection.recv()
+        answer: tuple[bool, Any] = _receive(connection)
+        return answer
     except (EOFError, ConnectionError):
         return False, "the process has ended"
 
@@ -80,24 +92,24 @@ def _serve(folder: Path, rank: int, count: int) -> None:
     import torch.distributed as dist
 
     connection = Client(str(folder / "socket"), "AF_UNIX")
-    connection.send(rank)
+    _send(connection, rank)
     store = dist.FileStore(str(folder / "store"), count)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=count)
     while True:
         try:
-            file, name, arguments = connection.recv()
+            place, name, arguments = _receive(connection)
         except EOFError:
             os._exit(0)
         try:
-            answer = True, _module(file)[name](*arguments)
+            answer = True, _module(*place)[name](*arguments)
         except BaseException:
             answer = False, traceback.format_exc()
-        connection.send(answer)
+        _send(connection, answer)
 
 
 @cache
-def _module(file: str) -> dict[str, Any]:
-    return runpy.run_path(file)
+def _module(file: str, name: str) -> dict[str, Any]:
+    return runpy.run_path(file, run_name=name)
 
 
 if __name__ == "__main__":

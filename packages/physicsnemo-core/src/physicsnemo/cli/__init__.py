@@ -10,6 +10,7 @@ import click
 from physicsnemo.cli._group import CommandGroup
 from physicsnemo.cli.check import check_model
 from physicsnemo.cli.info import show_info
+from physicsnemo.cli.merge import merge_shards
 from physicsnemo.cli.models import list_models
 from physicsnemo.cli.new_plugin import new_plugin
 from physicsnemo.cli.verify import verify_file
@@ -23,5 +24,5 @@ def main() -> None:
     """Look into installed models and .mdlus files."""
 
 
-for command in (list_models, show_info, verify_file, check_model, new_plugin):
+for command in (list_models, show_info, verify_file, check_model, merge_shards, new_plugin):
     main.add_command(command)

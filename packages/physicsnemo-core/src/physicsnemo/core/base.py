@@ -127,7 +127,7 @@ class ModelBase(torch.nn.Module):
     @property
     def _name(self) -> str:
         meta = metadata_of(self)
-        return type(self).__name__ if meta is None else meta.name
+        return class_of(self).__name__ if meta is None else meta.name
 
 
 def record_of(model: ModelBase) -> Record:
@@ -148,7 +148,16 @@ def device_of(model: ModelBase) -> torch.device:
 
 def logger_of(model: ModelBase) -> logging.Logger:
     """Return the logger of a model's class."""
-    return logging.getLogger(f"core.module.{type(model).__name__}")
+    return logging.getLogger(f"core.module.{class_of(model).__name__}")
+
+
+def class_of(model: torch.nn.Module) -> type[torch.nn.Module]:
+    """Return a model's class, not the one that ``fully_shard`` has put before it."""
+    kinds = type(model).__mro__
+    own: type[torch.nn.Module] = next(
+        kind for kind in kinds if not kind.__module__.startswith("torch.distributed.fsdp")
+    )
+    return own
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:

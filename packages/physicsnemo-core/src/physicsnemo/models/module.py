@@ -4,7 +4,7 @@
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 
 import torch
@@ -14,13 +14,16 @@ from physicsnemo.core.base import ModelBase, logger_of
 from physicsnemo.core.format.container import EXTENSION, open_checkpoint, write_checkpoint
 from physicsnemo.core.format.files import Url
 from physicsnemo.core.format.records import Record
+from physicsnemo.core.format.sharded import is_sharded_model
 from physicsnemo.core.history import order
+from physicsnemo.core.ranks import Accord
 from physicsnemo.core.rebuild.blueprint import Blueprint, construct
 from physicsnemo.core.rebuild.build import load_model
 from physicsnemo.core.rebuild.contents import contents, state_of
 from physicsnemo.core.rebuild.conversion import convert
 from physicsnemo.core.rebuild.example import Inputs, make_example
 from physicsnemo.core.rebuild.resolution import Trusted, resolve
+from physicsnemo.core.rebuild.together import Commit, write_together
 from physicsnemo.core.rebuild.weights import copy_weights, moved
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.registry import ModelRegistry
@@ -69,6 +72,9 @@ class Module(ModelBase):
         """Save weights, constructor arguments and versions to a ``.mdlus`` file.
 
         The file appears whole or not at all; an older file of that name survives a failure.
+        A model that is sharded over processes, as by ``fully_shard``, is saved by all of them
+        together: its tensors are gathered one by one, and the first process writes the same file
+        as ever. What fails in one process fails in all.
 
         Parameters
         ----------
@@ -94,25 +100,36 @@ class Module(ModelBase):
             be said in its files; the text names it.
         TypeError
             If a constructor argument, a value of the state dict, or an input or output of the
-            example cannot be stored, as with shards of a distributed model, or graphs; the text
-            names it, and nothing is written.
+            example cannot be stored, as with graphs; the text names it, and nothing is written.
+        CheckpointError
+            If the model is sharded, and another process has failed, saves something else or does
+            not save at all.
         """
         file_name = f"{self._name}{EXTENSION}" if file_name is None else file_name
-        if not os.fspath(file_name).endswith(EXTENSION):
-            raise ValueError(
-                f"File name must end with {EXTENSION}, got {os.fspath(file_name)!r}; for weights "
-                f"alone use torch.save(model.state_dict(), ...)"
-            )
-        if for_release is not None and not re.fullmatch(r"[1-9]\d?\.\d{1,2}", for_release):
-            raise ValueError(f"expected a release such as '1.2' or '2.2', got {for_release!r}")
-        arguments, metadata = contents(self, for_release)
-        if verbose:
-            metadata["git_hash"] = _git_commit()
-        as_zip = order(for_release) >= (2, 0)  # from which on the reference writes zips
-        state = state_of(self, for_release)
-        made = None if example is None else make_example(self, example)
-        write_checkpoint(file_name, state, arguments, metadata, as_zip, made)
-        hooks.notify("saved", model=self, url=file_name)
+        accord = Accord(f"save {os.fspath(file_name)}", is_sharded_model(self))
+        with accord.failing_together():
+            if not os.fspath(file_name).endswith(EXTENSION):
+                raise ValueError(
+                    f"File name must end with {EXTENSION}, got {os.fspath(file_name)!r}; for "
+                    f"weights alone use torch.save(model.state_dict(), ...)"
+                )
+            if for_release is not None and not re.fullmatch(r"[1-9]\d?\.\d{1,2}", for_release):
+                raise ValueError(f"expected a release such as '1.2' or '2.2', got {for_release!r}")
+            arguments, metadata = contents(self, for_release)
+            if verbose:
+                metadata["git_hash"] = _git_commit()
+            as_zip = order(for_release) >= (2, 0)  # from which on the reference writes zips
+            state = state_of(self, for_release)
+            said = f"{os.fspath(file_name)} with {len(state)} tensors"
+            accord.reach(said)
+            made = None if example is None else make_example(self, example)
+
+            def write(states: Sequence[Any], commit: Commit) -> None:
+                write_checkpoint(file_name, states[0], arguments, metadata, as_zip, made, commit)
+
+            write_together(accord, [state], write, said)
+        if accord.writes:
+            hooks.notify("saved", model=self, url=file_name)
         logger_of(self).debug("saved %s", os.fspath(file_name))
 
     def load(
@@ -140,7 +157,8 @@ class Module(ModelBase):
             If it is damaged, or its weights are not this model's.
         """
         with open_checkpoint(file_name) as checkpoint:
-            state = checkpoint.state_dict()
+            # Of a sharded model, each process reads its own part.
+            state = checkpoint.state_dict(mmap=is_sharded_model(self))
             if map_location is not None:
                 state = moved(state, map_location)
             copy_weights(self, state, strict, checkpoint.name)

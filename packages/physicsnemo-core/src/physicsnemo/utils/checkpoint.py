@@ -10,23 +10,34 @@ import logging
 import operator
 import os
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.optim.lr_scheduler import LRScheduler
 
 from physicsnemo import hooks
+from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.format.files import Url
+from physicsnemo.core.format.sharded import is_sharded, is_sharded_model
+from physicsnemo.core.ranks import Accord, Ranks
 from physicsnemo.core.rebuild.rollback import rollback_on_failure
+from physicsnemo.core.rebuild.together import Commit, write_together
 from physicsnemo.core.rebuild.weights import customizes_state_dict, put_weights
 from physicsnemo.core.training.folder import Folder
 from physicsnemo.core.training.parts import TRAINING, Models, Part, name_parts
-from physicsnemo.core.training.ranks import Ranks
 from physicsnemo.core.training.retention import Best, Retention
 from physicsnemo.core.training.selection import next_step, read_step
 from physicsnemo.core.training.serializable import check_json
+from physicsnemo.core.training.sharded_steps import (
+    Saving,
+    clear,
+    read_shards,
+    wait_for_saving,
+    write_shards,
+)
+from physicsnemo.core.training.shards import INDEX
 from physicsnemo.core.training.state import (
     METADATA,
     OPTIMIZER,
@@ -35,7 +46,9 @@ from physicsnemo.core.training.state import (
     Stateful,
     check_training,
     collect,
+    model_state,
     move,
+    placed_state,
     read_data,
     read_model,
     restore,
@@ -48,6 +61,8 @@ from physicsnemo.core.training.steps import Steps
 from physicsnemo.models.module import Module
 
 __all__ = ["get_checkpoint_dir", "load_checkpoint", "save_checkpoint"]
+
+Layout = Literal["whole", "shards"]
 
 _LOGGER = logging.getLogger("checkpoint")
 
@@ -64,7 +79,9 @@ def save_checkpoint(
     keep_last: int | None = None,
     keep_best: Best | None = None,
     rank: int | None = None,
-) -> None:
+    layout: Layout = "whole",
+    wait: bool = True,
+) -> Saving | None:
     """Save a step of a training: all of it, or nothing.
 
     The state of PyTorch's random numbers, of the CPU and of the current GPU, and the gradient
@@ -94,7 +111,22 @@ def save_checkpoint(
     rank
         Number in the names of the files, handled without regard to other processes. By default
         that of this process in ``torch.distributed`` where it is initialized; all of its processes
-        must then save if ``epoch`` is left out or steps are to be deleted.
+        must then save if ``epoch`` is left out or steps are to be deleted. What is sharded, as by
+        ``fully_shard``, is saved by all processes together as that of rank 0, and loads on any
+        number of them.
+    layout
+        ``"whole"``: ordinary files, whose sharded tensors are gathered one by one. ``"shards"``:
+        each process writes its parts, in the layout of ``torch.distributed.checkpoint``, into a
+        folder that all share; for models that take long to gather. ``physicsnemo merge`` makes a
+        ``.mdlus`` file of such a step.
+    wait
+        Whether to return when the step is saved. Otherwise, with shards only, tensors are copied
+        to the CPU and written while the training goes on; the next step that is saved or loaded
+        waits for it.
+
+    Returns
+    -------
+    With ``wait=False``, what to wait for.
 
     Raises
     ------
@@ -103,7 +135,8 @@ def save_checkpoint(
     ValueError
         If the epoch is negative, or a model's or metric's name cannot be used.
     CheckpointError
-        If a manifest in the folder is damaged.
+        If a manifest in the folder is damaged, or another process has failed or does something
+        else; no step is saved then.
     FileNotFoundError
         If the path is that of a file.
     PluginError
@@ -120,21 +153,43 @@ def save_checkpoint(
     >>> found
     {'loss': 0.5}
     """
-    retention, metadata = Retention(keep_last, keep_best), dict(metadata or {})
-    retention.check(metadata)
-    check_json(metadata, METADATA)
-    parts, ranks = name_parts(models), Ranks(rank)
-    steps = Steps(Folder(path), ranks.rank)
-    step = next_step(steps, [*parts, TRAINING], ranks) if epoch is None else _number(epoch)
-    training = collect(_stateful(optimizer, scheduler, scaler), step, metadata)
-    writers = {part: partial(write_model, model) for part, model in parts.items()}
-    steps.write(step, {**writers, TRAINING: partial(write_data, training)}, metadata)
-    _LOGGER.debug("saved step %d to %s", step, steps.folder.url)
-    if not retention.keeps_all:
-        # Nothing is deleted before every rank has the new step; which steps, the first one says.
-        for old in ranks.gather(retention.to_delete(step, steps.metadata()))[0]:
-            steps.remove(old)
-    _tell_plugins("saved", parts, steps, step)
+    parts, stateful = name_parts(models), _stateful(optimizer, scheduler, scaler)
+    together = layout != "whole" or _is_sharded(parts.values(), stateful)
+    accord = Accord(f"save a step to {os.fspath(path)}", together, rank)
+    with accord.failing_together():
+        wait_for_saving()
+        retention, metadata = Retention(keep_last, keep_best), dict(metadata or {})
+        retention.check(metadata)
+        check_json(metadata, METADATA)
+        _check_layout(layout, wait, together, rank)
+        steps = Steps(Folder(path), accord.rank)
+        step = next_step(steps, [*parts, TRAINING], accord) if epoch is None else _number(epoch)
+        training = collect(stateful, step, metadata, accord)
+        if layout == "shards":
+            finish = write_shards(accord, steps, step, parts, training, metadata, wait)
+        else:
+            states = [*map(model_state, parts.values()), training]
+            write = partial(_write, steps, step, parts, metadata)
+            said = f"step {step} of {', '.join(part.stem for part in parts)}"
+            write_together(accord, states, write, said)
+
+        def conclude() -> None:
+            if layout == "shards":
+                finish()
+                if wait:
+                    accord.reach()
+            _LOGGER.debug("saved step %d to %s", step, steps.folder.url)
+            if not retention.keeps_all:
+                # Nothing is deleted before every rank has the new step; which, the first one says.
+                old = retention.to_delete(step, steps.metadata())
+                _remove(steps, accord.gather(old)[0] if wait else old, accord.writes)
+
+        if not wait:
+            return Saving(conclude)
+        conclude()
+    if accord.writes:
+        _tell_plugins("saved", parts, steps, step)
+    return None
 
 
 def load_checkpoint(
@@ -197,7 +252,9 @@ def load_checkpoint(
         If a plugin fails when it is told, after all is loaded.
     """
     parts, stateful = name_parts(models), _stateful(optimizer, scheduler, scaler)
-    needed, ranks = [*parts, TRAINING] if stateful or not parts else [*parts], Ranks(rank)
+    needed = [*parts, TRAINING] if stateful or not parts else [*parts]
+    wait_for_saving()
+    ranks = Ranks.sharing_first(_is_sharded(parts.values(), stateful), rank)
     read = partial(_read, parts, stateful, needed, device, strict)
     steps, step, content = read_step(Folder(path), needed, epoch, ranks, read)
     if step is None or content is None:
@@ -214,8 +271,8 @@ def load_checkpoint(
             put_weights(parts[part], weights[part], strict, steps.source(step, part))
     if metadata_dict is not None:
         metadata_dict.update(state.get(METADATA, {}))
-    if restore_random_state and ranks.owns(steps.rank):
-        restore_random(state)
+    if restore_random_state:
+        restore_random(state, ranks, steps.rank)
     _tell_plugins("loaded", parts, steps, step)
     return step
 
@@ -257,17 +314,68 @@ def _read(
     step: int,
 ) -> tuple[dict[str, Any], dict[Part, dict[str, Any]]]:
     """Return the state of the training and the weights of each model, checked as far as can be."""
-    state: dict[str, Any] = {}
+    if steps.comprises(step, INDEX):
+        state, weights = read_shards(steps, step, parts, stateful.get(OPTIMIZER), strict)
+        check_training(state, stateful, steps.source(step, TRAINING))
+        return state, weights
+    state = {}
     with steps.open(step, needed, optional=[TRAINING]) as files:
         if TRAINING in files:
-            state = read_data(files[TRAINING], source := steps.source(step, TRAINING))
+            source = steps.source(step, TRAINING)
+            state = read_data(files[TRAINING], source, _is_sharded(parts.values(), stateful))
             check_training(state, stateful, source)
             state |= {key: move(state[key], device) for key in stateful}
+            if OPTIMIZER in stateful:
+                state[OPTIMIZER] = placed_state(stateful[OPTIMIZER], state[OPTIMIZER])
         weights = {
             part: read_model(model, files[part], device, strict, steps.source(step, part))
             for part, model in parts.items()
         }
     return state, weights
+
+
+def _write(
+    steps: Steps,
+    step: int,
+    parts: Mapping[Part, torch.nn.Module],
+    metadata: dict[str, Any],
+    states: Sequence[Any],
+    commit: Commit,
+) -> None:
+    """Write the states of models, and of the training, as a step."""
+    writers = {
+        part: partial(write_model, model, state)
+        for (part, model), state in zip(parts.items(), states, strict=False)
+    }
+    writers[TRAINING] = partial(write_data, states[-1])
+    steps.write(step, writers, metadata, commit)
+
+
+def _remove(steps: Steps, old: Iterable[int], writes: bool) -> None:
+    if writes:
+        for step in old:
+            steps.remove(step)
+        if steps.folder.local is not None and steps.rank == 0:
+            clear(steps)
+
+
+def _check_layout(layout: str, wait: bool, together: bool, rank: int | None) -> None:
+    if layout not in ("whole", "shards"):
+        raise ValueError(f"expected layout 'whole' or 'shards', got {layout!r}")
+    if not wait and layout == "whole":
+        raise ValueError("wait=False needs layout='shards', whose files are written in a thread")
+    if together and rank is not None:
+        raise CheckpointError(
+            f"a sharded model is saved by all processes together, as that of rank 0: leave "
+            f"rank={rank} out"
+        )
+
+
+def _is_sharded(models: Iterable[torch.nn.Module], stateful: Stateful) -> bool:
+    """Tell whether any tensors of a training are spread over processes."""
+    groups = getattr(stateful.get(OPTIMIZER), "param_groups", [])
+    tensors = (it for group in groups for it in group["params"])
+    return any(map(is_sharded_model, models)) or any(map(is_sharded, tensors))
 
 
 def _tell_plugins(

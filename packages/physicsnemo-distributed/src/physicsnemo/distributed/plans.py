@@ -97,4 +97,3 @@ def _load(point: EntryPoint) -> Plan:
             f"{value!r}"
         )
     return Plan(**value)
-

@@ -25,6 +25,7 @@ from physicsnemo.core.format.atomic import atomic_write
 from physicsnemo.core.format.file_slice import FileSlice
 from physicsnemo.core.format.files import Url, fetched, is_local, locate, opened_in_parts
 from physicsnemo.core.format.records import check_names, check_records
+from physicsnemo.core.format.sharded import GatheredState
 from physicsnemo.core.format.tensors import StateFile, write_state
 
 EXTENSION = ".mdlus"
@@ -182,11 +183,12 @@ def open_records(url: Url) -> Iterator[Checkpoint]:
 
 def write_checkpoint(
     url: Url,
-    state: dict[str, Any],
+    state: dict[str, Any] | GatheredState,
     arguments: dict[str, Any],
     metadata: dict[str, Any],
     as_zip: bool = False,
     example: dict[str, Any] | None = None,
+    before_commit: Callable[[], None] = lambda: None,
 ) -> None:
     """Write a ``.mdlus`` file whole or not at all: an older file stays until the new one is ready.
 
@@ -205,6 +207,8 @@ def write_checkpoint(
         Write a zip, as newer releases of the reference implementation do, instead of a tar.
     example
         Content of a further member, last in the file, if there is one.
+    before_commit
+        Called when all is written, before the file takes its place, which an exception prevents.
 
     Raises
     ------
@@ -224,12 +228,14 @@ def write_checkpoint(
             write(file, state, encoded, example)
             file.flush()
             _read_back(Path(file.name))
+            before_commit()
         return
     with tempfile.TemporaryDirectory() as folder:
         local = os.path.join(folder, f"checkpoint{EXTENSION}")
         with open(local, "xb") as file:
             write(file, state, encoded, example)
         _read_back(Path(local))
+        before_commit()
         filesystem.put_file(local, path)
 
 
@@ -245,7 +251,7 @@ def _encoded(member: str, content: dict[str, Any]) -> bytes:
 
 def _write_tar(
     file: IO[bytes],
-    state: dict[str, Any],
+    state: dict[str, Any] | GatheredState,
     encoded: dict[str, bytes],
     example: dict[str, Any] | None,
 ) -> None:
@@ -259,7 +265,7 @@ def _write_tar(
     _pad(file, tarfile.RECORDSIZE)
 
 
-def _write_tensors(file: IO[bytes], name: str, state: dict[str, Any]) -> None:
+def _write_tensors(file: IO[bytes], name: str, state: dict[str, Any] | GatheredState) -> None:
     start = file.tell()
     file.write(bytes(_BLOCK))  # the header's place: the size is known once the tensors are written
     write_state(state, file)
@@ -286,7 +292,7 @@ def _read_back(path: Path) -> None:
 
 def _write_zip(
     file: IO[bytes],
-    state: dict[str, Any],
+    state: dict[str, Any] | GatheredState,
     encoded: dict[str, bytes],
     example: dict[str, Any] | None,
 ) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from physicsnemo.core.format.records import MAX_NAME
+from physicsnemo.core.format.sharded import is_sharded
 
 _MAX_DEPTH = 50
 _MAX_VALUES = 100_000  # that are no tensors
@@ -130,12 +131,13 @@ def problem_of_tensor(tensor: torch.Tensor) -> str | None:
     kind = type(tensor)
     if torch.nn.parameter.is_lazy(tensor):
         return "is not initialized: call the model once, so that its sizes are known, then save it"
+    if is_sharded(tensor):
+        return None
     if kind.__module__.startswith("torch.distributed"):
         return (
-            f"is a {_name(kind)}, of which this process has only a part: gather the weights with "
-            "torch.distributed.checkpoint.state_dict.get_model_state_dict(model, "
-            "options=StateDictOptions(full_state_dict=True, cpu_offload=True)) in all processes, "
-            "load them into a model that is not sharded, and save that one"
+            f"is a {_name(kind)}, of which this process has only a part: shard the model with "
+            "physicsnemo.distributed.shard or torch.distributed.fsdp.fully_shard instead, whose "
+            "tensors are gathered"
         )
     if kind not in _TENSORS:
         return f"is a {_name(kind)}, a subclass of tensors: make a plain tensor of it first"

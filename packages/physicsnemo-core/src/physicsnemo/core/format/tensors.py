@@ -25,6 +25,7 @@ from physicsnemo.core.format.descriptions import (
 )
 from physicsnemo.core.format.file_slice import FileSlice
 from physicsnemo.core.format.pickles import read_pickle
+from physicsnemo.core.format.sharded import GatheredState
 
 _ALIGNMENT = 16  # bytes; of the largest type, complex128
 _MAX_PICKLE, _PICKLE_PER_STORAGE = 2**20, 2**12  # bytes
@@ -105,7 +106,7 @@ class StateFile:
         return state
 
 
-def write_state(state: Mapping[str, Any], file: IO[bytes]) -> None:
+def write_state(state: Mapping[str, Any] | GatheredState, file: IO[bytes]) -> None:
     """Write a state to an open file as ``torch.save`` does.
 
     Raises
@@ -115,7 +116,10 @@ def write_state(state: Mapping[str, Any], file: IO[bytes]) -> None:
     """
     target = _Target(file)
     try:
-        torch.save(state, target)  # type: ignore[arg-type]  # it needs no more of a file
+        if isinstance(state, GatheredState):
+            state.write(target)  # type: ignore[arg-type]  # it needs no more of a file
+        else:
+            torch.save(state, target)  # type: ignore[arg-type]
     except BaseException as error:
         if target.error is None or error is target.error:
             raise

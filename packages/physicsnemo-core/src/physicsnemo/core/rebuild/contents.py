@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from physicsnemo import hooks
-from physicsnemo.core.base import ModelBase, record_of
+from physicsnemo.core.base import ModelBase, class_of, record_of
 from physicsnemo.core.errors import PluginError
 from physicsnemo.core.format.records import NESTED, Record, metadata_key
 from physicsnemo.core.format.storable import check_storable
@@ -55,7 +55,7 @@ def contents(model: ModelBase, for_release: str | None = None) -> tuple[Record, 
     }
     for key, part in models.items():
         metadata[metadata_key(key, "mdlus_file_version")] = part.__model_checkpoint_version__
-        metadata |= Origin.of(type(part)).metadata(key)
+        metadata |= Origin.of(class_of(part)).metadata(key)
         if types[key]:
             metadata[metadata_key(key, ARGUMENT_TYPES)] = types[key]
     for plugin, contribution in hooks.call("contribute_metadata", model=model):
@@ -77,12 +77,12 @@ def state_of(model: torch.nn.Module, for_release: str | None = None) -> dict[str
     own = (*model.named_parameters(), *model.named_buffers())
     # Those without sizes come first, since not every module can make a state dict of them.
     lazy = {name: tensor for name, tensor in own if torch.nn.parameter.is_lazy(tensor)}
-    check_storable(lazy, type(model).__name__)
+    check_storable(lazy, class_of(model).__name__)
     state: dict[str, Any] = model.state_dict()
     for key in [key for key, value in state.items() if not isinstance(value, torch.Tensor)]:
         if not _reads(model, key):
             del state[key]
-    check_storable(state, type(model).__name__)
+    check_storable(state, class_of(model).__name__)
     return state if for_release is None else to_release_keys(model, state, for_release)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from physicsnemo.core.base import forgive_device_buffer, is_device_buffer
+from physicsnemo.core.base import class_of, forgive_device_buffer, is_device_buffer
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.format.sharded import is_sharded, is_sharded_model, part_like
 from physicsnemo.core.format.storable import SPARSE_LAYOUTS
 from physicsnemo.core.rebuild.rollback import rollback_on_failure
 from physicsnemo.core.releases import (
@@ -77,13 +78,13 @@ def put_weights(model: torch.nn.Module, state: State, strict: bool, source: str)
     CheckpointError
         If a module that customizes loading refuses it.
     """
-    state = _with_sparse_buffers_put(model, state)
+    state = _with_parts_put(model, _with_sparse_buffers_put(model, state))
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except Exception as error:  # a module's own code can fail in any way
         if any(getattr(value, "is_meta", False) for value in state.values()):
             raise  # moved there by the caller, the file is right
-        name = type(model).__name__
+        name = class_of(model).__name__
         raise CheckpointError(f"the weights in {source} do not fit {name}: {error}") from error
     if strict:
         _refuse(model, source, missing=missing, unexpected=unexpected)
@@ -238,6 +239,24 @@ def _with_sparse_buffers_put(model: torch.nn.Module, state: State) -> State:
     return result
 
 
+def _with_parts_put(model: torch.nn.Module, state: State) -> State:
+    """Put this process's parts of sharded tensors into a model, one after the other.
+
+    Returns the state dict with the model's own tensors in their place, for which loading has
+    nothing to do.
+    """
+    if not is_sharded_model(model):
+        return state
+    result = copy(state)
+    with torch.no_grad():
+        for key, own in model.state_dict().items():
+            if is_sharded(own) and isinstance(new := state.get(key), torch.Tensor):
+                part = new.to_local() if is_sharded(new) else part_like(own, new)
+                own.to_local().copy_(part)
+                result[key] = own
+    return result
+
+
 def _device_buffers(keys: Iterable[str]) -> set[str]:
     return {key for key in keys if is_device_buffer(key)}
 
@@ -247,7 +266,7 @@ def customizes_loading(module: torch.nn.Module) -> bool:
     plain = torch.nn.Module._load_from_state_dict
     return type(module)._load_from_state_dict is not plain or any(
         getattr(hook, "hook", hook) is not convert_before_loading
-        for hook in module._load_state_dict_pre_hooks.values()
+        for hook in _others(module._load_state_dict_pre_hooks)
     )
 
 
@@ -258,8 +277,17 @@ def _customizes_saving(module: torch.nn.Module) -> bool:
         or kind._save_to_state_dict is not plain._save_to_state_dict
         or kind.get_extra_state is not plain.get_extra_state
         or any(hook is not forgive_device_buffer for hook in _post_hooks(module))
-        or bool(module._state_dict_hooks or module._state_dict_pre_hooks)
+        or bool(module._state_dict_hooks or _others(module._state_dict_pre_hooks))
     )
+
+
+def _others(hooks: Mapping[int, Any]) -> list[Any]:
+    """Return hooks less those of FSDP2, which free gathered parameters and change no value."""
+    return [
+        hook
+        for hook in hooks.values()
+        if not getattr(hook, "hook", hook).__module__.startswith("torch.distributed.fsdp")
+    ]
 
 
 def _forgives(model: torch.nn.Module) -> bool:
@@ -281,4 +309,5 @@ def _report(model: torch.nn.Module, source: str, problems: Mapping[str, Iterable
         if keys := list(keys):
             more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
             parts.append(f"{len(keys)} {what}: {', '.join(keys[:_SHOWN])}{more}")
-    return f"the weights in {source} are not those of {type(model).__name__}: {'; '.join(parts)}"
+    name = class_of(model).__name__
+    return f"the weights in {source} are not those of {name}: {'; '.join(parts)}"

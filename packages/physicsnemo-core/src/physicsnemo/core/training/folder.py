@@ -55,6 +55,11 @@ class Folder:
         """Return the URL of a file."""
         return posixpath.join(self.url, name)
 
+    @property
+    def local(self) -> Path | None:
+        """The folder on this machine, None if it is elsewhere."""
+        return Path(self._path) if self._on_this_machine else None
+
     def has(self, name: str) -> bool:
         """Tell whether there is a file of that name."""
         return kind(self._filesystem, self._at(name)) == "file"

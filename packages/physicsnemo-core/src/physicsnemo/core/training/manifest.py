@@ -85,7 +85,8 @@ class Manifest:
             if fields["format"] != _FORMAT:
                 raise ValueError(f"its format is {fields['format']}, expected {_FORMAT}")
             files = {name: FileDigest(**digest) for name, digest in fields["files"].items()}
-            if not all(re.fullmatch(r"[^/\\]+\.(pt|mdlus)", name, re.DOTALL) for name in files):
+            kinds = r"[^/\\]+\.(pt|mdlus|json)"
+            if not all(re.fullmatch(kinds, name, re.DOTALL) for name in files):
                 raise ValueError("it names files of other kinds")
             if not re.fullmatch(r"[0-9a-f]+", fields["token"]):
                 raise ValueError(f"its token is {fields['token']!r}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from physicsnemo.core.base import metadata_of, unwrap
+from physicsnemo.core.base import class_of, metadata_of, unwrap
 from physicsnemo.core.format.container import EXTENSION
 from physicsnemo.models.module import Module
 
@@ -66,4 +66,4 @@ def name_parts(models: Models) -> dict[Part, torch.nn.Module]:
 def _name(model: torch.nn.Module) -> str:
     if isinstance(model, Module) and (meta := metadata_of(model)) is not None:
         return meta.name
-    return type(model).__name__
+    return class_of(model).__name__

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.ranks import Accord, Ranks
 from physicsnemo.core.training.folder import Folder
 from physicsnemo.core.training.parts import Part
-from physicsnemo.core.training.ranks import Ranks
 from physicsnemo.core.training.steps import Steps
 
 _LOGGER = logging.getLogger("checkpoint")
@@ -91,7 +91,7 @@ def choose_step(
     return steps, step
 
 
-def next_step(steps: Steps, parts: list[Part], ranks: Ranks) -> int:
+def next_step(steps: Steps, parts: list[Part], ranks: Ranks | Accord) -> int:
     """Return the number after the largest that any rank has used."""
     begun = set().union(*ranks.gather(steps.begun(parts)))
     return max(begun, default=-1) + 1

@@ -8,11 +8,14 @@ from typing import Any, BinaryIO
 
 import torch
 
+from physicsnemo.core.base import class_of
 from physicsnemo.core.capture.decorator import SCALERS
 from physicsnemo.core.errors import CheckpointError
 from physicsnemo.core.format.container import Checkpoint, write_checkpoint
+from physicsnemo.core.format.sharded import is_sharded, is_sharded_model, placed_like
 from physicsnemo.core.format.tensors import write_state
 from physicsnemo.core.pytree import map_tensors
+from physicsnemo.core.ranks import Accord, Ranks
 from physicsnemo.core.rebuild.contents import contents, state_of
 from physicsnemo.core.rebuild.weights import check_weights, moved
 from physicsnemo.core.training.serializable import check_data
@@ -21,12 +24,15 @@ from physicsnemo.models.module import Module
 # The first five are those of the reference implementation, which ignores the last.
 OPTIMIZER, SCHEDULER, SCALER = "optimizer_state_dict", "scheduler_state_dict", "scaler_state_dict"
 CAPTURES, METADATA, RANDOM = "static_capture_state_dict", "metadata", "random_state"
+RANDOM_BY_RANK = "random_state_by_rank"  # of processes that share their files
 
 Stateful = Mapping[str, Any]  # objects with a state_dict, by the key of their state
 
 
-def collect(stateful: Stateful, epoch: int, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Return the state of a training.
+def collect(
+    stateful: Stateful, epoch: int, metadata: dict[str, Any], accord: Accord
+) -> dict[str, Any]:
+    """Return the state of a training, of all processes if they share it.
 
     Raises
     ------
@@ -41,8 +47,11 @@ def collect(stateful: Stateful, epoch: int, metadata: dict[str, Any]) -> dict[st
         state[CAPTURES] = captures
     for key, value in state.items():
         check_data(value, key)
-    kept = {METADATA: metadata} if metadata else {}
-    return state | kept | {"epoch": epoch, RANDOM: _random_state()}
+    if metadata:
+        state[METADATA] = metadata
+    if accord.together:
+        state[RANDOM_BY_RANK] = accord.gather(_random_state())
+    return state | {"epoch": epoch, RANDOM: _random_state()}
 
 
 def check_training(state: dict[str, Any], stateful: Stateful, source: str) -> None:
@@ -87,9 +96,22 @@ def with_grad_scalers(stateful: Stateful) -> Stateful:
     return {**stateful, CAPTURES: SCALERS}
 
 
-def restore_random(state: dict[str, Any]) -> None:
-    """Let PyTorch's random numbers go on where they were; those of a GPU where there is one."""
-    _set_random(state, torch.set_rng_state, torch.cuda.set_rng_state)
+def restore_random(state: dict[str, Any], ranks: Ranks, rank: int) -> None:
+    """Let PyTorch's random numbers go on where they were; those of a GPU where there is one.
+
+    Parameters
+    ----------
+    state
+        The state of the training.
+    ranks, rank
+        The processes that load it, and whose it is.
+    """
+    own = ranks.own(state.get(RANDOM_BY_RANK, []))
+    if own is None and not ranks.owns(rank):
+        return
+    _set_random(
+        state if own is None else {RANDOM: own}, torch.set_rng_state, torch.cuda.set_rng_state
+    )
 
 
 def _set_random(
@@ -106,14 +128,27 @@ def _check_cuda(state: torch.Tensor) -> None:
     torch.Generator("cuda").set_state(state)
 
 
-def write_model(model: torch.nn.Module, path: Path) -> None:
+def model_state(model: torch.nn.Module) -> dict[str, Any]:
+    """Return a model's state dict as :func:`write_model` takes it.
+
+    Raises
+    ------
+    TypeError
+        If a file cannot hold it.
+    """
+    if isinstance(model, Module):
+        return state_of(model)
+    state: dict[str, Any] = model.state_dict()
+    check_data(dict(state), f"the state of {class_of(model).__name__}")
+    return state
+
+
+def write_model(model: torch.nn.Module, state: Any, path: Path) -> None:
     """Write a model as a ``.mdlus`` file, or a plain one's weights as PyTorch does."""
     if isinstance(model, Module):
-        write_checkpoint(path, state_of(model), *contents(model))
-        return
-    state = model.state_dict()
-    check_data(dict(state), f"the state of {type(model).__name__}")
-    write_data(state, path)
+        write_checkpoint(path, state, *contents(model))
+    else:
+        write_data(state, path)
 
 
 def read_model(
@@ -131,9 +166,9 @@ def read_model(
         If the file is damaged, or the weights are not the model's.
     """
     if isinstance(model, Module):
-        state: dict[str, Any] = Checkpoint(file, source).state_dict()
+        state: dict[str, Any] = Checkpoint(file, source).state_dict(is_sharded_model(model))
     else:
-        state = read_data(file, source)
+        state = read_data(file, source, is_sharded_model(model))
         if not all(isinstance(key, str) for key in state):
             raise CheckpointError(f"{source} is not the state of a model: its keys are not text")
     return moved(check_weights(model, state, strict, source), device)
@@ -153,8 +188,37 @@ def write_data(content: Any, path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def read_data(file: BinaryIO, source: str) -> dict[str, Any]:
+def placed_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """Return an optimizer's state with tensors sharded as the parameters that they belong to."""
+    parameters = [it for group in optimizer.param_groups for it in group["params"]]
+    if not any(map(is_sharded, parameters)) or not isinstance(state.get("state"), dict):
+        return state
+
+    def placed(place: Any, value: Any) -> Any:
+        own = parameters[place] if place in range(len(parameters)) else None
+        if not is_sharded(own) or not isinstance(value, torch.Tensor) or is_sharded(value):
+            return value
+        return placed_like(own, value) if value.shape == own.shape else value
+
+    return state | {
+        "state": {
+            place: {key: placed(place, value) for key, value in values.items()}
+            for place, values in state["state"].items()
+        }
+    }
+
+
+def read_data(file: BinaryIO, source: str, mmap: bool = False) -> dict[str, Any]:
     """Read a dictionary of tensors and plain values as data only.
+
+    Parameters
+    ----------
+    file
+        The open file.
+    source
+        What to call it in error texts.
+    mmap
+        Whether tensors may be maps of the file, for those who need but parts of them.
 
     Raises
     ------
@@ -162,7 +226,11 @@ def read_data(file: BinaryIO, source: str) -> dict[str, Any]:
         If it is damaged, or holds anything else.
     """
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        opened = f"/proc/self/fd/{file.fileno()}" if mmap else ""  # nobody can replace that
+        if os.path.exists(opened):
+            content = torch.load(opened, map_location="cpu", weights_only=True, mmap=True)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports damage by many types
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{source} cannot be read as data: {reason}") from error

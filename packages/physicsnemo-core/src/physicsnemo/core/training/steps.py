@@ -104,8 +104,25 @@ class Steps:
                 if FileStatus.of(file) != before[part]:
                     raise CheckpointError(f"{self.source(step, part)} was written to meanwhile")
 
-    def write(self, step: int, writers: Mapping[Part, Writer], metadata: dict[str, Any]) -> None:
+    def write(
+        self,
+        step: int,
+        writers: Mapping[Part, Writer],
+        metadata: dict[str, Any],
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> None:
         """Make or replace a step of the files that the writers write.
+
+        Parameters
+        ----------
+        step
+            The number of the step.
+        writers
+            What writes each part.
+        metadata
+            What to store with the step.
+        before_commit
+            Called when all is written, before the step appears, which an exception prevents.
 
         Raises
         ------
@@ -120,6 +137,7 @@ class Steps:
                 old = self._manifest(step)
             try:
                 new = self._stage(token, step, writers, metadata)
+                before_commit()
                 with self.folder.locked(_MOVE_LOCK):
                     self._commit(step, old, new)
             except BaseException:
@@ -200,6 +218,10 @@ class Steps:
                 f"{self.source(step, part)} is torn or was changed: expected {expected}, "
                 f"got {found}"
             )
+
+    def comprises(self, step: int, part: Part) -> bool:
+        """Tell whether a step has a part."""
+        return self._has_part(step, part, self._manifest(step))
 
     def _has_part(self, step: int, part: Part, manifest: Manifest | None) -> bool:
         name = part.file(self.rank, step)
