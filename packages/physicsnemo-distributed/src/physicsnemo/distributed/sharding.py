@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parameters spread over a mesh of processes: FSDP2 for every model, by the plan of its family."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial, wraps
 from typing import Any, Literal, TypeVar
 
@@ -53,8 +53,9 @@ def shard(
         What is gathered at once: each block, each module that has parameters, or the whole model.
         The rest of the model is one unit more.
     precision
-        Type in which parameters are gathered and blocks compute; gradients are reduced in single
-        precision, outputs have the model's own type. Or a policy of FSDP2 for all units.
+        Type in which the parameters of units are gathered, and in which these compute; what they
+        return has the model's own type again, as has all that belongs to no block, and gradients
+        are reduced in single precision. Or a policy of FSDP2 for everything.
     compile
         Whether to compile each block, or options of :func:`torch.compile`.
     recompute
@@ -78,38 +79,33 @@ def shard(
     """
     _check(model, mesh)
     plan = plan_of(model)
-    blocks = list(find_blocks(model, plan))
+    blocks = find_blocks(model, plan)
     chosen = choose_units(model, plan, units, blocks)
-    if recompute:
-        for block in outermost(blocks):
-            _recompute(block)
-    if compile:
-        for block in outermost(blocks):
-            block.compile(**(compile if isinstance(compile, Mapping) else {}))
+    for block in outermost(blocks):
+        _change_calls(block, plan.methods_of(block), compile, recompute)
     _make_contiguous(model)
     settings = partial(fully_shard, mesh=mesh)
     for module in chosen:
-        settings(
-            module,
-            mp_policy=_policy(precision),
-            reshard_after_forward=reshard_after_forward,
-        )
-    own = next((it.dtype for it in model.parameters() if it.is_floating_point()), None)
-    settings(model, mp_policy=_policy(precision, own), reshard_after_forward=False)
+        policy = _policy(precision, module)
+        settings(module, mp_policy=policy, reshard_after_forward=reshard_after_forward)
+    whole = isinstance(precision, MixedPrecisionPolicy) or units == "model"
+    policy = _policy(precision if whole else None, model)
+    settings(model, mp_policy=policy, reshard_after_forward=False)
     for module in model.modules():
         for name in plan.methods_of(module):
             register_fsdp_forward_method(module, name)
     return model
 
 
-def find_blocks(model: nn.Module, plan: Plan) -> Iterator[nn.Module]:
-    """Yield the blocks of a model, inner ones first; without a plan, the items of its lists."""
+def find_blocks(model: nn.Module, plan: Plan) -> list[nn.Module]:
+    """Return the blocks of a model, inner ones first; without a plan, the items of its lists."""
     if plan.blocks:
-        yield from (it for it in _inside_out(model) if plan.is_block(it) and it is not model)
-        return
-    lists = (it for it in model.modules() if isinstance(it, nn.ModuleList | nn.Sequential))
-    items = {item for it in lists for item in it.children() if _has_parameters(item)}
-    yield from (it for it in _inside_out(model) if it in items and it is not model)
+        found = set(filter(plan.is_block, model.modules()))
+    else:
+        kinds = (nn.ModuleDict, nn.ModuleList, nn.Sequential)
+        lists = outermost(it for it in model.modules() if isinstance(it, kinds))
+        found = {item for it in lists for item in it.children()}
+    return [it for it in _inside_out(model) if it in found - {model} and _has_parameters(it)]
 
 
 def choose_units(
@@ -124,22 +120,18 @@ def choose_units(
         raise ValueError(f"expected units to be 'block', 'leaf' or 'model', got {units!r}")
     if units == "model":
         return []
-    inside = {it for whole in model.modules() if plan.is_whole(whole) for it in _below(whole)}
-    if units == "block":
-        chosen = set(blocks)
-    else:
-        chosen = {
-            it
-            for it in model.modules()
-            if (it._parameters or plan.is_whole(it)) and it not in inside
-        }
-    chosen -= {model, *inside}
+    blocks = set(blocks)
+    divisible = _divisible(model, plan, blocks)
+    chosen = set(blocks)
+    if units == "leaf":
+        chosen |= {it for it in divisible if it._parameters or plan.is_whole(it)}
     while True:
         owners = _owners(model, chosen)
         shared = {it for it, above in owners.items() if len(above) > 1 and it._parameters}
-        if not (new := shared - inside - {model}):
+        if not (new := shared & divisible):
             break
         chosen |= new
+    chosen.discard(model)
     while clashing := _sharing(_owners(model, chosen)):
         chosen -= clashing
     return [it for it in _inside_out(model) if it in chosen and _has_parameters(it)]
@@ -167,6 +159,20 @@ def _check(model: nn.Module, mesh: DeviceMesh) -> None:
         )
 
 
+def _divisible(model: nn.Module, plan: Plan, blocks: set[nn.Module]) -> set[nn.Module]:
+    """Return the modules that nothing around them reads parameters of."""
+    found: set[nn.Module] = set()
+
+    def visit(module: nn.Module, whole: bool) -> None:
+        if not whole:
+            found.add(module)
+        for child in module.children():
+            visit(child, (whole or plan.is_whole(module)) and child not in blocks)
+
+    visit(model, False)
+    return found
+
+
 def _owners(model: nn.Module, units: set[nn.Module]) -> dict[nn.Module, set[nn.Module]]:
     """Return, for each module, the units that it is reached from; a unit is its own."""
     owners: dict[nn.Module, set[nn.Module]] = {}
@@ -189,7 +195,7 @@ def _sharing(owners: Mapping[nn.Module, set[nn.Module]]) -> set[nn.Module]:
     holders: dict[nn.Parameter, set[nn.Module]] = {}
     root = next(iter(owners))
     for module, above in owners.items():
-        for parameter in filter(None.__ne__, module._parameters.values()):
+        for parameter in module.parameters(recurse=False):
             holders.setdefault(parameter, set()).update(above)
     return {unit for units in holders.values() if len(units) > 1 for unit in units} - {root}
 
@@ -216,14 +222,31 @@ def _has_parameters(module: nn.Module) -> bool:
     return next(module.parameters(), None) is not None
 
 
-def _recompute(module: nn.Module) -> None:
-    forward: Callable[..., Any] = module.forward
+def _change_calls(
+    module: nn.Module,
+    methods: Iterable[str],
+    compile: bool | Mapping[str, Any],
+    recompute: bool,
+) -> None:
+    """Compile what a module computes, and have it computed again in the backward pass.
 
-    @wraps(forward)
+    Nothing is wrapped around the module, which would rename its parameters.
+    """
+    for name in ("forward", *methods) if recompute else ():
+        setattr(module, name, _recomputed(getattr(module, name)))
+    options = compile if isinstance(compile, Mapping) else {}
+    if compile:
+        module.compile(**options)
+        for name in methods:
+            setattr(module, name, torch.compile(getattr(module, name), **options))
+
+
+def _recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
     def recomputed(*args: Any, **kwargs: Any) -> Any:
-        return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+        return checkpoint(function, *args, use_reentrant=False, **kwargs)
 
-    module.forward = recomputed  # not a wrapper, which would rename the parameters
+    return recomputed
 
 
 def _make_contiguous(model: nn.Module) -> None:
@@ -234,10 +257,11 @@ def _make_contiguous(model: nn.Module) -> None:
 
 
 def _policy(
-    precision: torch.dtype | MixedPrecisionPolicy | None, output: torch.dtype | None = None
+    precision: torch.dtype | MixedPrecisionPolicy | None, module: nn.Module
 ) -> MixedPrecisionPolicy:
     if isinstance(precision, MixedPrecisionPolicy):
         return precision
-    if precision is None:
+    own = next((it.dtype for it in module.parameters() if it.is_floating_point()), None)
+    if precision is None or own is None:
         return MixedPrecisionPolicy()
-    return MixedPrecisionPolicy(precision, torch.float32, output)
+    return MixedPrecisionPolicy(precision, reduce_dtype=torch.float32, output_dtype=own)

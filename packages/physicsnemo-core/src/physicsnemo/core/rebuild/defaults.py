@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from physicsnemo.core.base import ModelBase, logger_of
+from physicsnemo.core.base import ModelBase, class_of, logger_of
 from physicsnemo.core.format.records import Record
 from physicsnemo.core.history import Argument, Implied, Renamed, Value, covers, order
 from physicsnemo.core.install.provenance import recorded_as
@@ -73,7 +73,7 @@ def omit_implied_defaults(
             break
     for key, model in models.items():
         arguments = records[key]["__args__"]
-        for name, value in implied_defaults(type(model), release).items():
+        for name, value in implied_defaults(class_of(model), release).items():
             if arguments[name] == value.value:
                 del arguments[name]
                 continue
@@ -82,7 +82,7 @@ def omit_implied_defaults(
                 name,
                 arguments[name],
             )
-        for it in type(model)._argument_history:
+        for it in class_of(model)._argument_history:
             if isinstance(it, Argument) and it.since and arguments.get(it.name) == it.default:
                 del arguments[it.name]  # as older releases do not know it
     return release
@@ -109,11 +109,11 @@ def convert_to_release(
         raise ValueError(f"files of {release} hold no model within another; take 1.3 or later")
     for key, model in models.items():
         arguments = records[key]["__args__"]
-        for name, meant in implied_defaults(type(model), release).items():
+        for name, meant in implied_defaults(class_of(model), release).items():
             _leave_out(arguments, name, meant, release)
-        for it in type(model)._argument_history:
-            _write(arguments, it, release, is_foreign(type(model), it))
-        module, name = recorded_as(type(model), release)
+        for it in class_of(model)._argument_history:
+            _write(arguments, it, release, is_foreign(class_of(model), it))
+        module, name = recorded_as(class_of(model), release)
         records[key].update(__module__=module, __name__=name)
 
 

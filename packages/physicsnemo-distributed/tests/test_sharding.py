@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sharded models compute what one process does, whatever is gathered, shared or recomputed."""
+
+import re
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule
+
+import physicsnemo
+from physicsnemo.distributed import Plan, plan_of, shard
+from physicsnemo.distributed.sharding import choose_units, find_blocks, outermost
+
+
+class Block(nn.Module):
+    def __init__(self, act, gain):
+        super().__init__()
+        self.linear, self.act, self.gain = nn.Linear(6, 6), act, gain
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x + self.gain * self.act(self.linear(x))
+
+
+class Reader(nn.Module):
+    """Reads the weight of a module without calling it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv1d(6, 6, 1)
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.conv.weight[..., 0], self.conv.bias)
+
+    def step(self, x):
+        return self(x)
+
+
+class Net(physicsnemo.Module):
+    """A module in several blocks, a parameter in two of them, one block called twice."""
+
+    def __init__(self):
+        super().__init__()
+        act, gain = nn.PReLU(), nn.Parameter(torch.full((6,), 0.5))
+        own = nn.Parameter(torch.full((6,), 0.25))
+        self.blocks = nn.ModuleList([Block(act, gain), Block(act, gain), Block(act, own)])
+        self.readers = nn.ModuleList([Reader()])
+        self.last = nn.Linear(6, 2)
+        self.register_buffer("scale", torch.rand(6, dtype=torch.float64), persistent=False)
+
+    def forward(self, x):
+        for block in (*self.blocks, self.blocks[2]):
+            x = block(x)
+        return self.last(self.readers[0].step(x * self.scale))
+
+
+PLAN = Plan(blocks=(Block, Reader), whole=(Reader,), methods={Reader: ("step",)})
+
+
+def named(model, modules):
+    names = {module: name for name, module in model.named_modules()}
+    return [names[module] for module in modules]
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        # Two blocks share a parameter, so they are part of the model's own unit.
+        ("block", ["blocks.0.act", "blocks.2", "readers.0"]),
+        (
+            "leaf",
+            [
+                "blocks.0.linear",
+                "blocks.0.act",
+                "blocks.1.linear",
+                "blocks.2.linear",
+                "blocks.2",
+                "readers.0",
+                "last",
+            ],
+        ),
+        ("model", []),
+    ],
+)
+def test_units(units, expected):
+    model = Net()
+    assert named(model, choose_units(model, PLAN, units, find_blocks(model, PLAN))) == expected
+
+
+def test_without_a_plan_the_items_of_lists_are_blocks():
+    model = nn.Sequential(nn.Sequential(nn.Linear(1, 1), nn.ReLU()), nn.Linear(1, 1))
+    assert named(model, find_blocks(nn.ModuleList([model]), Plan())) == [""]
+    assert named(model, find_blocks(model, Plan())) == ["0", "1"]
+    assert named(model, outermost(model.modules())) == [""]
+    assert plan_of(model) == Plan()
+
+
+def train(units, recompute, compiled, hybrid):
+    torch.manual_seed(0)
+    alone = Net().double()
+    model = Net().double()
+    model.load_state_dict(alone.state_dict())
+    model.scale.copy_(alone.scale)
+    rank, size = dist.get_rank(), dist.get_world_size()
+    mesh = init_device_mesh("cpu", (2, 1), mesh_dim_names=("replica", "shard"))
+    mesh = mesh if hybrid else init_device_mesh("cpu", (size,))
+    original, shard.__globals__["plan_of"] = shard.__globals__["plan_of"], lambda model: PLAN
+    try:
+        shard(
+            model,
+            mesh,
+            units=units,
+            recompute=recompute,
+            compile={"backend": "aot_eager"} if compiled else False,
+        )
+    finally:
+        shard.__globals__["plan_of"] = original
+    assert list(dict(model.named_parameters())) == list(dict(alone.named_parameters()))
+    optimizers = [torch.optim.SGD(it.parameters(), lr=0.1) for it in (model, alone)]
+    for step in range(3):
+        torch.manual_seed(step)
+        x = torch.randn(size, 4, 6, dtype=torch.float64)
+        model(x[rank]).square().mean().backward()
+        alone(x.flatten(end_dim=1)).square().mean().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+    for key, parameter in alone.named_parameters():
+        own = dict(model.named_parameters())[key].full_tensor()
+        torch.testing.assert_close(own, parameter, rtol=1e-12, atol=1e-12)
+    return sum(block.calls for block in model.blocks), isinstance(model.last, FSDPModule)
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["plain", "recompute"])
+@pytest.mark.parametrize("units", ["block", "leaf", "model"])
+def test_training_equals_that_of_one_process(processes, units, recompute):
+    for calls, is_unit in processes.run(train, units, recompute, False, False):
+        assert calls == 3 * 4 * (2 if recompute else 1)
+        assert is_unit == (units == "leaf")
+
+
+def test_replicas_of_shards(processes):
+    processes.run(train, "block", False, False, True)
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["plain", "recompute"])
+def test_compiled_blocks(processes, recompute):
+    processes.run(train, "block", recompute, True, False)
+
+
+def low_precision():
+    seen = []
+    model = physicsnemo.Module.from_torch(Stack)()
+    shard(model, init_device_mesh("cpu", (2,)), precision=torch.bfloat16)
+    for block in model.inner_model.blocks:
+        block.register_forward_hook(lambda module, args, output: seen.append(args[0].dtype))
+    output = model(torch.ones(3, 6))
+    output.sum().backward()
+    kinds = {it.dtype for it in model.parameters()} | {it.grad.dtype for it in model.parameters()}
+    return seen, output.dtype, kinds
+
+
+class Stack(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(6, 6) for _ in range(2))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+            assert x.dtype == torch.float32
+        return x
+
+
+def test_blocks_compute_in_lower_precision(processes):
+    for seen, output, kinds in processes.run(low_precision):
+        assert seen == [torch.bfloat16] * 2
+        assert output == torch.float32
+        assert kinds == {torch.float32}
+
+
+def misuse():
+    mesh = init_device_mesh("cpu", (2,))
+    cube = init_device_mesh("cpu", (1, 1, 2), mesh_dim_names=("a", "b", "c"))
+    sharded = shard(nn.Linear(2, 2), mesh)
+    wrapped = nn.parallel.DistributedDataParallel(nn.Linear(2, 2))
+    errors = []
+    for model, arguments in (
+        (sharded, {}),
+        (wrapped, {}),
+        (torch.compile(nn.Linear(2, 2)), {}),
+        (nn.Linear(2, 2), {"mesh": cube}),
+        (nn.Linear(2, 2), {"units": "layer"}),
+    ):
+        with pytest.raises((TypeError, ValueError)) as raised:
+            shard(model, **{"mesh": mesh} | arguments)
+        errors.append(str(raised.value))
+    return errors
+
+
+def test_misuse_is_named(processes):
+    texts = (
+        "is sharded already",
+        "wrapped in DistributedDataParallel: pass the model itself",
+        "wrapped in OptimizedModule",
+        r"one axis, or of two .*got \('a', 'b', 'c'\): index it",
+        "'block', 'leaf' or 'model', got 'layer'",
+    )
+    for errors in processes.run(misuse):
+        for error, text in zip(errors, texts, strict=True):
+            assert re.search(text, error)

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How these modules are sharded over processes, as ``physicsnemo.distributed.Plan`` says."""
+
+from physicsnemo.models.mesh_reduced.mesh_reduced import Mesh_Reduced
+from physicsnemo.models.mesh_reduced.temporal_model import _Layer
+
+PLAN = {
+    "blocks": (_Layer,),
+    "methods": {Mesh_Reduced: ("encode", "decode")},
+}
