@@ -42,6 +42,15 @@ def slow(session: nox.Session) -> None:
 
 
 @nox.session
+def distributed(session: nox.Session) -> None:
+    """Run every model over two processes, of which the session tests takes a few."""
+    # In one process of pytest, since each starts two others that are kept.
+    install(session, packages=PACKAGES, groups=TEST_GROUPS)
+    run = ("pytest", "-m", "distributed", *session.posargs)
+    session.run(*run, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """Run the tests that need a GPU; after -- -m two_gpus, those that need two."""
     run_tests(session, "-m", "gpu", *map(str, [*Path().glob("packages/*/tests/gpu"), "tests/gpu"]))
