@@ -6,4 +6,5 @@ from physicsnemo.models.rnn.layers import ConvGRULayer, ConvResidualBlock
 PLAN = {
     "blocks": (ConvGRULayer, ConvResidualBlock),
     "whole": (ConvGRULayer,),  # the halves of its weights are added where input and state agree
+    "methods": {ConvGRULayer: ("advance",)},
 }
