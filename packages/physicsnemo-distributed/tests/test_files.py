@@ -3,6 +3,9 @@
 
 import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -272,3 +275,29 @@ def test_a_full_disk_ends_in_an_error_everywhere_and_no_file(processes, tmp_path
     assert "process 0 failed: OSError: [Errno 28]" in errors[1]
     assert [name for name in os.listdir(tmp_path) if not name.startswith(".")] == []
     processes.run(save, str(tmp_path), None)
+
+
+def save_alone(folder):
+    model = shard(made(), mesh())
+    if dist.get_rank():
+        os._exit(0)
+    error = error_of(lambda: model.save(f"{folder}/model.mdlus"))
+    Path(folder, "error").write_text(error)
+
+
+def test_a_process_that_ends_instead_of_saving_is_noticed(processes, tmp_path):
+    with pytest.raises(AssertionError, match="rank 1: the process has ended"):
+        processes.run(save_alone, str(tmp_path))
+    error = (tmp_path / "error").read_text()
+    assert error.startswith("CheckpointError: cannot save")
+    assert "another process has ended, or does something else; all must call this" in error
+    assert [name for name in os.listdir(tmp_path) if not name.startswith(".")] == ["error"]
+
+
+@pytest.mark.parametrize("layout", ["whole", "shards", "later"])
+def test_a_process_that_is_killed_while_it_saves(tmp_path, layout):
+    script = Path(__file__).with_name("kills.py")
+    command = [sys.executable, str(script), "2", layout, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"2 kills, layout {layout}" in done.stdout

@@ -11,7 +11,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
 
 import torch
 from torch.nn.parallel import DataParallel, DistributedDataParallel
@@ -24,6 +24,7 @@ from physicsnemo.core.install.provenance import recorded_as
 from physicsnemo.core.releases import follow_history
 from physicsnemo.models.meta import ModelMetaData
 
+Model = TypeVar("Model", bound=torch.nn.Module)
 _UNSET = object()
 
 
@@ -151,13 +152,13 @@ def logger_of(model: ModelBase) -> logging.Logger:
     return logging.getLogger(f"core.module.{class_of(model).__name__}")
 
 
-def class_of(model: torch.nn.Module) -> type[torch.nn.Module]:
+def class_of(model: Model) -> type[Model]:
     """Return a model's class, not the one that ``fully_shard`` has put before it."""
-    kinds = type(model).__mro__
-    own: type[torch.nn.Module] = next(
-        kind for kind in kinds if not kind.__module__.startswith("torch.distributed.fsdp")
+    return next(
+        kind
+        for kind in type(model).__mro__
+        if not kind.__module__.startswith("torch.distributed.fsdp")
     )
-    return own
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:

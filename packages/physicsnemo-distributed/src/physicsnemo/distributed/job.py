@@ -86,9 +86,8 @@ class Job:
         shape = _shape(sizes or {"data": -1}, self.world_size)
         if not dist.is_initialized():  # one process
             backend, device = _backend(self.device), _device_id(self.device)
-            dist.init_process_group(
-                backend, store=dist.HashStore(), rank=0, world_size=1, device_id=device
-            )
+            store = dist.HashStore()  # type: ignore[attr-defined]
+            dist.init_process_group(backend, store=store, rank=0, world_size=1, device_id=device)
             self._owns_group = True
         return init_device_mesh(
             self.device.type, tuple(shape.values()), mesh_dim_names=tuple(shape)
@@ -204,9 +203,10 @@ def _torchrun(environment: Mapping[str, str]) -> Place | None:
 
 def _slurm(environment: Mapping[str, str]) -> Place | None:
     address = environment.get("SLURM_LAUNCH_NODE_IPADDR")  # srun sets it, a batch script lacks it
-    return address and _read(
-        {"MASTER_ADDR": address, **environment}, "SLURM_PROCID", "SLURM_NPROCS", "SLURM_LOCALID"
-    )
+    if address is None:
+        return None
+    met = {"MASTER_ADDR": address, **environment}
+    return _read(met, "SLURM_PROCID", "SLURM_NPROCS", "SLURM_LOCALID")
 
 
 def _open_mpi(environment: Mapping[str, str]) -> Place | None:

@@ -70,7 +70,9 @@ class GatheredState:
         pickler = _Pickler(buffer)
         pickler.dump(state)
         self._pickle, self._storages = buffer.getvalue(), pickler.storages
-        self._left = [it for it in self._storages.values() if not _is_storage(it)]
+        self._left: list[DTensor | Deferred] = [
+            it for it in self._storages.values() if not isinstance(it, torch.UntypedStorage)
+        ]
 
     def write(self, file: IO[bytes]) -> None:
         """Write the state, as ``torch.save`` would that of a model which is not sharded."""
@@ -84,7 +86,8 @@ class GatheredState:
             ):
                 archive.write_record(name, content, len(content))
             for key, held in self._storages.items():
-                storage = held.cpu() if _is_storage(held) else _storage(self._next())
+                plain = isinstance(held, torch.UntypedStorage)
+                storage = held.cpu() if plain else _storage(self._next())
                 archive.write_record(f"data/{key}", storage, storage.nbytes())
 
     def take_part(self) -> None:
@@ -161,10 +164,10 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         if isinstance(value, Deferred):
-            identity = id(value), 0
+            identity: tuple[int, int] = id(value), 0
         elif is_sharded(value):
             local = value.to_local()
-            identity = local.untyped_storage()._cdata, local.storage_offset()
+            identity = local.untyped_storage()._cdata, int(local.storage_offset())
         else:
             return NotImplemented
         kind = torch.empty(0, dtype=value.dtype)._typed_storage()._pickle_storage_type()
@@ -188,12 +191,6 @@ class _Pickler(pickle.Pickler):
         key = self._keys.setdefault(identity, str(len(self._keys)))
         self.storages.setdefault(key, held)
         return key
-
-
-def _is_storage(
-    held: "DTensor | Deferred | torch.UntypedStorage",
-) -> TypeGuard[torch.UntypedStorage]:
-    return isinstance(held, torch.UntypedStorage)
 
 
 def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:

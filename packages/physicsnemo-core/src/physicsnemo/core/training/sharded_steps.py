@@ -124,11 +124,14 @@ def write_shards(
     except BaseException:
         held.close()
         raise
-    pending = (lambda: None) if wait else save_tensors_later(tensors, root / name)
+    pending: Callable[[], None] | None = None
+    if not wait:
+        pending = save_tensors_later(tensors, root / name)
 
     def finish() -> None:
         with held:
-            pending()
+            if pending is not None:
+                pending()
             if accord.writes:
                 steps.write(step, writers, metadata)
                 clear(steps)

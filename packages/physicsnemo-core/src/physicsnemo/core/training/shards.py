@@ -70,7 +70,8 @@ def take_tensors(states: Mapping[str, dict[str, Any]], training: dict[str, Any])
 
 def save_tensors(tensors: Tensors, folder: Path) -> None:
     """Write this process's parts of tensors, together with all others."""
-    from torch.distributed.checkpoint import FileSystemWriter, save
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     with _quiet():
         save(tensors, storage_writer=FileSystemWriter(folder), no_dist=not dist.is_initialized())
@@ -78,7 +79,8 @@ def save_tensors(tensors: Tensors, folder: Path) -> None:
 
 def save_tensors_later(tensors: Tensors, folder: Path) -> Callable[[], None]:
     """Copy tensors to the CPU, and write them in another thread; return what waits for that."""
-    from torch.distributed.checkpoint import FileSystemWriter, async_save
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+    from torch.distributed.checkpoint.state_dict_saver import async_save
 
     if not dist.is_initialized():
         return partial(save_tensors, {key: it.cpu().clone() for key, it in tensors.items()}, folder)
@@ -170,8 +172,8 @@ class Shards:
         parameters = [it for group in optimizer.param_groups for it in group["params"]]
         wanted: Tensors = {}
         for key, it in self.below(_OPTIMIZER).items():
-            place = int(key.partition("/")[0])
-            own = parameters[place] if place < len(parameters) else None
+            number = int(key.partition("/")[0])
+            own = parameters[number] if number < len(parameters) else None
             wanted[f"{_OPTIMIZER}/{key}"] = _empty(it, own)
         self.read(wanted)
         for key, tensor in wanted.items():
@@ -186,7 +188,9 @@ class Shards:
         CheckpointError
             If they cannot be read.
         """
-        from torch.distributed.checkpoint import DefaultLoadPlanner, FileSystemReader, load
+        from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
+        from torch.distributed.checkpoint.filesystem import FileSystemReader
+        from torch.distributed.checkpoint.state_dict_loader import load
 
         metadata = self._metadata
 
