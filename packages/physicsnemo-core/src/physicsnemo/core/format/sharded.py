@@ -86,8 +86,10 @@ class GatheredState:
             ):
                 archive.write_record(name, content, len(content))
             for key, held in self._storages.items():
-                plain = isinstance(held, torch.UntypedStorage)
-                storage = held.cpu() if plain else _storage(self._next())
+                if isinstance(held, torch.UntypedStorage):
+                    storage = held.cpu()
+                else:
+                    storage = _storage(self._next())
                 archive.write_record(f"data/{key}", storage, storage.nbytes())
 
     def take_part(self) -> None:
