@@ -2,6 +2,7 @@
 """When calls are recorded and replayed, with a stand-in for CUDA graphs."""
 
 import logging
+import math
 import random
 from collections import deque
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from physicsnemo import ModelMetaData, Module
 from physicsnemo.utils import StaticCaptureEvaluateNoGrad
 
 WARMUP = 3
+OPERATIONS = [value for _, value in sorted(vars(math).items()) if callable(value)]
 
 pytestmark = pytest.mark.usefixtures("replays")
 
@@ -182,6 +184,26 @@ def test_a_number_that_changes_each_time_is_named_once(caplog):
         (lambda x, n: ((x, [None] * n), {}), "the nesting of the arguments changes"),
         (lambda x, n: ((x.new_zeros(n), ()), {}), "args[0] changes its shape or another property"),
         (lambda x, n: ((x, ()), {"flag": n}), "kwargs['flag'] changes from 14 to 15; pass numbers"),
+        (
+            lambda x, n: ((x, ()), {"flag": x.new_zeros(n) if n % 2 else n}),
+            "kwargs['flag'] changes from 14 to a tensor; pass a tensor each time",
+        ),
+        (
+            lambda x, n: ((x, ()), {"flag": n if n % 2 else x.new_zeros(n)}),
+            "kwargs['flag'] changes from a tensor to 15; pass a tensor each time",
+        ),
+        (
+            lambda x, n: ((x, ()), {"flag": str(n)}),
+            "kwargs['flag'] changes from '14' to '15'; pass a tensor each time, or the same object",
+        ),
+        (
+            lambda x, n: ((x, (OPERATIONS[n],)), {}),
+            f"args[1][0] changes from {OPERATIONS[14].__name__} to {OPERATIONS[15].__name__}; pass",
+        ),
+        (
+            lambda x, n: ((x, (n if n % 2 else OPERATIONS[n],)), {}),
+            f"args[1][0] changes from {OPERATIONS[14].__name__} to 15; pass a tensor each time, or",
+        ),
     ],
 )
 def test_what_changes_is_named(change, named, caplog):

@@ -112,10 +112,30 @@ def test_model_gives_the_same_numbers(graph, dtype):
     assert torch.equal(model(x, e, graph), model(x, e, Graph(ENDS, NODES)))
 
 
-def test_graph_on_the_cpu_follows_the_model(graph):
+@pytest.mark.parametrize("has_positions", [False, True])
+def test_graph_on_the_cpu_follows_the_model(graph, has_positions):
+    if has_positions:
+        graph.ndata["pos"] = torch.ones(NODES, 2)
     model = MeshGraphNet(4, 3, 2, processor_size=1).to("meta")
     x, e = torch.empty(NODES, 4, device="meta"), torch.empty(6, 3, device="meta")
-    assert model(x, e, graph).shape == (NODES, 2)
+    for _ in range(2):
+        assert model(x, e, graph).shape == (NODES, 2)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_nodes_follow_the_edges_to_another_device(graph, number):
+    graph = dgl.batch([graph] * number)
+    graph.ndata["pos"] = torch.ones(number * NODES, 2)
+    adapted = as_graph(graph, device=torch.device("meta"))
+    assert adapted.edge_index.is_meta
+    assert adapted.pos.is_meta
+    assert adapted.batch is None if number == 1 else adapted.batch.is_meta
+    assert torch.equal(as_graph(graph).pos, graph.ndata["pos"])
+
+
+def test_batch_is_kept_while_nothing_changes(graph):
+    batch = dgl.batch([graph, graph])
+    assert as_graph(batch) is as_graph(batch)
 
 
 def test_newer_python_is_told_what_to_use_instead(graph, monkeypatch):

@@ -71,7 +71,10 @@ class Module(ModelBase):
     ) -> None:
         """Save weights, constructor arguments and versions to a ``.mdlus`` file.
 
-        The file appears whole or not at all; an older file of that name survives a failure.
+        The file appears whole or not at all; an older file of that name survives a failure to write
+        it. Hooks of plugins are notified once the new file is complete, so an error of theirs
+        leaves that one.
+
         A model that is sharded over processes, as by ``fully_shard``, is saved by all of them
         together: its tensors are gathered one by one, and the first process writes the same file
         as ever. What fails in one process fails in all.

@@ -54,7 +54,7 @@ ODDITIES = {
         until="1.3",
     ),
     "sines_before_cosines": Oddity(
-        "a sinusoidal grid of four channels is sin y, sin x, cos y, cos x",
+        "a sinusoidal grid of four channels is sin y, sin x, cos y, cos x, as under ``paper``",
         "SongUNetPosEmbd, SongUNetPosLtEmbd",
         until="1.3",
     ),
@@ -134,7 +134,8 @@ def has_oddity(numerics: str, name: str) -> bool:
     Parameters
     ----------
     numerics
-        ``"paper"``, which has none, or the name of a release as in ``"reference-1.3"``.
+        ``"paper"``, for which the answer is always False, or the name of a release as in
+        ``"reference-1.3"``.
     name
         A key of ``ODDITIES``.
 

@@ -52,6 +52,9 @@ class IdentityKey:
     def __hash__(self) -> int:
         return id(self._object)
 
+    def __str__(self) -> str:
+        return str(getattr(self._object, "__qualname__", type(self._object).__qualname__))
+
 
 def describe(leaf: Any) -> Hashable:
     """Return what a recording bakes in of a leaf: all but the values of a tensor."""

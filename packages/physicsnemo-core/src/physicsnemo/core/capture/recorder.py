@@ -16,6 +16,7 @@ lies elsewhere (``Recording.fits``).
 import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from physicsnemo.core.capture.dependency_scan import CODE_TYPES, CONSTANT_TYPES, is_foreign
 from physicsnemo.core.capture.graphs import GraphPool, Recording
-from physicsnemo.core.capture.guards import Guards, GuardState, describe
+from physicsnemo.core.capture.guards import Guards, GuardState, IdentityKey, describe
 from physicsnemo.core.capture.options import Options
 from physicsnemo.core.capture.replay_check import HostRNGState, ReplayCheck
 from physicsnemo.core.capture.step_program import StepProgram
@@ -72,7 +73,7 @@ class Recorder:
 
     The warm-up calls are the caller's own, so nothing runs that was not asked for. At most sixteen
     cache entries are kept, and the least recently used is dropped. What cannot be recorded runs
-    eagerly for ever, and the logger tells why.
+    eagerly from then on, and the logger tells why.
 
     Parameters
     ----------
@@ -284,14 +285,27 @@ def _difference(old: CacheEntry, new: CacheEntry, arguments: Arguments) -> str:
     if spec != other:
         return "the nesting of the arguments changes"
     for name, one, two in zip(_names(arguments), before, after, strict=True):
-        if one != two and isinstance(one[0], type):
-            change = f"{one[1]!r} to {two[1]!r}"
-            return f"{name} changes from {change}; pass numbers that change as tensors"
         if one != two:
-            return f"{name} changes its shape or another property; pad inputs to a few shapes"
+            return f"{name} changes {_change(one, two)}"
     if not old.guard_state.matches(new.guard_state):
         return old.guard_state.difference(new.guard_state)
     return "the settings of the optimizer change"
+
+
+def _change(before: Any, after: Any) -> str:
+    """Say how the description of a leaf, see :func:`describe`, changes, and what to do."""
+    if not isinstance(before[0], type) and not isinstance(after[0], type):  # of tensors both
+        return "its shape or another property; pad inputs to a few shapes"
+    change = f"from {_shown(before)} to {_shown(after)}"
+    if all(isinstance(leaf[0], type) and issubclass(leaf[0], Number) for leaf in (before, after)):
+        return f"{change}; pass numbers that change as tensors"
+    return f"{change}; pass a tensor each time, or the same object"
+
+
+def _shown(described: Any) -> str:
+    if not isinstance(described[0], type):
+        return "a tensor"
+    return str(described[1]) if isinstance(described[1], IdentityKey) else repr(described[1])
 
 
 def _names(arguments: Arguments) -> list[str]:

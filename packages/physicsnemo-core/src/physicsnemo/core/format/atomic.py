@@ -62,7 +62,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        If it cannot be written; where the folder or the name is the reason, before anything is.
+        If it cannot be written; where the folder or the name is the reason, before anything is. If
+        only the folder cannot be synced, the new file is in place, but a crash of the machine may
+        bring back the old one.
 
     Examples
     --------

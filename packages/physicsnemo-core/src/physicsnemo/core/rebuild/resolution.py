@@ -48,14 +48,16 @@ def resolve(
        files record it;
     2. the model that the file's package registers under the name in the file, if it is that class;
     3. a class from ``trusted`` with the same name;
-    4. ``expected`` or a subclass of it, by name;
+    4. ``expected`` or a subclass of it, by name, unless it is ``Module``;
     5. the model that is registered under that name, if its package is the file's and the arguments
        fit it;
-    6. the same by the present name, where another release calls the class otherwise;
-    7. the class that a plugin names.
+    6. a class as in 1, by the present module and name, where another release calls it otherwise;
+    7. the model as in 5, by the present name;
+    8. the class that a plugin names.
 
-    Classes made by ``Module.from_torch`` all have one module, so the origin tells them apart. Of
-    several that fit equally well, ``trusted`` or ``expected`` decides; none is guessed.
+    Classes made by ``Module.from_torch`` all have one module, so the origin tells them apart: for
+    them, 2 comes before 1, which then is a class made of the PyTorch class that the origin names.
+    Of several that fit equally well, ``trusted`` or ``expected`` decides; none is guessed.
 
     Parameters
     ----------
@@ -194,7 +196,9 @@ def _distinct(classes: list[type[ModelBase]], wanted: _Wanted) -> list[type[Mode
             lambda c: issubclass(c, wanted.expected),
         ):
             classes = list(filter(is_right, classes)) or classes
-    # Of other local classes the newest counts: the former ones only wait to be collected.
+    # A function that defines a class anew leaves the former one until it is garbage-collected, so
+    # local classes of one path count as one definition, of which the newest is taken. Converted
+    # ones are told apart by the PyTorch class that they were made of.
     places = ["" if _is_local(c) and not wanted.is_converted else definition(c) for c in classes]
     sources: dict[type, type[ModelBase]] = {torch_class_of(c) or c: c for c in classes}
     newest = newest_of_each([torch_class_of(c) or c for c in classes], places)

@@ -8,7 +8,7 @@ the values themselves where other libraries may write them unseen.
 
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ __all__ = ["GraphLike", "as_graph", "forget_edges"]
 
 GraphLike = Any
 """What :func:`as_graph` takes. No type says it, as the other libraries need not be installed."""
+
+T = TypeVar("T", Tensor, Tensor | None)
 
 _graphs = WeakIdKeyDictionary()  # by the other library's object
 
@@ -68,7 +70,7 @@ def as_graph(
     ValueError
         If it has several node or edge types, or node indices are out of range.
     RuntimeError
-        If it is a ``DGLGraph``, on a Python that no release of DGL supports.
+        If it is a ``DGLGraph`` on Python 3.12 or newer, for which there is no DGL before 2.
 
     Examples
     --------
@@ -83,7 +85,7 @@ def as_graph(
     """
     if not isinstance(graph, Graph):
         if torch.compiler.is_compiling():
-            # Imported here, as it imports PyTorch's compiler, which nobody else shall wait for.
+            # Imported here, as it imports PyTorch's compiler, which takes seconds.
             from physicsnemo.models.gnn_layers._uncompiled import adapt_uncompiled
 
             return adapt_uncompiled(graph, num_nodes, device)
@@ -183,23 +185,38 @@ def _read_dgl(graph: Any, *, num_nodes: int | None, device: torch.device | None)
     (source, _, target) = graph.canonical_etypes[0]
     device = device if device is not None and graph.device.type == "cpu" else graph.device
     edge_index = torch.stack(graph.edges(order="eid")).to(device)
+    pos, batch = graph.nodes[source].data.get("pos"), _dgl_batch(graph, source, device)
     # DGL's tensors have no version, and share the memory of those that the graph was made from: so
     # values are compared, and equal ones return the cached tensor.
     cached = _cached(graph)
-    if (
-        cached is not None
-        and cached.device == device
-        and torch.equal(cached.edge_index, edge_index)
-    ):
-        edge_index = cached.edge_index
+    if cached is not None:
+        edge_index = _cached_if_equal(edge_index, cached.edge_index)
+        batch = _cached_if_equal(batch, cached.batch)
+    if pos is not None and pos.device != device:
+        pos = _cached_if_equal(pos.to(device), None if cached is None else cached.pos)
     return Edges(
         edge_index,
         num_nodes=graph.num_nodes(source),
         num_targets=graph.num_nodes(target),
-        pos=graph.nodes[source].data.get("pos"),
-        batch=_dgl_batch(graph, source, device),
+        pos=pos,
+        batch=batch,
         num_graphs=graph.batch_size,
     )
+
+
+def _cached_if_equal(tensor: T, cached: Tensor | None) -> T:
+    """Return the cached one of two tensors where nothing tells them apart, gradients included."""
+    if (
+        tensor is None
+        or cached is None
+        or (tensor.device, tensor.dtype) != (cached.device, cached.dtype)
+        or tensor.is_meta  # has no values to compare
+        or tensor.requires_grad
+        or cached.requires_grad
+        or not torch.equal(tensor, cached)
+    ):
+        return tensor
+    return cached
 
 
 def _dgl_batch(graph: Any, ntype: str, device: torch.device) -> Tensor | None:

@@ -65,7 +65,7 @@ class Fengwu(Module):
         ``paper``, or ``reference-1.2`` to ``reference-2.2`` to compute what those releases of
         nvidia-physicsnemo do, as their files imply. All of them mask pairs of points across the
         first longitude in shifted windows, and shift windows by 1 modality and by 3 and 6 points,
-        half of the default window, whatever its size. Before 2.0, moreover, windows are shifted in
+        half of the default window, whatever its size. Before 2.1, moreover, windows are shifted in
         longitude by the latitude's shift, and back by their own. The code is in
         :mod:`physicsnemo.models.window_layers.earth`.
 

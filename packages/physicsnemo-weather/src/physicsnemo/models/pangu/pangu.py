@@ -68,7 +68,7 @@ class Pangu(Module):
         first longitude in shifted windows; have pre-norm instead of post-norm blocks; shift windows
         by 1, 3 and 6 points, half of the default window, whatever its size; and pad fields on
         levels as if the height of a patch was its number of levels, which moves them where 3 rows
-        are left over of a patch of 4. Before 2.0, moreover, windows are shifted in longitude by the
+        are left over of a patch of 4. Before 2.1, moreover, windows are shifted in longitude by the
         latitude's shift, and back by their own.
 
     Raises
