@@ -160,4 +160,12 @@ class Interpolate(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map faces to finer ones."""
+        factor = int(self.scale_factor)
+        if self.mode == "nearest" and factor == self.scale_factor:
+            # The gradient of PyTorch's interpolation adds in no fixed order on GPUs.
+            rows, columns = inputs.shape[-2:]
+            repeated = inputs[..., :, None, :, None].expand(
+                *inputs.shape[:-1], factor, columns, factor
+            )
+            return repeated.reshape(*inputs.shape[:-2], factor * rows, factor * columns)
         return functional.interpolate(inputs, scale_factor=self.scale_factor, mode=self.mode)
