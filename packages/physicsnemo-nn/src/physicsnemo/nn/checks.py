@@ -13,15 +13,18 @@ from torch import Tensor
 from physicsnemo.nn.tracing import is_tracing
 
 Layout = Mapping[str, int | EllipsisType | None]
-"""The axes of a tensor in order: the name of each, and its size.
+"""The axes of a tensor in order, each with its name and size.
 
 None stands for any size, but only the first axis, a batch, may then be empty. ``...`` stands for
 any size from 0 on. A first axis that is named ``...`` stands for any number of axes.
 """
 
 Numbers = Literal["alike", "floating", "real"]
-"""What a tensor may hold: floating-point numbers of the weights' type, those of any, or integers
-too."""
+"""What a tensor may hold.
+
+``alike``: floating-point numbers of the weights' type; ``floating``: those of any type; ``real``:
+integers too.
+"""
 
 
 def field_layout(in_channels: int, dimension: int) -> Layout:

@@ -40,7 +40,8 @@ from physicsnemo.nn.tracing import is_tracing
 __all__ = ["Norm", "concrete", "to_field", "to_modes", "widened"]
 
 Norm = Literal["forward", "ortho"]
-"""Normalization: divide the transform to modes by the number of points, or both by its root."""
+"""Normalization, which divides the transform to modes by the number of points, or both by its
+root."""
 
 
 def to_modes(field: Tensor, frequencies: Sequence[Frequencies], norm: Norm = "forward") -> Tensor:
