@@ -3,14 +3,15 @@ r"""
 Downscaling a climate
 =====================
 
-A climate model on a coarse grid knows how warm a year is in boxes a thousand kilometers wide. What
-does that say about the places within? Interpolation blurs coasts and mountains. A regression adds
-what is typical of them. But many fine maps have the same coarse one, and the regression returns
+A climate model on a coarse grid predicts mean temperatures in boxes a thousand kilometers wide.
+What does that say about the places within? Interpolation blurs coasts and mountains. A regression
+adds their typical effect. But many fine maps have the same coarse map, and the regression returns
 their mean, which is smoother than any of them. CorrDiff (`Mardani et al. 2023
-<https://arxiv.org/abs/2309.15214>`__) lets a diffusion model draw what is left of them: an ensemble
-of maps, each as detailed as the truth, whose spread tells how much the coarse map leaves open.
+<https://arxiv.org/abs/2309.15214>`__) samples the residual of the regression from a diffusion
+model: an ensemble of maps, each as detailed as the truth, whose spread shows the uncertainty that
+the coarse map leaves.
 
-Here both are trained on temperatures of North America in one scenario of emissions, and tested on
+Both models are trained on temperatures of North America in one emissions scenario, and tested on
 another. In the environment that ``nox -s dev`` makes, ``python docs/examples/downscaling.py`` runs
 this page, in about five minutes on two cores.
 """
@@ -49,11 +50,11 @@ generator = torch.Generator().manual_seed(options.seed)
 # %%
 # The data
 # --------
-# The wheel of iris-sample-data brings two runs of a Met Office climate model, as the mean air
-# temperature of each year from 1860 to 2099: under A1B, a scenario of growing emissions, and under
-# E1, one of early cuts. Until 1999 both are the same run through history. So the years to learn
-# from are all of A1B, and those to test with are one of each decade of E1 from 2000 on. Of the
-# 37×49 points, which are 1.25° by 1.875° apart, we keep 36×48.
+# The wheel of iris-sample-data contains two runs of a Met Office climate model, as annual mean air
+# temperatures from 1860 to 2099: scenario A1B, with growing emissions, and scenario E1, with early
+# cuts. Until 1999 both are the same historical run. We train on all years of A1B and test on one
+# year per decade of E1 from 2000 on. Of the 37×49 grid points, 1.25° by 1.875° apart, we keep
+# 36×48.
 
 FIRST_YEAR, BRANCHING, DECADE = 1860, 2000, 10
 HEIGHT, WIDTH = 36, 48
@@ -73,16 +74,16 @@ test = temperatures("E1")[BRANCHING - FIRST_YEAR :: DECADE]
 print(f"{len(train)} years to learn from, {len(test)} to test with")
 
 # %%
-# The coarse maps are means over boxes of 6×6 points. Interpolated by cubic functions, they are what
-# the networks are given. What they are to find is the detail that is missing: the true map minus
-# the interpolated one. Most of it is the same every year, a matter of mountains and coasts, so we
-# subtract its mean over the years, and divide by its standard deviation, place by place.
+# The coarse maps are means over boxes of 6×6 points. The inputs of the networks are coarse maps,
+# interpolated bicubically to the fine grid. Their target is the missing detail: the true map minus
+# the interpolated one. Most of it is the same every year, due to mountains and coasts, so we
+# normalize it by its mean and standard deviation over the years, point by point.
 
 BOX = 6
 
 
 def interpolated(maps: Tensor) -> Tensor:
-    """Return what is left of maps after averaging over boxes, on the fine grid."""
+    """Return maps averaged over boxes and interpolated to the fine grid."""
     return interpolate(avg_pool2d(maps, BOX), scale_factor=BOX, mode="bicubic")
 
 
@@ -93,7 +94,7 @@ scale_smooth, scale_detail = (smooth - usual_smooth).std(), detail.std(dim=0)
 
 
 def conditions(maps: Tensor) -> Tensor:
-    """Return what the networks are given of maps: their interpolation, normalized."""
+    """Return the inputs of the networks: normalized interpolated maps."""
     return (interpolated(maps) - usual_smooth) / scale_smooth
 
 
@@ -108,10 +109,10 @@ target = (detail - usual_detail) / scale_detail
 # %%
 # The regression
 # --------------
-# A U-Net predicts the detail of a whole map; its loss is the mean square error. It knows the place
-# of each point by waves along both axes, which are further channels of its input. With 240 years to
-# learn from, strong dropout and few epochs keep it from learning them by heart. Quickstart explains
-# :class:`~physicsnemo.utils.StaticCaptureTraining`.
+# A U-Net predicts the detail of a whole map; its loss is the mean squared error. A sinusoidal
+# positional embedding, appended to the input channels, encodes the position of each point. As there
+# are only 240 training years, strong dropout and few epochs prevent overfitting. The quickstart
+# explains :class:`~physicsnemo.utils.StaticCaptureTraining`.
 
 BATCH, POSITIONS = 8, 4
 NETWORK = {
@@ -126,7 +127,7 @@ Loss = Callable[[Module, Tensor, Tensor], Tensor]
 
 
 def fit(model: Module, loss: Loss, epochs: int, purpose: str) -> None:
-    """Show every year to a model once in each epoch."""
+    """Train a model on every year once in each epoch."""
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-2)
     steps = epochs * len(target) // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
@@ -159,13 +160,13 @@ print(f"regression: {type(regression).__name__} with {regression.num_parameters(
 fit(regression, RegressionLoss(), max(1, options.epochs // 4), "regression")
 
 # %%
-# The diffusion
-# -------------
-# What the regression leaves is drawn by a second U-Net, which learns to remove noise from it. It
-# does so on patches of 24×24 points, as it would have to if the whole map did not fit into memory:
-# in training on three of each map, at random places. Of the condition it sees the patch of the
-# regression's prediction and of the interpolated map, and the whole interpolated map, resized to
-# the shape of the patch.
+# The diffusion model
+# -------------------
+# The residual of the regression is modeled by a second U-Net, a denoiser. It works on patches of
+# 24×24 points, as it would have to if the whole map did not fit into memory; training uses three
+# patches of each map, at random positions. It is conditioned on the patches of the regression's
+# prediction and of the interpolated map, and on the whole interpolated map, resized to the shape of
+# a patch.
 
 with torch.no_grad():
     spread = (target - regression(torch.zeros_like(target), condition)).std().item()
@@ -187,9 +188,9 @@ fit(denoiser, partial(residuals, patching=windows), options.epochs, "diffusion")
 # %%
 # The ensemble
 # ------------
-# A sampler turns noise into what the regression leaves, in 18 steps from noise that hides it to
-# none. At each, patches on a grid are denoised and put together to a map; where they overlap, their
-# mean counts. Each member has a seed of its own.
+# A sampler turns noise into residuals, in 18 steps from the highest noise level to none. In each
+# step, patches on a regular grid are denoised and fused into a map, averaging where they overlap.
+# Each member has its own seeds.
 
 grid = GridPatching2D((HEIGHT, WIDTH), (PATCH, PATCH), overlap_pix=8)
 
@@ -216,14 +217,14 @@ regressed, members = predict(test)
 # %%
 # The scores
 # ----------
-# An ensemble is good if it is close to the truth and no more certain than it may be. The continuous
-# ranked probability score measures both, in K: the mean distance of the members from the truth,
-# minus half of that between two members (Gneiting and Raftery 2007,
-# `doi:10.1198/016214506000001437 <https://doi.org/10.1198/016214506000001437>`__). Of a single map,
-# it is the mean absolute error. We compare bicubic interpolation, as it is and with its mean error
-# over the years of training removed. After 40 epochs, the score should be near 0.12 K for the
-# ensemble, where the regression has 0.17 K, and interpolation 0.19 K, or 1.0 K as it is. Members
-# should differ from their mean about as much as the truth does.
+# A good ensemble is close to the truth, and its spread matches its error. The continuous ranked
+# probability score (CRPS) measures both, in K: the mean distance between members and truth, minus
+# half the mean distance between two members (Gneiting and Raftery 2007,
+# `doi:10.1198/016214506000001437 <https://doi.org/10.1198/016214506000001437>`__). For a single map
+# it is the mean absolute error. The baseline is bicubic interpolation, as it is and with its mean
+# error over the training years removed. After 40 epochs, expect about 0.12 K for the ensemble,
+# 0.17 K for the regression, and for interpolation 0.19 K, or 1.0 K as it is. Members should differ
+# from their mean about as much as the truth does.
 
 
 def rmse(maps: Tensor) -> float:
@@ -256,7 +257,7 @@ assert crps(members) < crps(forecasts["bicubic"]), "the ensemble is no better th
 # %%
 # Save and load
 # -------------
-# Each network is a ``.mdlus`` file, which holds all that it takes to rebuild it.
+# Each network is saved to a ``.mdlus`` file, which holds everything needed to rebuild it.
 
 options.output.mkdir(parents=True, exist_ok=True)
 for name, model in {"regression": regression, "diffusion": denoiser}.items():
@@ -274,10 +275,10 @@ assert torch.equal(again, regressed), "the predictions differ"
 # %%
 # The maps
 # --------
-# Of the last year, the first row shows how far it is from the mean over the years of training, the
-# second what interpolation misses, its mean error aside. There the regression is smooth, and
-# members differ from each other where the coarse map leaves it open: by as much as the third row
-# shows, beside the error of their mean, both over all years of the test.
+# For the last year, the first row shows anomalies from the mean over the training years, and the
+# second row the detail that interpolation misses, apart from its mean error. There the regression
+# is smooth, and members differ where the coarse map leaves the detail open. The third row shows
+# their spread and the error of their mean, both over all test years.
 
 LAST_YEAR = BRANCHING + DECADE * (len(test) - 1)
 usual = train.mean(dim=0)
@@ -295,7 +296,7 @@ def draw_map(axes: Axes, field: Tensor, title: str, limit: float, unsigned: bool
 
 
 def draw_ranks(axes: Axes) -> None:
-    """Draw how often the truth exceeds how many members: evenly, if it might be one of them."""
+    """Draw the rank histogram of the truth among the members; flat for a calibrated ensemble."""
     ranks = (members < test).sum(dim=0).flatten()
     counts = torch.bincount(ranks, minlength=options.members + 1) / len(ranks)
     axes.bar(range(options.members + 1), counts.cpu())
@@ -304,7 +305,7 @@ def draw_ranks(axes: Axes) -> None:
 
 
 def draw_scores(axes: Axes) -> None:
-    """Draw the scores of all."""
+    """Draw the score of each forecast."""
     scores = {name: crps(ensemble) for name, ensemble in forecasts.items()}
     axes.barh(range(len(scores)), list(scores.values()), color="lightsteelblue")
     for place, (name, score) in enumerate(scores.items()):

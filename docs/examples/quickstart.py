@@ -5,13 +5,14 @@ Quickstart: learn Darcy flow
 
 Water seeps through ground that is more permeable in some places than in others. Given a map of
 the permeability :math:`a`, which pressure :math:`u` solves :math:`-\nabla \cdot (a \nabla u) = f`
-on a square, with a fixed source :math:`f` and :math:`u = 0` on the boundary? A solver answers for
-one map at a time. A Fourier neural operator (`Li et al. 2020 <https://arxiv.org/abs/2010.08895>`__)
-learns from examples to answer for any map, and on finer grids than it was trained on.
+on a square, with a fixed source :math:`f` and :math:`u = 0` on the boundary? A numerical solver
+answers for one map at a time. A Fourier neural operator, FNO
+(`Li et al. 2020 <https://arxiv.org/abs/2010.08895>`__), learns the solution operator from examples:
+it answers for any map, and on finer grids than it was trained on.
 
-Here we find that model in the registry, train it in two minutes on a CPU, save it and load it back.
-``python -m nox -s quickstart`` runs this page as a script, with what follows ``--`` as options:
-``--problem burgers`` learns how waves steepen, in half a minute.
+This page finds the model in the registry, trains it in two minutes on a CPU, saves it and loads it
+back. ``python -m nox -s quickstart`` runs the page as a script and passes on any options after
+``--``; with ``--problem burgers`` it learns Burgers' equation instead, in half a minute.
 """
 
 import argparse
@@ -46,8 +47,8 @@ torch.set_num_threads(1)  # such small grids gain nothing from more cores
 # %%
 # A problem
 # ---------
-# What this page needs to know of a problem fits in a small class. We fill it in for Darcy flow, and
-# once more below. All numbers are dimensionless.
+# A small class holds all that this page needs to know about a problem. We fill it in for Darcy flow
+# first, and for Burgers' equation below. All quantities are dimensionless.
 
 Samples = tuple[Tensor, Tensor]  # inputs and outputs, of shape (samples, channels, *grid) each
 
@@ -58,8 +59,8 @@ class Problem:
 
     train: Samples
     tests: dict[str, Samples]
-    symmetry: Callable[..., list[Tensor]]  # turns samples into other true ones, at random
-    baseline: Callable[[Tensor], Tensor]  # the outputs that one would guess without a model
+    symmetry: Callable[..., list[Tensor]]  # random data augmentation
+    baseline: Callable[[Tensor], Tensor]  # prediction without a model
     model: dict[str, Any]  # arguments of the FNO
     epochs: int
     draw_input: Callable[[Axes, Tensor, Tensor], None]
@@ -77,8 +78,8 @@ def read(name: str) -> dict[str, Tensor]:
 # The data
 # --------
 # The wheel of neuraloperator 0.3.0 (`Kossaifi et al. 2024 <https://arxiv.org/abs/2412.10354>`__)
-# holds a small benchmark: 1000 samples on 16×16 points to learn from, and 50 others to test with,
-# on 16×16 and on 32×32 points. The permeability takes two values.
+# contains a small benchmark: 1000 training samples on a 16×16 grid, and test sets of 50 samples on
+# 16×16 and on 32×32 grids. The permeability takes two values.
 
 
 def darcy_samples(name: str) -> Samples:
@@ -88,11 +89,11 @@ def darcy_samples(name: str) -> Samples:
 
 
 # %%
-# Eight samples for one
-# ---------------------
-# Turn or mirror the square, and the physics is the same: each sample stands for eight. Mind that
-# the grid keeps the boundary at index 0 and leaves out the opposite one, at index n. Reversing an
-# axis would put it at the wrong end; here index i becomes -i modulo n, and the boundary stays.
+# Data augmentation
+# -----------------
+# The physics does not change if the square is rotated or reflected, so each sample stands for
+# eight. The grid includes the boundary at index 0 but not the opposite one, at index n. Reversing
+# an axis would move the boundary to the wrong end; mapping index i to -i modulo n keeps it.
 
 
 def mirror(fields: Tensor, axis: int) -> Tensor:
@@ -109,9 +110,9 @@ def random_symmetry(*batches: Tensor) -> list[Tensor]:
 
 
 # %%
-# Since the pressure is zero on the boundary, it continues as a periodic function beyond the square,
-# and the model needs no padding; so a Fourier mode is the same wave on every grid. Without a model,
-# our best guess is the mean pressure of the training samples, whatever the ground.
+# Since the pressure is zero on the boundary, it extends periodically beyond the square. The model
+# therefore needs no padding, and a Fourier mode is the same wave on every grid. As a baseline, we
+# predict the mean pressure of the training samples, whatever the permeability.
 
 GROUND = ListedColormap(["#7a5c3a", "#e0cda9"])
 
@@ -126,7 +127,7 @@ def draw_ground(axes: Axes, permeability: Tensor, pressure: Tensor) -> None:
 
 
 def darcy() -> Problem:
-    """Make the pressure of water in the ground a problem."""
+    """Return the problem of Darcy flow."""
     train = darcy_samples("darcy_train_16.pt")
     mean = train[1].mean(dim=0, keepdim=True)
     return Problem(
@@ -146,15 +147,14 @@ def darcy() -> Problem:
 # ---------------
 # Burgers' equation :math:`\partial_t u + u \, \partial_x u = 0.01 \, \partial_x^2 u` describes
 # waves that steepen, since fast parts catch up with slow ones, until viscosity smooths them. The
-# same wheel holds 1200 solutions on a ring of length 1, at 16 points and at the times 0, 0.06, ...,
-# 0.96. From the first, we predict the other sixteen at once: they are the channels of the output.
-# We learn from 1000 solutions and test with the others.
+# same wheel contains 1200 solutions on a periodic domain of length 1, at 16 points and at the times
+# 0, 0.06, ..., 0.96. From the initial state we predict the other sixteen times at once, as output
+# channels. We train on 1000 solutions and test on the others.
 #
-# Two things are true of all solutions. Seen in a mirror, velocities change sign: that makes two
-# samples of one. And no place on the ring differs from another: turn the input of a Fourier neural
-# operator without coordinate features, and its output turns too, so it need not learn this. Without
-# a model, our best guess is that nothing changes. With ``--problem burgers``, all that follows on
-# this page leads to this picture:
+# The equation has two symmetries. Under reflection, velocities change sign; this doubles the
+# training data. And it is equivariant to translation, as is a Fourier neural operator without
+# coordinate features, which need not learn this. The baseline predicts that nothing changes
+# (persistence). With ``--problem burgers``, the rest of this page leads to this figure:
 #
 # .. image:: /_static/burgers.png
 #    :alt: Velocity at first and last, true and predicted velocity by place and time, and errors.
@@ -163,12 +163,12 @@ TIMES = [0.06 * (step + 1) for step in range(16)]
 
 
 def random_mirror(*batches: Tensor) -> list[Tensor]:
-    """Look at all batches alike in a mirror, or not."""
+    """Reflect all batches alike, with probability 1/2."""
     return [-mirror(batch, -1) for batch in batches] if torch.rand(()) < 0.5 else list(batches)
 
 
 def draw_waves(axes: Axes, start: Tensor, later: Tensor) -> None:
-    """Draw the velocity along the ring, at the first time and at the last."""
+    """Draw the velocity at the first and at the last time."""
     axes.plot(start[0].cpu(), ".:", color="gray")
     axes.plot(later[-1].cpu(), ".-")
     axes.set(title=f"time 0 (dotted) and {TIMES[-1]:.2f}", ylabel="velocity")
@@ -176,7 +176,7 @@ def draw_waves(axes: Axes, start: Tensor, later: Tensor) -> None:
 
 
 def burgers() -> Problem:
-    """Make the steepening of waves a problem."""
+    """Return the problem of Burgers' equation."""
     solutions = read("burgers_lowres.pt")["output"].float()
     start, later = solutions[:, :1], solutions[:, 1:]
     return Problem(
@@ -213,7 +213,7 @@ epochs = options.epochs or problem.epochs
 # %%
 # The model
 # ---------
-# The registry knows the models of all installed packages by name.
+# The registry finds the models of all installed packages by name.
 
 torch.manual_seed(options.seed)
 FNO = ModelRegistry().factory("FNO")
@@ -223,14 +223,14 @@ print(f"{type(model).__name__} with {model.num_parameters():,} parameters")
 # %%
 # Training
 # --------
-# The loss is the relative L2 error: at 0.1, the prediction is off by a tenth of the truth.
-# :class:`~physicsnemo.utils.StaticCaptureTraining` makes a training step of a function that returns
-# the loss: it clears the gradients, goes backward and advances the optimizer. On a GPU it replays
-# forward and backward pass from a CUDA graph.
+# The loss is the relative L2 error: 0.1 means that the norm of the error is a tenth of the norm of
+# the true solution. :class:`~physicsnemo.utils.StaticCaptureTraining` turns a function that returns
+# the loss into a training step: zero the gradients, forward pass, backward pass, optimizer. On a
+# GPU it replays the forward and backward pass as a CUDA graph.
 
 
 def relative_errors(predictions: Tensor, truth: Tensor) -> Tensor:
-    """Return the L2 norm of the error over that of the truth, for each sample."""
+    """Return the relative L2 error of each sample."""
     return (predictions - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)
 
 
@@ -247,7 +247,7 @@ def training_step(inputs: Tensor, truth: Tensor) -> Tensor:
 
 
 def train_epoch() -> float:
-    """Show every sample to the model once and return the mean loss."""
+    """Train on every sample once and return the mean loss."""
     losses = []
     for chosen in torch.randperm(len(problem.train[0])).split(batch_size):
         batch = (fields[chosen] for fields in problem.train)
@@ -273,9 +273,9 @@ with Progress() as progress:
         progress.update(task, advance=1, description=f"loss {curves[-1]['training']:.4f}")
 
 # %%
-# The same weights serve both grids. After 30 epochs, expect about 0.085 on 16×16 and 0.13 on 32×32,
-# where the guess without a model is off by half of the pressure. For Burgers' equation, expect
-# 0.005 after 60 epochs, and 0.45 without a model.
+# The same weights work on both grids. After 30 epochs, expect an error of about 0.085 on the 16×16
+# grid and 0.13 on the 32×32 grid; the baseline has 0.5. For Burgers' equation, expect 0.005 after
+# 60 epochs; the baseline has 0.45.
 
 guesses = test_errors(problem.baseline)
 for name, error in test_errors(model).items():
@@ -284,7 +284,7 @@ for name, error in test_errors(model).items():
 # %%
 # Save and load
 # -------------
-# One ``.mdlus`` file holds all that it takes to rebuild the model, without naming its class.
+# A single ``.mdlus`` file holds everything needed to rebuild the model, without naming its class.
 
 options.output.mkdir(parents=True, exist_ok=True)
 checkpoint = options.output / f"{options.problem}.mdlus"
@@ -296,9 +296,9 @@ assert torch.equal(reloaded(inputs), model(inputs)), "the predictions differ"
 print(f"{checkpoint} holds an {type(reloaded).__name__} with identical predictions")
 
 # %%
-# The picture
-# -----------
-# The test sample with the median error, on all grids, and how training went.
+# The figure
+# ----------
+# It shows the test sample with the median error, on each grid, and the errors by epoch.
 
 
 def draw_output(axes: Axes, output: Tensor, title: str, **style: object) -> None:

@@ -3,16 +3,17 @@ r"""
 Shallow water on a globe
 ========================
 
-A layer of water covers a rotating globe. It is the simplest model of weather: waves of height race
-around the world in a day and a half, while eddies linger. The state at each point is the height of
-the surface, the vorticity of the wind and its divergence. Given the state now, what will it be in
-an hour, and, repeating that step, in half a day?
+The shallow water equations describe a layer of water on a rotating globe. They are the simplest
+model of weather: gravity waves travel around the world in a day and a half, while eddies persist.
+The state at each point is the height of the surface, and the vorticity and divergence of the
+velocity. Given the current state, what will it be in an hour, and, repeating that step, in half a
+day?
 
-Here a solver makes the data, and a spherical Fourier neural operator (`Bonev et al. 2023
-<https://arxiv.org/abs/2306.03838>`__) learns to step from hour to hour. In the environment that
-``nox -s dev`` makes, ``python docs/examples/shallow_water.py`` runs this page, in a few minutes on
-a CPU. For a GPU, ``--size full --device cuda`` takes the 256×512 points of that paper, and more
-channels.
+A numerical solver generates the data, and a spherical Fourier neural operator, SFNO (`Bonev et al.
+2023 <https://arxiv.org/abs/2306.03838>`__), learns to predict one hour ahead. In the environment
+that ``nox -s dev`` makes, ``python docs/examples/shallow_water.py`` runs this page, in a few
+minutes on a CPU. On a GPU, use ``--size full --device cuda`` for the 256×512 grid of that paper and
+more channels.
 """
 
 import argparse
@@ -64,11 +65,11 @@ torch.manual_seed(options.seed)
 # %%
 # The data
 # --------
-# The package torch-harmonics brings a solver by spherical harmonics. Its planet is the Earth, under
-# 10 km of water. On an equiangular grid it keeps a third of the degrees that there are latitudes,
-# so that products of fields are exact. It draws the first state at random; ``mach`` scales the
-# winds, here to some 10 m/s. We give height and wind six hours to adjust to each other, and keep
-# the 24 that follow.
+# The package torch-harmonics has a spectral solver. Its planet is the Earth, covered by 10 km of
+# water. On an equiangular grid we keep a third as many degrees of spherical harmonics as there are
+# latitudes, so that products of fields are free of aliasing. The initial state is random; ``mach``
+# scales the velocities, here to about 10 m/s. Height and velocity adjust to each other for six
+# hours, which we discard; we keep the 24 hours that follow.
 
 ADJUSTMENT, HOURS = 6, 24
 grid = SphericalGrid(size.latitudes, 2 * size.latitudes, "equiangular")
@@ -94,7 +95,7 @@ def trajectory() -> Tensor:
 
 
 def trajectories(number: int, purpose: str) -> Tensor:
-    """Return several, each from a random state of its own."""
+    """Return several trajectories, each from its own random state."""
     return torch.stack([trajectory() for _ in track(range(number), purpose)])
 
 
@@ -107,13 +108,12 @@ torch.set_num_threads(threads)
 # %%
 # The model
 # ---------
-# Networks like numbers of order one, so we subtract the mean of each quantity and divide by its
-# standard deviation.
+# We normalize each quantity by its mean and standard deviation.
 #
-# The model is made of convolutions on the sphere, for which all places are alike. On a globe that
-# rotates they are not: the Coriolis force grows with the sine of the latitude, and in the south it
-# turns winds the other way. So that sine is a fourth channel of the input. As degrees of harmonics,
-# the model keeps those of the solver.
+# The model consists of convolutions on the sphere, which treat all points alike. On a rotating
+# globe they are not alike: the Coriolis parameter is proportional to the sine of the latitude, and
+# has the opposite sign in the southern hemisphere. So this sine is a fourth input channel. The
+# model keeps the same degrees of spherical harmonics as the solver.
 
 mean = train.mean(dim=(0, 1, 3, 4)).reshape(3, 1, 1)
 deviation = train.std(dim=(0, 1, 3, 4)).reshape(3, 1, 1)
@@ -142,8 +142,8 @@ def with_latitude(states: Tensor) -> Tensor:
 # %%
 # Training
 # --------
-# The loss is the mean square error over the sphere, where each point counts for the area around it.
-# Quickstart explains :class:`~physicsnemo.utils.StaticCaptureTraining`.
+# The loss is the mean squared error over the sphere, weighted by the area that each point
+# represents. The quickstart explains :class:`~physicsnemo.utils.StaticCaptureTraining`.
 
 batch_size = 4
 area = (grid.weights() / 2 / grid.nlon).to(train).reshape(-1, 1)  # all together: 1
@@ -167,7 +167,7 @@ def training_step(now: Tensor, later: Tensor) -> Tensor:
 
 
 def train_epoch() -> float:
-    """Show every sample to the model once and return the mean loss."""
+    """Train on every sample once and return the mean loss."""
     losses = []
     for chosen in torch.randperm(len(now)).split(batch_size):
         losses.append(training_step(now[chosen], later[chosen]))
@@ -183,10 +183,10 @@ with Progress() as progress:
 # %%
 # The forecast
 # ------------
-# From the first state of each trajectory that the model has not seen, it steps through twelve
-# hours, each time from its own prediction. Two forecasts cost nothing: that all stays as it is, and
-# the mean state. After 20 epochs, the height twelve hours ahead should be off by some 60 m, where
-# the others are off by 330 m and 230 m.
+# From the initial state of each test trajectory, the model predicts twelve hours autoregressively,
+# each step from its own prediction. There are two baselines: persistence, which predicts that
+# nothing changes, and the mean state. After 20 epochs, expect an error of about 60 m in the height
+# after twelve hours; the baselines have 330 m and 230 m.
 
 
 @torch.no_grad()
@@ -218,7 +218,7 @@ assert (error < persistence)[1:].all(), "the forecast is no better than that all
 # %%
 # Save and load
 # -------------
-# One ``.mdlus`` file holds all that it takes to rebuild the model.
+# A single ``.mdlus`` file holds everything needed to rebuild the model.
 
 options.output.mkdir(parents=True, exist_ok=True)
 checkpoint = options.output / "shallow_water.mdlus"
@@ -231,8 +231,8 @@ print(f"{checkpoint} holds an {type(reloaded).__name__} with identical predictio
 # %%
 # The globe
 # ---------
-# We look down on 30° north. For each point of the picture we find its latitude and longitude, and
-# read the field there. Where vorticity is red, the air turns counterclockwise.
+# The globe is seen from above 30° north: for each pixel we compute latitude and longitude, and
+# interpolate the field there. Where the vorticity is red, the flow turns counterclockwise.
 
 TILT = torch.deg2rad(torch.tensor(30.0))
 
@@ -256,7 +256,7 @@ def view(field: Tensor, points: int = 400) -> Tensor:
 
 
 def draw_circle(axes: Axes, latitude: Tensor, longitude: Tensor) -> None:
-    """Draw a line on the globe, given in radians, where it is on our side."""
+    """Draw a line on the globe, given in radians, where it is visible."""
     x, front = latitude.cos() * longitude.sin(), latitude.cos() * longitude.cos()
     y = latitude.sin() * TILT.cos() - front * TILT.sin()
     behind = latitude.sin() * TILT.sin() + front * TILT.cos() < 0
@@ -279,7 +279,7 @@ def draw_globe(axes: Axes, field: Tensor, title: str, limit: float) -> AxesImage
 
 
 def draw_forecast(row: list[Axes], index: int, quantity: str, unit: str) -> None:
-    """Draw the first state, the last one by solver and by model, and the error."""
+    """Draw the initial state, the last one by solver and by model, and the error."""
     states = torch.stack((truth[0, 0], truth[0, LEAD], predictions[0, LEAD])) - mean
     start, end, predicted = states[:, index]
     limit = 3.5 * deviation[index].item()

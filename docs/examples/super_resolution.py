@@ -3,14 +3,15 @@ r"""
 Super-resolution of decaying vortices
 =====================================
 
-Stir a box of fluid once, and let it be: large vortices wind up smaller ones, which viscosity turns
-into heat. Measurements and cheap simulations see the large ones alone. Can they tell of the others?
+Stir a box of fluid once, and leave it alone: large vortices generate smaller ones, whose energy
+viscosity turns into heat. Measurements and cheap simulations resolve only the large ones. Can the
+small ones be reconstructed from them?
 
-Here a solver of the Navier-Stokes equations makes the data: decaying Taylor-Green vortices, on a
-fine grid. A convolutional network, SRResNet (`Ledig et al. 2017
-<https://arxiv.org/abs/1609.04802>`__), learns to find what is missing on a grid twice as coarse. In
-the environment that ``nox -s dev`` makes, ``python docs/examples/super_resolution.py`` runs this
-page, in three minutes on a CPU. For a GPU, ``--size full --device cuda`` takes six times the
+A solver of the Navier-Stokes equations generates the data: decaying Taylor-Green vortices on a fine
+grid. A convolutional network, SRResNet (`Ledig et al. 2017
+<https://arxiv.org/abs/1609.04802>`__), learns to restore what is missing on a grid twice as coarse.
+In the environment that ``nox -s dev`` makes, ``python docs/examples/super_resolution.py`` runs this
+page, in three minutes on a CPU. On a GPU, use ``--size full --device cuda`` for six times the
 Reynolds number, 128×128×128 points, and a grid four times as coarse.
 """
 
@@ -63,13 +64,15 @@ torch.manual_seed(options.seed)
 # %%
 # The solver
 # ----------
-# In a periodic box, a velocity :math:`u` is a sum of waves. If it has no divergence, it changes by
+# In a periodic box, a velocity :math:`u` is a sum of Fourier modes. If it has no divergence, it
+# evolves by
 #
 # .. math:: \partial_t u = P \, (u \times (\nabla \times u)) + \nu \, \nabla^2 u ,
 #
-# where :math:`P` takes away from each wave what points along it, as pressure does. We take
-# derivatives of the waves and products on the grid, and leave out the shortest third of the waves,
-# so that products are exact for the others.
+# where :math:`P`, which stands for the pressure, projects each mode to the plane orthogonal to its
+# wave vector. This is a pseudospectral method: derivatives are computed in Fourier space, products
+# on the grid. The upper third of the wave numbers is left out, so that products have no aliasing
+# errors (the 2/3 rule).
 
 XYZ = (-3, -2, -1)
 viscosity, step = 1 / size.reynolds, 1 / size.solver_steps
@@ -80,17 +83,17 @@ k_squared = k.square().sum(dim=0)
 
 
 def long_waves(points: int) -> Tensor:
-    """Tell which waves we keep on a grid."""
+    """Return which modes a grid keeps."""
     return (k.abs() < points / 3).all(dim=0)
 
 
 def to_waves(fields: Tensor) -> Tensor:
-    """Return the amplitudes of waves, zero for those that we leave out."""
+    """Return Fourier coefficients, zero for the modes that are left out."""
     return rfftn(fields, dim=XYZ, norm="forward") * long_waves(size.points)
 
 
 def to_grid(waves: Tensor) -> Tensor:
-    """Return fields from the amplitudes of their waves."""
+    """Return fields from their Fourier coefficients."""
     return irfftn(waves, s=3 * [waves.shape[-2]], dim=XYZ, norm="forward")
 
 
@@ -100,7 +103,7 @@ def curl(waves: Tensor) -> Tensor:
 
 
 def across(waves: Tensor) -> Tensor:
-    """Take away from each wave what points along it."""
+    """Project each mode to the plane orthogonal to its wave vector."""
     return waves - k * (k * waves).sum(dim=-4, keepdim=True) / k_squared.clamp(min=1)
 
 
@@ -120,20 +123,20 @@ def advance(waves: Tensor) -> Tensor:
 
 
 def power(waves: Tensor) -> Tensor:
-    """Return what each wave, with its conjugate, adds to the mean square of a vector."""
+    """Return the power of each mode: its share, with its conjugate, of the mean square."""
     return (1 + (half > 0).float()) * waves.abs().square().sum(dim=-4)
 
 
 # %%
-# Is it right? Taylor and Green found by hand how the mean square of the vorticity in their vortex
-# changes, as a series in time. Ours should agree. It should lose energy by viscosity alone, which
-# is :math:`\nu` times that mean square, and no divergence should arise.
+# We check the solver. Taylor and Green derived by hand a series in time for the mean squared
+# vorticity of their vortex, which ours should match. Energy should be lost by viscosity alone, at
+# the rate of :math:`\nu` times the mean squared vorticity, and the divergence should stay zero.
 
 axis = torch.arange(size.points, device=options.device) * 2 * torch.pi / size.points
 
 
 def taylor_green(angle: Tensor, place: Tensor) -> Tensor:
-    """Return a vortex; the angle shares its velocity among the axes."""
+    """Return a Taylor-Green vortex; the angle distributes its velocity over the axes."""
     x, y, z = torch.meshgrid(*(axis + start for start in place), indexing="ij")
     shares = (4 / 3) ** 0.5 * (angle + 2 * torch.pi / 3 * torch.tensor([1, -1, 0])).sin()
     swirls = (x.sin() * y.cos() * z.cos(), x.cos() * y.sin() * z.cos(), x.cos() * y.cos() * z.sin())
@@ -161,8 +164,8 @@ assert (k * waves).sum(dim=0).abs().max() < 1e-6, "divergence arose"
 # %%
 # The flows
 # ---------
-# Each begins as a vortex at a random place, with a random angle, disturbed by long waves of a
-# hundredth of its energy. We take the times 4 to 8, when it is rich in detail.
+# Each starts as a Taylor-Green vortex with a random position and angle, perturbed by long waves
+# with a hundredth of its energy. We keep the times 4 to 8, when the flow is rich in detail.
 
 
 def flow() -> Tensor:
@@ -184,9 +187,10 @@ test = torch.cat([flow() for _ in track(range(4), "flows to test with")])
 # %%
 # The coarse grid
 # ---------------
-# It keeps the waves that a solver would keep there. To guess the rest, one may interpolate linearly
-# between its points, or better, take the same waves on the fine grid, where they are right. What
-# remains are the short waves: no linear method for which all places are alike can tell them.
+# The coarse grid keeps the modes that a solver would keep there. There are two baselines: trilinear
+# interpolation, and better, the same modes on the fine grid (spectral interpolation), which makes
+# no error in them. What remains are the short waves, which no linear, translation-invariant method
+# can restore.
 
 coarse_points = size.points // size.factor
 rows = fftfreq(coarse_points, 1 / coarse_points, device=options.device).long()
@@ -194,12 +198,12 @@ shared = (..., rows[:, None], rows, slice(coarse_points // 2 + 1))  # waves of b
 
 
 def coarsen(fields: Tensor) -> Tensor:
-    """Return the long waves on the coarse grid."""
+    """Return the modes of the coarse grid, as fields on it."""
     return to_grid((to_waves(fields) * long_waves(coarse_points))[shared])
 
 
 def same_waves(coarse: Tensor) -> Tensor:
-    """Return the waves of the coarse grid on the fine one."""
+    """Interpolate spectrally: return the modes of the coarse grid on the fine one."""
     waves = torch.zeros(*coarse.shape[:-3], *k_squared.shape, dtype=torch.cfloat, device=k.device)
     waves[shared] = rfftn(coarse, dim=XYZ, norm="forward")
     return to_grid(waves)
@@ -215,8 +219,8 @@ def trilinear(coarse: Tensor) -> Tensor:
 # %%
 # The model
 # ---------
-# The network shall tell the short waves. Its convolutions put zeros around the box, like walls; so
-# we continue the velocity by some points, and cut off what becomes of them.
+# The network predicts the short waves. Its convolutions use zero padding, which acts like walls. So
+# we extend the velocity periodically by a margin of some points, and crop the output.
 
 MARGIN = 2
 coarse = coarsen(train)
@@ -236,15 +240,16 @@ print(f"{type(model).__name__} with {model.num_parameters():,} parameters")
 
 
 def short_waves(coarse: Tensor) -> Tensor:
-    """Let the network tell the short waves."""
+    """Predict the short waves with the network."""
     return short_scale * model(pad(coarse / scale, 6 * [MARGIN], mode="circular"))[inside]
 
 
 # %%
 # Training
 # --------
-# The laws of flow know no axis and no place: we exchange the axes and shift the box of each batch.
-# Quickstart explains :class:`~physicsnemo.utils.StaticCaptureTraining`.
+# The equations do not depend on position or on the order of the axes, so we augment each batch by
+# random shifts and permutations of the axes. The quickstart explains
+# :class:`~physicsnemo.utils.StaticCaptureTraining`.
 
 batch_size = 2
 optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-4)
@@ -260,14 +265,14 @@ def training_step(coarse: Tensor, short: Tensor) -> Tensor:
 
 
 def random_symmetry(coarse: Tensor, fine: Tensor) -> list[Tensor]:
-    """Exchange axes and shift the box, on both grids alike."""
+    """Permute the axes and shift the box at random, on both grids alike."""
     axes, shift = torch.randperm(3), torch.randint(coarse_points, (3,)) / coarse_points
     shifted = (v.roll((v.shape[-1] * shift).int().tolist(), XYZ) for v in (coarse, fine))
     return [v[:, axes].permute(0, 1, *(axes + 2)).contiguous() for v in shifted]
 
 
 def train_epoch() -> float:
-    """Show every sample to the model once and return the mean loss."""
+    """Train on every sample once and return the mean loss."""
     losses = []
     for chosen in torch.randperm(len(train)).split(batch_size):
         losses.append(training_step(*random_symmetry(coarse[chosen], short[chosen])))
@@ -283,8 +288,8 @@ with Progress() as progress:
 # %%
 # The result
 # ----------
-# After 12 epochs, linear interpolation should be off by 0.14 of the velocity, the same waves by
-# 0.09, and the network by 0.055.
+# After 12 epochs, expect a relative error of 0.14 for linear interpolation, 0.09 for the same
+# modes, and 0.055 for the network.
 
 
 @StaticCaptureEvaluateNoGrad(model=model, use_amp=False)
@@ -294,7 +299,7 @@ def super_resolve(coarse: Tensor) -> Tensor:
 
 
 def relative_error(fields: Tensor) -> float:
-    """Return the mean L2 norm of the error over that of the truth."""
+    """Return the mean relative L2 error."""
     return ((fields - test).flatten(1).norm(dim=1) / test.flatten(1).norm(dim=1)).mean().item()
 
 
@@ -311,10 +316,10 @@ for name, error in errors.items():
 assert errors["SRResNet"] < errors["linear"], "the network is no better than interpolation"
 
 # %%
-# The picture
-# -----------
-# Above is a slice of one of the flows: the vorticity that points out of the picture. Below is the
-# energy, and that of the error, in waves of which length.
+# The figure
+# ----------
+# The upper row shows a slice of one of the flows: the vorticity component normal to it. The lower
+# row shows the energy spectra of the flows and of the errors.
 
 
 def vorticity(fields: Tensor) -> Tensor:
