@@ -35,7 +35,10 @@ myst_heading_anchors = 3
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!physicsnemo\.).*"),
-    ("py:class", r".*\.(checkpointing\.Result|rollout\.State|tracing\.Function)"),  # variables
+    (  # type variables
+        "py:class",
+        r".*\.(checkpointing\.Result|rollout\.State|sharding\.Model|tracing\.Function)",
+    ),
     ("py:class", r"physicsnemo\.core\.base\.ModelBase"),  # whose members stand at Module
 ]
 

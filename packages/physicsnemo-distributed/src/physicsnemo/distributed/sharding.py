@@ -38,7 +38,7 @@ def shard(
     """Shard a model in place: each process keeps a part of every parameter (FSDP2, ZeRO-3).
 
     A unit's parameters are gathered when it is called and freed again afterwards; its gradients
-    are averaged over the mesh. Parameters become ``DTensor``s under the same names. Make the
+    are averaged over the mesh. Each parameter becomes a ``DTensor`` of the same name. Make the
     optimizer afterwards. What the family of a model says of it is applied: see
     :mod:`physicsnemo.distributed.plans`.
 
