@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core.capture.guards import Guards, describe
+from physicsnemo.core.capture.guards import Guards, leaf_metadata
 
 WEIGHT = 1.0
 SETTINGS = {"weight": 1.0, "nested": [1.0, (2.0,)]}
@@ -263,12 +263,12 @@ def test_tensors_are_found():
     ],
 )
 def test_leaves_that_are_recorded_differently(one, other):
-    assert describe(one) != describe(other)
-    assert describe(one) == describe(one)
+    assert leaf_metadata(one) != leaf_metadata(other)
+    assert leaf_metadata(one) == leaf_metadata(one)
 
 
 def test_values_of_tensors_do_not_matter():
-    assert describe(torch.zeros(2)) == describe(torch.ones(2))
+    assert leaf_metadata(torch.zeros(2)) == leaf_metadata(torch.ones(2))
 
 
 def test_a_described_object_is_kept_alive():
@@ -278,7 +278,7 @@ def test_a_described_object_is_kept_alive():
         pass
 
     alive = weakref.ref(function)
-    description = describe(function)
+    description = leaf_metadata(function)
     del function
     gc.collect()
     assert alive() is not None

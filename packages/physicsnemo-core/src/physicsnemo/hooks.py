@@ -90,7 +90,7 @@ class Hooks:
 
     @hookspec
     def saved(self, model: "ModelBase", url: "Url") -> None:
-        """Be told that a model was saved.
+        """Take note that a model was saved.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class Hooks:
 
     @hookspec
     def loaded(self, model: "ModelBase", url: "Url") -> None:
-        """Be told that a model was built from a file, or took its weights from one.
+        """Take note that a model was built from a file, or took its weights from one.
 
         Parameters
         ----------

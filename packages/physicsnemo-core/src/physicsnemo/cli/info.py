@@ -13,7 +13,7 @@ from physicsnemo.core import rebuild
 
 if TYPE_CHECKING:
     from physicsnemo.core.rebuild.inspection import CheckpointInfo, ModelInfo, TensorInfo
-    from physicsnemo.core.releases import Age
+    from physicsnemo.core.releases import ReleaseEvidence
 
 Fact = tuple[str, str]
 
@@ -28,16 +28,16 @@ def show_info(file: str, as_json: bool) -> None:
     may be anybody's, and its packages need not be installed. The numbers in its tensors are not
     read.
     """
-    info, tensors, age = rebuild.inspect_in_full(file)
+    info, tensors, evidence = rebuild.inspect_in_full(file)
     if as_json:
         print_json(_content(file, info, tensors))
         return
-    facts = [*_model_facts(info.model, age), *_file_facts(info, tensors)]
+    facts = [*_model_facts(info.model, evidence), *_file_facts(info, tensors)]
     print_facts([("file", file), *facts])
     _print_arguments("Arguments", info.model)
     for path, model in info.nested.items():
         click.echo()
-        print_facts([("argument", path), *_model_facts(model, age)])
+        print_facts([("argument", path), *_model_facts(model, evidence)])
         _print_arguments(f"Arguments of {path}", model)
     rows = [[it.name, str(it.shape), it.dtype, decimal(it.bytes), _tie(it)] for it in tensors]
     print_table("Tensors", ("name", "shape", "type", "size", ""), rows)
@@ -60,19 +60,21 @@ def _model_content(model: "ModelInfo") -> dict[str, Any]:
     return {**vars(model), "origin": vars(model.origin)}
 
 
-def _model_facts(model: "ModelInfo", age: "Age") -> Iterator[Fact]:
+def _model_facts(model: "ModelInfo", evidence: "ReleaseEvidence") -> Iterator[Fact]:
     yield "class", f"{model.module}.{model.name}"
     yield "comes from", _release(model.origin.distribution, model.origin.version)
     yield "file version", _text(model.file_version)
-    yield "numerics", _numerics(model, age)
+    yield "numerics", _numerics(model, evidence)
 
 
-def _numerics(model: "ModelInfo", age: "Age") -> str:
+def _numerics(model: "ModelInfo", evidence: "ReleaseEvidence") -> str:
     """Return whose numerics a model has, where its class leaves a choice, and why."""
     if "numerics" in model.arguments:
         return f"{_text(model.arguments['numerics'])}, which the file states"
-    told = f"those of nvidia-physicsnemo {age.release}, {age.reason}"
-    return told if age.is_claimed else f"{told}; its class may know of a later one when it loads"
+    told = f"those of nvidia-physicsnemo {evidence.release}, {evidence.reason}"
+    return (
+        told if evidence.is_claimed else f"{told}; its class may know of a later one when it loads"
+    )
 
 
 def _file_facts(info: "CheckpointInfo", tensors: "list[TensorInfo]") -> Iterator[Fact]:

@@ -20,7 +20,7 @@ Change = Renamed | Twin | Constant | Ignored
 
 
 @dataclass(frozen=True)
-class Age:
+class ReleaseEvidence:
     """Which release of the reference implementation a file is like.
 
     Attributes
@@ -38,14 +38,14 @@ class Age:
     is_claimed: bool = False
 
     @classmethod
-    def shown(cls, release: str, what: str) -> "Age":
-        """Return the age of a file that holds what no older release writes."""
+    def shown(cls, release: str, what: str) -> "ReleaseEvidence":
+        """Return the evidence of a file that holds what no older release writes."""
         return cls(release, f"the oldest that writes {what}, for the file claims none")
 
 
-def latest(ages: Iterable[Age]) -> Age:
-    """Return the latest of several ages, the first one of equals."""
-    return max(ages, key=lambda age: order(age.release))
+def latest(evidence: Iterable[ReleaseEvidence]) -> ReleaseEvidence:
+    """Return the evidence for the latest release, the first one of equals."""
+    return max(evidence, key=lambda one: order(one.release))
 
 
 def to_current_keys(model: torch.nn.Module, state: State, source: str) -> State:
@@ -121,7 +121,7 @@ def to_release_keys(
 
 def release_of(
     metadata: Mapping[str, Any], keys: Collection[str], is_zip: bool, is_nested: bool = False
-) -> Age:
+) -> ReleaseEvidence:
     """Return the release of the reference implementation that a file is like, and why.
 
     It is the one that the file claims; else the oldest that may have written it, by its container,
@@ -141,20 +141,24 @@ def release_of(
     """
     claimed = metadata.get("physicsnemo_version")
     if order(claimed) >= (1, 2):
-        return Age(str(claimed), "which the file claims", is_claimed=True)
+        return ReleaseEvidence(str(claimed), "which the file claims", is_claimed=True)
     if order(claimed):  # an older release, or this library's own
-        return Age("1.2", f"the oldest, since the file claims {claimed}", is_claimed=True)
-    shown = [Age("1.2", "the oldest, since neither container nor keys show a later one")]
+        return ReleaseEvidence(
+            "1.2", f"the oldest, since the file claims {claimed}", is_claimed=True
+        )
+    shown = [
+        ReleaseEvidence("1.2", "the oldest, since neither container nor keys show a later one")
+    ]
     if is_nested:
-        shown.append(Age.shown("1.3", "models within models"))
+        shown.append(ReleaseEvidence.shown("1.3", "models within models"))
     if "device_buffer" not in keys:
-        shown.append(Age.shown("2.0", "no device_buffer"))
+        shown.append(ReleaseEvidence.shown("2.0", "no device_buffer"))
     if is_zip:
-        shown.append(Age.shown("2.0", "zip files"))
+        shown.append(ReleaseEvidence.shown("2.0", "zip files"))
     return latest(shown)
 
 
-def shown_by_state(model: torch.nn.Module, keys: Collection[str]) -> Iterator[Age]:
+def shown_by_state(model: torch.nn.Module, keys: Collection[str]) -> Iterator[ReleaseEvidence]:
     """Yield the oldest releases that may have written a state, by what a model knows of keys.
 
     Parameters
@@ -168,15 +172,15 @@ def shown_by_state(model: torch.nn.Module, keys: Collection[str]) -> Iterator[Ag
         if isinstance(change, Renamed) and change.since is not None:
             theirs = (key for _, key in _renamed_keys(module, prefix, change))
             if found := next((key for key in theirs if key in keys), None):
-                yield Age.shown(change.since, f"keys such as {found}")
+                yield ReleaseEvidence.shown(change.since, f"keys such as {found}")
         elif isinstance(change, Constant):
             key, own = prefix + change.name, getattr(module, change.name)
             if isinstance(own, torch.nn.Parameter) or own is None:
                 continue
             if change.since is not None and key in keys:
-                yield Age.shown(change.since, f"keys such as {key}")
+                yield ReleaseEvidence.shown(change.since, f"keys such as {key}")
             if change.until is not None and change.since is None and key not in keys:
-                yield Age.shown(change.until, f"no {key}")
+                yield ReleaseEvidence.shown(change.until, f"no {key}")
 
 
 def _changes(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module, Change]]:

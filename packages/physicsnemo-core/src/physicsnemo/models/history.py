@@ -5,7 +5,7 @@ Classes state it as data, and loading and saving follow it: a module by ``_state
 keys of its state were; a model by ``_argument_history``, which constructor arguments files hold, by
 ``_implied_args``, what they mean by leaving one out, by ``_recorded_as``, under which path files
 record the class, where that is not its own, and by ``_recorded_by_release``, under which path files
-for a release do. A file that claims no release shows its age by all of these.
+for a release do. A file that claims no release is dated by all of these.
 Authors of plugins whose state changed may use the same, with their own releases.
 """
 

@@ -74,7 +74,7 @@ def run_checks(
     Raises
     ------
     ValueError
-        If the case excepts a check that there is not.
+        If the case excepts a check that does not exist, or gives no reason for an exception.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def conformance_test(
     Raises
     ------
     ValueError
-        If a case excepts a check that there is not.
+        If a case excepts a check that does not exist, or gives no reason for an exception.
 
     Examples
     --------

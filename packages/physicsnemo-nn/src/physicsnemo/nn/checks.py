@@ -265,10 +265,11 @@ def _check_numbers(x: Tensor, weight: Tensor, expected: str, numbers: Numbers) -
 
 
 def _mix(x: Tensor, weight: Tensor) -> bool:
-    """Return whether a product takes both, of which autocast leaves float64 as it is."""
+    """Return whether a product takes both: they are alike, or autocast converts them."""
     if x.dtype == weight.dtype:
         return True
-    if x.is_meta or torch.float64 in (x.dtype, weight.dtype):  # that device knows no autocast
+    # Autocast never converts float64, and there is none for the meta device.
+    if x.is_meta or torch.float64 in (x.dtype, weight.dtype):
         return False
     return torch.is_autocast_enabled(x.device.type)
 

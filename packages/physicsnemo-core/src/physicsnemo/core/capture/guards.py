@@ -56,7 +56,7 @@ class IdentityKey:
         return str(getattr(self._object, "__qualname__", type(self._object).__qualname__))
 
 
-def describe(leaf: Any) -> Hashable:
+def leaf_metadata(leaf: Any) -> Hashable:
     """Return what a recording bakes in of a leaf: all but the values of a tensor."""
     if isinstance(leaf, Tensor):
         bits = (leaf.requires_grad, leaf.is_conj(), leaf.is_neg())
@@ -73,7 +73,7 @@ class GuardState:
     names
         The names of values and of attributes, for messages.
     values
-        What sources hold: constants, a description of tensors, the identity of other things.
+        What sources hold: constants, the metadata of tensors, the identity of other things.
     attributes
         For each module, how many attributes it has, and those of them that are constants.
     objects
@@ -104,7 +104,7 @@ class GuardState:
         )
 
     def difference(self, other: "GuardState") -> str:
-        """Say which guard fails, for a reader who wants to mend it."""
+        """Say which guard fails first, for a message."""
         if self.modes != other.modes:
             return "a global setting of PyTorch, such as autocast, changes"
         mine, theirs = list(self._named()), list(other._named())
@@ -262,7 +262,7 @@ def _tensor_summary(tensor: Tensor) -> Any:
         return IdentityKey(tensor)
     # A recording reads tensors on the device at each replay, but bakes in values from the host.
     version = tensor._version if tensor.is_cpu and not tensor.is_inference() else 0
-    return (tensor.data_ptr(), version, describe(tensor))
+    return (tensor.data_ptr(), version, leaf_metadata(tensor))
 
 
 def _address(tensor: Tensor) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 
 A recording serves a call only if the call has the same
 
-- pytree of arguments, whose leaves have the same description: all but the values of tensors;
+- pytree of arguments, whose leaves have the same metadata: all but the values of tensors;
 - key of the step program: for training, the optimizer's settings and the place in an accumulation;
 - guard state: what the step reads besides its arguments (see ``guards``).
 
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from physicsnemo.core.capture.dependency_scan import CODE_TYPES, CONSTANT_TYPES, is_foreign
 from physicsnemo.core.capture.graphs import GraphPool, Recording
-from physicsnemo.core.capture.guards import Guards, GuardState, IdentityKey, describe
+from physicsnemo.core.capture.guards import Guards, GuardState, IdentityKey, leaf_metadata
 from physicsnemo.core.capture.options import Options
 from physicsnemo.core.capture.replay_check import HostRNGState, ReplayCheck
 from physicsnemo.core.capture.step_program import StepProgram
@@ -36,7 +36,7 @@ _MANY_MISSES = 16
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 CacheKey = tuple[Hashable, tuple[Any, ...], Hashable]
-"""Spec of the arguments' pytree, a description of each leaf, and the step program's key."""
+"""Spec of the arguments' pytree, the metadata of each leaf, and the step program's key."""
 
 
 @dataclass(eq=False)
@@ -120,7 +120,7 @@ class Recorder:
         if reason is not None:
             self._say_once(f"this call runs without CUDA graphs: {reason}")
             return self._run(arguments)
-        key = (spec, tuple(map(describe, leaves)), self._program.key())
+        key = (spec, tuple(map(leaf_metadata, leaves)), self._program.key())
         entry = self._lookup(key, arguments)
         self._drop_outdated(entry, leaves)
         if entry.recording is None:
@@ -293,7 +293,7 @@ def _difference(old: CacheEntry, new: CacheEntry, arguments: Arguments) -> str:
 
 
 def _change(before: Any, after: Any) -> str:
-    """Say how the description of a leaf, see :func:`describe`, changes, and what to do."""
+    """Say how the metadata of a leaf changes, see :func:`leaf_metadata`, and what to do."""
     if not isinstance(before[0], type) and not isinstance(after[0], type):  # of tensors both
         return "its shape or another property; pad inputs to a few shapes"
     change = f"from {_shown(before)} to {_shown(after)}"
@@ -302,10 +302,10 @@ def _change(before: Any, after: Any) -> str:
     return f"{change}; pass a tensor each time, or the same object"
 
 
-def _shown(described: Any) -> str:
-    if not isinstance(described[0], type):
+def _shown(metadata: Any) -> str:
+    if not isinstance(metadata[0], type):
         return "a tensor"
-    return str(described[1]) if isinstance(described[1], IdentityKey) else repr(described[1])
+    return str(metadata[1]) if isinstance(metadata[1], IdentityKey) else repr(metadata[1])
 
 
 def _names(arguments: Arguments) -> list[str]:

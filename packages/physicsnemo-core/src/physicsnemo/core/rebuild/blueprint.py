@@ -45,8 +45,8 @@ class Blueprint:
         The file's name, for error texts.
     of_this_library
         Whether the file says that this library wrote it, and no other implementation.
-    age
-        The release of the reference implementation that the file is like.
+    evidence
+        Which release of the reference implementation the file is like, and why.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class Blueprint:
             )
         claimed = order(checkpoint.metadata.get("physicsnemo_version"))
         keys = () if claimed else checkpoint.outline()
-        self.age = release_of(checkpoint.metadata, keys, checkpoint.is_zip, len(records) > 1)
-        if not self.age.is_claimed:
+        self.evidence = release_of(checkpoint.metadata, keys, checkpoint.is_zip, len(records) > 1)
+        if not self.evidence.is_claimed:
             shown = (shown_by_arguments(self._classes[key], records[key]) for key in records)
-            self.age = latest([self.age, *chain.from_iterable(shown)])
+            self.evidence = latest([self.evidence, *chain.from_iterable(shown)])
         self._parts = self._planned(records)
 
     def _planned(self, records: Mapping[str, Record]) -> dict[str, Part]:
@@ -86,7 +86,7 @@ class Blueprint:
                 model_class,
                 restore(part["__args__"], types, self.source),
                 metadata,
-                self.age.release,
+                self.evidence.release,
                 key,
                 self.source,
             )
@@ -108,12 +108,12 @@ class Blueprint:
         -------
         Whether the model has to be built again.
         """
-        if self.age.is_claimed or not any(it._implied_args for it in self.model_classes):
+        if self.evidence.is_claimed or not any(it._implied_args for it in self.model_classes):
             return False
-        before, self.age = self.age, latest([self.age, *shown_by_state(model, keys)])
+        before, self.evidence = self.evidence, latest([self.evidence, *shown_by_state(model, keys)])
         text = "%s is read as a file of release %s of nvidia-physicsnemo, %s"
-        _LOGGER.warning(text, self.source, self.age.release, self.age.reason)
-        if self.age.release == before.release:
+        _LOGGER.warning(text, self.source, self.evidence.release, self.evidence.reason)
+        if self.evidence.release == before.release:
             return False
         with warnings.catch_warnings(action="ignore"):  # which have been given
             self._parts = self._planned(_records(self._checkpoint))

@@ -16,7 +16,7 @@ from physicsnemo.core.base import ModelBase, class_of, logger_of
 from physicsnemo.core.format.records import Record
 from physicsnemo.core.history import Argument, Implied, Renamed, Value, covers, order
 from physicsnemo.core.install.provenance import recorded_as
-from physicsnemo.core.releases import Age
+from physicsnemo.core.releases import ReleaseEvidence
 
 
 def implied_values(model_class: type[ModelBase], release: Any) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def is_foreign(model_class: type[ModelBase], it: Argument | Value | Renamed) -> 
     return isinstance(it, Argument) and not takes_any and it.name not in _names(model_class)
 
 
-def shown_by_arguments(model_class: type[ModelBase], record: Record) -> Iterator[Age]:
+def shown_by_arguments(model_class: type[ModelBase], record: Record) -> Iterator[ReleaseEvidence]:
     """Yield the oldest releases that may have written a record, by what its class knows of them.
 
     Parameters
@@ -140,12 +140,14 @@ def shown_by_arguments(model_class: type[ModelBase], record: Record) -> Iterator
             continue
         known = it.name in arguments if isinstance(it, Argument) else it.is_in(arguments)
         if known and it.since is not None:
-            yield Age.shown(it.since, f"the argument {it.name}={arguments[it.name]!r:.60}")
+            yield ReleaseEvidence.shown(
+                it.since, f"the argument {it.name}={arguments[it.name]!r:.60}"
+            )
         if isinstance(it, Argument) and it.until is not None and it.since is None and not known:
-            yield Age.shown(it.until, f"no argument {it.name}")
+            yield ReleaseEvidence.shown(it.until, f"no argument {it.name}")
     for release in model_class._recorded_by_release:
         if path == recorded_as(model_class, release) != recorded_as(model_class):
-            yield Age.shown(release, f"the class as {'.'.join(path)}")
+            yield ReleaseEvidence.shown(release, f"the class as {'.'.join(path)}")
 
 
 def _write(

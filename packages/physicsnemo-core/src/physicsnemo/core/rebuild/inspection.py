@@ -12,7 +12,7 @@ from physicsnemo.core.format.files import Url
 from physicsnemo.core.format.records import NESTED, Record, metadata_key, nested_records
 from physicsnemo.core.format.storable import strided_parts
 from physicsnemo.core.install.provenance import Origin
-from physicsnemo.core.releases import Age, release_of
+from physicsnemo.core.releases import ReleaseEvidence, release_of
 
 __all__ = ["CheckpointInfo", "ModelInfo", "inspect_checkpoint"]
 
@@ -107,7 +107,7 @@ def inspect_checkpoint(file_name: Url) -> CheckpointInfo:
         return inspect_open(checkpoint)
 
 
-def inspect_in_full(file_name: Url) -> "tuple[CheckpointInfo, list[TensorInfo], Age]":
+def inspect_in_full(file_name: Url) -> "tuple[CheckpointInfo, list[TensorInfo], ReleaseEvidence]":
     """Return what :func:`inspect_checkpoint` does, the tensors, and which release the file is like.
 
     Takes and raises what :func:`inspect_checkpoint` does.

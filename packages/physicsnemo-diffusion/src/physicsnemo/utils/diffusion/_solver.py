@@ -57,7 +57,7 @@ class Solver:
     churn
         Noise added before each step.
     alpha
-        Where in a step Heun's method takes its second derivative: 1 at the end, 0.5 in the middle
+        Where in a step Heun's method evaluates the second slope: 1 at the end, 0.5 in the middle
         (the midpoint method). None for Euler's method, which takes none.
     """
 
@@ -81,7 +81,16 @@ class Solver:
         sigma = self.denoiser.rounded(sigmas, device)
         sigma_hat = self.denoiser.rounded([*map(self.churn.sigma_hat, sigma)], device)
         t = [*map(sigma_inv, sigma), 0.0]
-        return [*map(_Step, sigma, t, sigma_hat, map(sigma_inv, sigma_hat), t[1:])]
+        return [
+            _Step(
+                sigma=sigma[i],
+                t=t[i],
+                sigma_hat=sigma_hat[i],
+                t_hat=sigma_inv(sigma_hat[i]),
+                t_next=t[i + 1],
+            )
+            for i in range(len(sigma))
+        ]
 
     def _add_noise(self, x: Tensor, step: "_Step", work: "_Workspace") -> Tensor:
         """Return ``x_hat``, at the time ``t_hat``."""
@@ -114,8 +123,9 @@ class Solver:
         of_x, of_denoised = self.flow.derivative(t_prime)
         denoised = self._denoised(x_prime, t_prime, work)
         weight = h / (2 * self.alpha)
-        d_prime = (weight * of_x, x_prime), (weight * of_denoised, denoised)
-        return _combine((1.0, x_hat), (h - weight, d_cur), *d_prime, out=work.reuse(x_hat))
+        weighted_d_prime = (weight * of_x, x_prime), (weight * of_denoised, denoised)
+        out = work.reuse(x_hat)
+        return _combine((1.0, x_hat), (h - weight, d_cur), *weighted_d_prime, out=out)
 
     def _denoised(self, x: Tensor, t: float, work: "_Workspace") -> Tensor:
         """Return D(x / s; sigma)."""

@@ -133,7 +133,7 @@ def deterministic_sampler(
     C_1, C_2, M
         Constants of the levels of ``"iddpm"``; M is their number.
     alpha
-        Where in a step Heun's method takes its second derivative: 1 at the end, 0.5 in the middle.
+        Where in a step Heun's method evaluates the second slope: 1 at the end, 0.5 in the middle.
     S_churn, S_min, S_max, S_noise
         Churn: noise added over all steps and taken away again, the range of noise levels where it
         is, and a factor of its standard deviation. A step raises the noise level to its

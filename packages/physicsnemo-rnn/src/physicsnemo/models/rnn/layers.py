@@ -298,7 +298,7 @@ def crop(x: Tensor, like: Tensor, dimension: int) -> Tensor:
 
 
 def _on_both_sides(kernel_size: int, stride: int) -> int:
-    """Return how many points a kernel needs on both sides of any grid; :func:`_rest` may add."""
+    """Return how many points a kernel needs on each side of any grid."""
     if not 0 < stride <= kernel_size:
         raise ValueError(
             f"expected a stride of at least 1 and a kernel_size of at least the stride, got "
@@ -307,23 +307,32 @@ def _on_both_sides(kernel_size: int, stride: int) -> int:
     return (kernel_size - stride) // 2
 
 
-def _rest(lacking: int, kernel_size: int, stride: int) -> tuple[int, int]:
-    """Return what comes to that before and behind an axis that lacks points to whole strides."""
+def _further_pads(lacking: int, kernel_size: int, stride: int) -> tuple[int, int]:
+    """Return how many points an axis needs beyond :func:`_on_both_sides`, before and behind it.
+
+    Parameters
+    ----------
+    lacking
+        How many points the axis lacks to a multiple of the stride.
+    kernel_size, stride
+        Those of the convolution.
+    """
     total = kernel_size - stride + lacking
-    before, both = total // 2, _on_both_sides(kernel_size, stride)
-    return before - both, total - before - both
+    before, padded = total // 2, _on_both_sides(kernel_size, stride)
+    return before - padded, total - before - padded
 
 
 @torch.fx.wrap  # symbolic tracing keeps the call, since what it does depends on sizes
 def _pad(x: Tensor, kernel_size: int, stride: int, swapped: bool) -> Tensor:
-    rests = [_rest(-size % stride, kernel_size, stride) for size in x.shape[2:]]
+    pads = [_further_pads(-size % stride, kernel_size, stride) for size in x.shape[2:]]
     # PyTorch counts the axes from the last one.
-    amounts = [amount for rest in (rests if swapped else reversed(rests)) for amount in rest]
+    amounts = [amount for pad in (pads if swapped else reversed(pads)) for amount in pad]
     return functional.pad(x, amounts) if any(amounts) else x
 
 
 @torch.fx.wrap
 def _cut(y: Tensor, x: Tensor, kernel_size: int, stride: int, lacking: bool) -> Tensor:
-    rests = [_rest(-size % stride if lacking else 0, kernel_size, stride) for size in x.shape[2:]]
-    amounts = [-amount for rest in reversed(rests) for amount in rest]
+    lacks = [-size % stride if lacking else 0 for size in x.shape[2:]]
+    pads = [_further_pads(points, kernel_size, stride) for points in lacks]
+    amounts = [-amount for pad in reversed(pads) for amount in pad]
     return functional.pad(y, amounts) if any(amounts) else y

@@ -147,8 +147,9 @@ class RealSHT(nn.Module):
         """
         fourier, legendre = self.fourier.like(x), self.legendre.like(x)
         with no_autocast(x):
-            # A DFT along the circles of latitude: truncated, it is as fast as a product as by FFT,
-            # and stays real. Then, for each order, quadrature with the Legendre functions.
+            # A DFT along the circles of latitude, as a matrix product: truncated to mmax orders, it
+            # is as fast as an FFT, and needs no complex numbers. Then, for each order, quadrature
+            # with the Legendre functions.
             waves = x.to(fourier.dtype) @ fourier
             by_order = waves.unflatten(-1, (2, self.mmax)).mT
             return _by_order(legendre, by_order)

@@ -20,7 +20,7 @@ from physicsnemo.models.window_layers.patches import (
 )
 from physicsnemo.models.window_layers.windows import Pads, centered_pads, check_sizes
 from physicsnemo.nn.checks import check_input
-from physicsnemo.nn.numerics import PAPER, check_numerics, implied
+from physicsnemo.nn.numerics import PAPER, check_numerics, has_oddity, implied
 
 _SURFACE, _MASKS, _UPPER, _LEVELS = 4, 3, 5, 13
 
@@ -120,7 +120,8 @@ class Pangu(Module):
         check_sizes("embed_dim", [embed_dim], "channels")
 
         dim, size = embed_dim, (_LEVELS, *self.img_size)
-        pads = None if numerics == PAPER else _reference_pads(size, patch)
+        has_pads_of_levels = has_oddity(numerics, "level_patch_pads_latitude")
+        pads = _reference_pads(size, patch) if has_pads_of_levels else None
         self.patchembed2d = PatchEmbed(
             self.img_size, patch[1:], in_chans=_SURFACE + _MASKS, embed_dim=dim
         )
@@ -134,6 +135,7 @@ class Pangu(Module):
             "window": window,
             "drop_path": drop[:2],
             "numerics": numerics,
+            "post_norm": not has_oddity(numerics, "normalized_before"),
         }
         half = full | {"dim": 2 * dim, "grid": coarser(grid), "drop_path": drop[2:]}
         self.layer1 = FuserLayer(num_heads=heads[0], **full)

@@ -51,11 +51,11 @@ def attend(
     if mask is not None:
         bias = bias + mask.unsqueeze(2)
     # Fused kernels take (batch, heads, points, channels) and broadcast the bias over the batch. So
-    # windows that share a bias join the batch, and those with a bias of their own join the heads:
-    # the bias is never repeated. With a mask that differs by longitude, none is shared (0); with a
-    # bias by type alone, those of a type (1); with one bias for all, all windows (2).
-    shared = 0 if bias.shape[0] > 1 else 1 if bias.shape[1] > 1 else 2
-    x = windows.split(x, shared)
+    # an axis of windows along which the bias is the same joins the batch, and one along which it
+    # differs joins the heads: the bias is never repeated. Only masks differ between columns.
+    differs_by_column, differs_by_type = bias.shape[0] > 1, bias.shape[1] > 1
+    shared_axes = 0 if differs_by_column else 1 if differs_by_type else 2
+    x = windows.split(x, shared_axes)
     # With q, k and v of a head side by side, (windows, heads) becomes one axis without a copy.
     weight, offset = (
         p.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2) for p in (qkv.weight, qkv.bias)
@@ -66,7 +66,7 @@ def attend(
     x = _chunked_attention(q, k, v, bias=bias).transpose(1, 2)
     # Which strides the output has depends on the kernel; exporters trace one and run another.
     x = x.clone(memory_format=torch.contiguous_format)
-    return windows.join(proj(x.unflatten(2, (-1, heads)).flatten(-2)), shared)
+    return windows.join(proj(x.unflatten(2, (-1, heads)).flatten(-2)), shared_axes)
 
 
 def _chunked_attention(q: Tensor, k: Tensor, v: Tensor, *, bias: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ _HISTORY = (
 
 
 class FuserLayer(nn.Module):
-    """Stage of earth-specific blocks.
+    """Stage of earth-specific blocks: the fuser of FengWu, and each of the four stages of Pangu.
 
     Parameters
     ----------
@@ -248,9 +248,11 @@ def earth_blocks(
     numerics
         As in :class:`~physicsnemo.models.pangu.pangu.Pangu`.
     post_norm
-        As in :class:`~physicsnemo.models.window_layers.WindowBlock`; by default as in Pangu, true
-        for ``paper`` and false for other numerics.
+        As in :class:`~physicsnemo.models.window_layers.WindowBlock`; by default as Pangu has
+        it under these numerics.
     """
+    if post_norm is None:
+        post_norm = not has_oddity(numerics, "normalized_before")
     return nn.ModuleList(
         _earth_block(
             dim,
@@ -259,7 +261,7 @@ def earth_blocks(
             window=window,
             drop_path=rate,
             numerics=numerics,
-            post_norm=numerics == PAPER if post_norm is None else post_norm,
+            post_norm=post_norm,
             shifted=index % 2 == 1,
         )
         for index, rate in enumerate(drop_path)
@@ -289,16 +291,17 @@ def _earth_block(
             post_norm=post_norm,
             history=_HISTORY,
         )
-    half = tuple(width // 2 for width in window)
-    shift = half if numerics == PAPER else _REFERENCE_SHIFT[-len(window) :]
-    # Some releases of nvidia-physicsnemo roll the longitude by the latitude's shift on the way
-    # there, and by its own on the way back.
-    there = (*shift[:-1], shift[-2]) if has_oddity(numerics, "latitude_roll") else shift
+    shift = tuple(width // 2 for width in window)
+    if has_oddity(numerics, "fixed_shift"):
+        shift = _REFERENCE_SHIFT[-len(window) :]
+    # Some releases of nvidia-physicsnemo roll the longitude by the latitude's shift before
+    # attention, and by its own afterwards.
+    rolled = (*shift[:-1], shift[-2]) if has_oddity(numerics, "latitude_roll") else shift
     return WindowBlock(
         dim,
         attention,
         pads,
-        roll=tuple(-step for step in there),
+        roll=tuple(-step for step in rolled),
         unroll=shift,
         mask=partial(_shift_mask, windows, shift=shift, numerics=numerics),
         keep_mask=True,
@@ -316,7 +319,7 @@ def _shift_mask(windows: Windows, shift: tuple[int, ...], numerics: str) -> Tens
     """
     *others, (size, width, step) = zip(windows.grid, windows.window, shift, strict=True)
     labels = [rolled_labels(*axis) for axis in others]
-    if numerics == PAPER:
+    if not has_oddity(numerics, "dateline_mask"):
         # One label for all longitudes, and so one mask for all columns of windows.
         windows = Windows((*windows.grid[:-1], width), windows.window)
         return window_mask(windows, [*labels, torch.zeros(width)])

@@ -58,33 +58,33 @@ class Windows:
         """Number of points in a window."""
         return prod(self.window)
 
-    def split(self, x: Tensor, shared: int) -> Tensor:
+    def split(self, x: Tensor, shared_axes: int) -> Tensor:
         """Partition a grid into windows.
 
         Parameters
         ----------
         x
             Grid of shape (batch, *grid, channels).
-        shared
-            Which windows share a bias, and so become part of the batch: none (0), those of one type
-            (1), or all (2).
+        shared_axes
+            Along how many axes of windows, of (columns, types), a bias is the same: windows along
+            these join the batch.
 
         Returns
         -------
-        Contiguous tensor of shape (batch * shared windows, points, other windows, channels).
+        Contiguous tensor of shape (batch * windows along these, points, other windows, channels).
         """
         batch, channels = x.shape[0], x.shape[-1]
         together, apart = (
-            prod(self._columns_and_types[:shared]),
-            prod(self._columns_and_types[shared:]),
+            prod(self._columns_and_types[:shared_axes]),
+            prod(self._columns_and_types[shared_axes:]),
         )
-        x = x.reshape(batch, *self._cut, channels).permute(self._order(shared))
+        x = x.reshape(batch, *self._cut, channels).permute(self._order(shared_axes))
         return x.reshape(batch * together, self.points, apart, channels)
 
-    def join(self, x: Tensor, shared: int) -> Tensor:
+    def join(self, x: Tensor, shared_axes: int) -> Tensor:
         """Undo :meth:`split`."""
-        batch, channels = x.shape[0] // prod(self._columns_and_types[:shared]), x.shape[-1]
-        order = self._order(shared)
+        batch, channels = x.shape[0] // prod(self._columns_and_types[:shared_axes]), x.shape[-1]
+        order = self._order(shared_axes)
         cut = (batch, *self._cut, channels)
         back = sorted(range(len(order)), key=order.__getitem__)
         x = x.reshape([cut[axis] for axis in order]).permute(back)
@@ -99,11 +99,11 @@ class Windows:
         """Number of windows, and points of a window, along each axis in turn."""
         return tuple(chain.from_iterable(zip(self.counts, self.window, strict=True)))
 
-    def _order(self, shared: int) -> tuple[int, ...]:
+    def _order(self, shared_axes: int) -> tuple[int, ...]:
         """Return the permutation of :meth:`split`, of axes (batch, *``_cut``, channels)."""
         last = 2 * len(self.grid)
         counts, points = (last - 1, *range(1, last - 1, 2)), range(2, last + 1, 2)
-        together = (0, 1, len(counts))[shared]
+        together = (0, 1, len(counts))[shared_axes]
         return (0, *counts[:together], *points, *counts[together:], last + 1)
 
 
@@ -129,7 +129,7 @@ def window_mask(windows: Windows, labels: Sequence[Tensor]) -> Tensor:
     region = torch.zeros(1)
     for label in labels:  # the digits of a number of base 3
         region = 3 * region.unsqueeze(-1) + label
-    region = windows.split(region.view(1, *windows.grid, 1), shared=2)
+    region = windows.split(region.view(1, *windows.grid, 1), shared_axes=2)
     region = region.view(windows.columns, windows.types, windows.points)
     return torch.where(region.unsqueeze(-1) == region.unsqueeze(-2), 0.0, _MASKED)
 
