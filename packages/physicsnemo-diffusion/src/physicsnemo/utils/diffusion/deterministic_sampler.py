@@ -94,7 +94,7 @@ def deterministic_sampler(
         latents, in single precision at least, and ``sigma`` without axes. The keywords are
         passed where there is something to pass; ``embedding_selector`` only to a net that takes
         it, with patches: it cuts a map (channels, height, width) as ``x`` is cut. The attributes
-        ``sigma_min``, ``sigma_max`` and ``round_sigma`` are honoured if the net has them.
+        ``sigma_min``, ``sigma_max`` and ``round_sigma`` are honored if the net has them.
     latents
         Standard normal noise, of shape (batch, channels, ...), images or other fields.
     img_lr

@@ -18,7 +18,7 @@ class Tiling:
     patch
         Points of a tile.
     overlap, boundary
-        Points that a tile shares with its neighbours: each next tile begins
+        Points that a tile shares with its neighbors: each next tile begins
         ``patch - overlap - boundary`` points after the last.
 
     Raises

@@ -215,7 +215,7 @@ class FNOEncoder(nn.Module):
     def _with_coordinates(self, x: Tensor) -> Tensor:
         if not self.coord_features:
             return x
-        # Half precision would merge neighbouring points of fine grids.
+        # Half precision would merge neighboring points of fine grids.
         coordinates = self.meshgrid(list(x.shape), x.device, at_least_float32(x.dtype))
         return torch.cat((x, coordinates.to(x.dtype)), dim=1)
 
