@@ -126,13 +126,17 @@ class SpectralFilter(nn.Module):
         grid = (x.shape[1], x.shape[2])
         kept = self.modes(grid)
         wide = widened(x)
-        real, imaginary = to_modes(wide, kept, norm="ortho").unbind(1)
+        modes = self.filter_modes(to_modes(wide, kept, norm="ortho"), modulate)
+        return (to_field(modes, grid, kept, norm="ortho") + wide).to(x.dtype)
+
+    def filter_modes(self, modes: Tensor, modulate: Callable[[Tensor], Tensor]) -> Tensor:
+        """Filter modes of shape (batch, 2, rows, columns, hidden_size), each by itself."""
+        real, imaginary = modes.unbind(1)
         features = to_blocks(real, imaginary, self.num_blocks)
         features = functional.relu(modulate(_complex_linear(features, self.w1, self.b1)))
         features = _complex_linear(features, self.w2, self.b2)
         features = functional.softshrink(features, self.sparsity_threshold)
-        modes = torch.stack(_from_blocks(features), dim=1)
-        return (to_field(modes, grid, kept, norm="ortho") + wide).to(x.dtype)
+        return torch.stack(_from_blocks(features), dim=1)
 
 
 class AFNO2DLayer(SpectralFilter):

@@ -170,11 +170,15 @@ class AFNO(Module):
         ValueError
             If it has another shape or device than expected.
         """
-        tokens = self.pos_drop(self.patch_embed(x) + self.pos_embed)
-        tokens = tokens.unflatten(1, self.patch_embed.grid)
+        tokens = self.pos_drop(self.patch_embed(x) + self.positions())
+        tokens = tokens.unflatten(1, (-1, self.patch_embed.grid[1]))
         for block in self.blocks:
             tokens = block(tokens)
         return join_patches(self.head(tokens), self.patch_embed.patch_size)
+
+    def positions(self) -> Tensor:
+        """Return the learned embeddings of the tokens' positions, (1, tokens, embed_dim)."""
+        return self.pos_embed
 
 
 class Block(nn.Module):

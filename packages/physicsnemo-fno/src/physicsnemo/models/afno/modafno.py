@@ -199,15 +199,19 @@ class ModAFNO(Module):
         ValueError
             If one has another shape or device than expected.
         """
-        tokens = self.pos_drop(self.patch_embed(x) + self.pos_embed)
+        tokens = self.pos_drop(self.patch_embed(x) + self.positions())
         layout = self._layout(mod, batch=x.shape[0])
         check_input(mod, layout, self.mod_additive_proj.weight, name="mod")
         mod_embed = self.mod_embed_net(mod)
         tokens = tokens + self.mod_additive_proj(mod_embed).unsqueeze(1)
-        tokens = tokens.unflatten(1, self.patch_embed.grid)
+        tokens = tokens.unflatten(1, (-1, self.patch_embed.grid[1]))
         for block in self.blocks:
             tokens = block(tokens, mod_embed)
         return join_patches(self.head(tokens), self.patch_embed.patch_size)
+
+    def positions(self) -> Tensor:
+        """Return the learned embeddings of the tokens' positions, (1, tokens, embed_dim)."""
+        return self.pos_embed
 
     def _layout(self, mod: Tensor, batch: int) -> Layout:
         if isinstance(self.mod_embed_net, nn.Identity):

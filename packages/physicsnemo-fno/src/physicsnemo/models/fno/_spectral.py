@@ -122,22 +122,45 @@ class SpectralConv(nn.Module):
         Fields of shape (batch, *grid, out_channels).
         """
         grid = x.shape[1:-1]
-        frequencies = _frequencies(self.modes, grid)
-        mixed = self._mix(to_modes(widened(x), frequencies), frequencies)
+        frequencies = frequencies_of(self.modes, grid)
+        mixed = self.mix(to_modes(widened(x), frequencies), frequencies)
         return to_field(mixed, grid, frequencies).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Return the sizes, as they appear in the printed model."""
         return f"{self.in_channels}, {self.out_channels}, modes={self.modes}"
 
-    def _mix(self, modes: Tensor, frequencies: Sequence[Frequencies]) -> Tensor:
-        """Multiply each mode by its matrix, both parts with both in one product."""
+    def mix(
+        self,
+        modes: Tensor,
+        frequencies: Sequence[Frequencies],
+        share: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Multiply each mode by its matrix, both parts with both in one product.
+
+        Parameters
+        ----------
+        modes
+            Modes of shape (batch, 2, k1, ..., kd, in_channels).
+        frequencies
+            All modes that are kept.
+        share
+            If these are modes of some frequencies of the first axis only, the first of them and
+            the one after the last, by their places in ``frequencies``.
+
+        Returns
+        -------
+        Modes of shape (batch, 2, k1, ..., kd, out_channels).
+        """
         # All modes are one batch of products, (batch * parts, in) by (in, parts * out), that takes
         # the four products of real and imaginary parts at once. An einsum of complex tensors is
         # unknown to compilers, and autocast would leave it in single precision.
         _, _, *sizes, _ = modes.shape  # (batch, parts, *kept, channels)
         rows = modes.flatten(2, -2).permute(2, 0, 1, 3).flatten(1, 2)
-        weights = self._weights(frequencies).to(modes.dtype).flatten(2, -2).permute(2, 0, 3, 1)
+        weights = self._weights(frequencies)
+        if share is not None:
+            weights = weights[:, :, share[0] : share[1]]
+        weights = weights.to(modes.dtype).flatten(2, -2).permute(2, 0, 3, 1)
         products = torch.bmm(rows, weights.flatten(2)).unflatten(2, (2, -1))
         (rr, ri), (ir, ii) = (part.unbind(2) for part in products.unflatten(1, (-1, 2)).unbind(2))
         mixed = torch.stack((rr - ii, ri + ir), dim=1)
@@ -179,7 +202,7 @@ def _sum(positive: Tensor, negative: Tensor, axis: int, size: int) -> Tensor:
     return pad(positive, [*behind, 0, rest]) + pad(negative, [*behind, rest, 0])
 
 
-def _frequencies(modes: tuple[int, ...], grid: Sequence[int]) -> list[Frequencies]:
+def frequencies_of(modes: tuple[int, ...], grid: Sequence[int]) -> list[Frequencies]:
     """Return the kept frequencies of each axis.
 
     Where a grid has fewer points than twice the modes, those at both ends belong to the negative

@@ -37,14 +37,32 @@ from physicsnemo.nn.fourier.matrices import dft, idft, irdft, rdft
 from physicsnemo.nn.precision import widened
 from physicsnemo.nn.tracing import is_tracing
 
-__all__ = ["Norm", "concrete", "to_field", "to_modes", "widened"]
+__all__ = [
+    "Norm",
+    "Rows",
+    "complex_to_modes",
+    "concrete",
+    "modes_to_complex",
+    "to_field",
+    "to_modes",
+    "widened",
+]
+
+Rows = tuple[int, int, int]
+"""Which points of an axis a part of it holds: the first, the one after the last, and how many the
+whole axis has."""
 
 Norm = Literal["forward", "ortho"]
 """Normalization, which divides the transform to modes by the number of points, or both by its
 root."""
 
 
-def to_modes(field: Tensor, frequencies: Sequence[Frequencies], norm: Norm = "forward") -> Tensor:
+def to_modes(
+    field: Tensor,
+    frequencies: Sequence[Frequencies],
+    norm: Norm = "forward",
+    rows: Rows | None = None,
+) -> Tensor:
     r"""Return the truncated Fourier transform of real fields.
 
     Parameters
@@ -58,6 +76,9 @@ def to_modes(field: Tensor, frequencies: Sequence[Frequencies], norm: Norm = "fo
         Normalization along each axis: ``forward`` for
         :math:`\frac1n \sum_j f_j e^{-2 \pi i k j / n}`, ``ortho`` for :math:`\frac1{\sqrt n}` in
         place of :math:`\frac1n`.
+    rows
+        If the field holds some points of the first axis only, which: ``(first, stop, n1)``. The
+        modes are then those of a field that is zero elsewhere, so that those of all parts add up.
 
     Returns
     -------
@@ -70,22 +91,28 @@ def to_modes(field: Tensor, frequencies: Sequence[Frequencies], norm: Norm = "fo
     ValueError
         If the grid does not have these frequencies.
     """
-    batch, *grid, channels = field.shape
+    batch, *points, channels = field.shape
+    grid = points if rows is None else [rows[2], *points[1:]]
     _check(field, grid, frequencies)
     # Axis by axis from the last one, whose values are real. An axis that is done counts as channels
     # of those before it, so that each transform is one product, and nothing is moved in between.
     scales = [1 / n if norm == "forward" else n**-0.5 for n in grid]
-    modes = _real_to_modes(field, len(frequencies[-1]), scales[-1])
+    parts = [rows, *[None] * (len(grid) - 1)]
+    modes = _real_to_modes(field, len(frequencies[-1]), scale=scales[-1], rows=parts[-1])
     rest = len(frequencies[-1]) * channels
-    for n, kept, scale in zip(grid[-2::-1], frequencies[-2::-1], scales[-2::-1], strict=True):
-        modes = modes.reshape(-1, n, 2, rest)
-        modes = _complex_to_modes(modes, kept, scale)
-        rest = len(kept) * rest
+    for axis in range(len(grid) - 2, -1, -1):
+        modes = modes.reshape(-1, points[axis], 2, rest)
+        modes = _complex_to_modes(modes, frequencies[axis], scale=scales[axis], rows=parts[axis])
+        rest = len(frequencies[axis]) * rest
     return modes.reshape(batch, 2, *map(len, frequencies), channels)
 
 
 def to_field(
-    modes: Tensor, grid: Sequence[int], frequencies: Sequence[Frequencies], norm: Norm = "forward"
+    modes: Tensor,
+    grid: Sequence[int],
+    frequencies: Sequence[Frequencies],
+    norm: Norm = "forward",
+    rows: Rows | None = None,
 ) -> Tensor:
     """Return the inverse of :func:`to_modes`: real fields that have these modes, and no others.
 
@@ -102,6 +129,8 @@ def to_field(
         Which modes these are, as for :func:`to_modes`.
     norm
         Normalization, as for :func:`to_modes`.
+    rows
+        The points of the first axis to return, ``(first, stop, n1)``, by default all.
 
     Returns
     -------
@@ -124,15 +153,57 @@ def to_field(
         )
     scales = [1 if norm == "forward" else n**-0.5 for n in grid]
     rest = math.prod(sizes[1:]) * channels
+    wanted = [rows, *[None] * (len(grid) - 1)]
+    points = grid if rows is None else [rows[1] - rows[0], *grid[1:]]
     values = modes
-    for index, (n, kept, scale) in enumerate(
-        zip(grid[:-1], frequencies[:-1], scales[:-1], strict=True)
-    ):
+    for axis, (n, kept) in enumerate(zip(grid[:-1], frequencies[:-1], strict=True)):
         values = values.reshape(-1, 2, len(kept), rest)
-        values = _complex_to_values(values, n=n, kept=kept, scale=scale)
-        rest = rest // len(frequencies[index + 1])
+        values = _complex_to_values(values, n=n, kept=kept, scale=scales[axis], rows=wanted[axis])
+        rest = rest // len(frequencies[axis + 1])
     values = values.reshape(-1, 2, len(frequencies[-1]), channels)
-    return _modes_to_real(values, grid[-1], scales[-1]).reshape(batch, *grid, channels)
+    field = _modes_to_real(values, grid[-1], scale=scales[-1], rows=wanted[-1])
+    return field.reshape(batch, *points, channels)
+
+
+def complex_to_modes(values: Tensor, kept: Frequencies, norm: Norm = "forward") -> Tensor:
+    """Return the truncated Fourier transform of complex values along one axis.
+
+    Parameters
+    ----------
+    values
+        Values of shape (batch, n, 2, rest), real and imaginary parts along the third axis.
+    kept
+        Which modes to keep, any.
+    norm
+        Normalization, as for :func:`to_modes`.
+
+    Returns
+    -------
+    Modes of shape (batch, 2, kept, rest).
+    """
+    n = values.shape[1]
+    scale = 1 / n if norm == "forward" else n**-0.5
+    return _complex_to_modes(values, kept, scale=scale, rows=None)
+
+
+def modes_to_complex(modes: Tensor, n: int, kept: Frequencies, norm: Norm = "forward") -> Tensor:
+    """Return the inverse of :func:`complex_to_modes`: values at ``n`` points.
+
+    Parameters
+    ----------
+    modes
+        Modes of shape (batch, 2, kept, rest).
+    n
+        The number of points.
+    kept, norm
+        As for :func:`complex_to_modes`.
+
+    Returns
+    -------
+    Values of shape (batch, n, 2, rest).
+    """
+    scale = 1 if norm == "forward" else n**-0.5
+    return _complex_to_values(modes, n=n, kept=kept, scale=scale, rows=None)
 
 
 def concrete(size: int) -> int:
@@ -151,41 +222,49 @@ def _check(x: Tensor, grid: Sequence[int], frequencies: Sequence[Frequencies]) -
         check_frequencies(grid, frequencies)
 
 
-def _real_to_modes(field: Tensor, count: int, scale: float) -> Tensor:
+def _real_to_modes(field: Tensor, count: int, scale: float, rows: Rows | None) -> Tensor:
     """Map (..., n, channels) to (..., 2, count, channels)."""
-    n = field.shape[-2]
-    if prefer_matmul(n, count, field.device.type):
+    n = field.shape[-2] if rows is None else rows[2]
+    if rows or prefer_matmul(n, count, field.device.type):  # a fast transform needs all points
         matrix = rdft(n, count, scale, like=field)
+        matrix = matrix if rows is None else matrix[:, rows[0] : rows[1]]
         modes = torch.matmul(matrix, field)
         return modes.view(*modes.shape[:-2], 2, count, modes.shape[-1])
     return real_modes(field, scale)[..., :count, :]
 
 
-def _complex_to_modes(values: Tensor, kept: Frequencies, scale: float) -> Tensor:
+def _complex_to_modes(values: Tensor, kept: Frequencies, scale: float, rows: Rows | None) -> Tensor:
     """Map (lines, n, 2, rest) to (lines, 2, kept, rest)."""
-    lines, n, _, rest = values.shape
-    if prefer_matmul(n, len(kept), values.device.type):
+    lines, points, _, rest = values.shape
+    n = points if rows is None else rows[2]
+    if rows or prefer_matmul(n, len(kept), values.device.type):
         matrix = dft(n, kept, scale, like=values)
-        products = torch.matmul(matrix, values.reshape(lines, 2 * n, rest))
+        matrix = matrix if rows is None else matrix[:, 2 * rows[0] : 2 * rows[1]]
+        products = torch.matmul(matrix, values.reshape(lines, 2 * points, rest))
         return products.view(lines, 2, len(kept), rest)
     return _gather(complex_modes(values, scale), kept)
 
 
-def _complex_to_values(modes: Tensor, n: int, kept: Frequencies, scale: float) -> Tensor:
+def _complex_to_values(
+    modes: Tensor, n: int, kept: Frequencies, scale: float, rows: Rows | None
+) -> Tensor:
     """Map (lines, 2, kept, rest) to (lines, n, 2, rest)."""
     lines, _, _, rest = modes.shape
-    if prefer_matmul(n, len(kept), modes.device.type):
+    if rows or prefer_matmul(n, len(kept), modes.device.type):
         matrix = idft(n, kept, scale, like=modes)
+        matrix = matrix if rows is None else matrix[2 * rows[0] : 2 * rows[1]]
         products = torch.matmul(matrix, modes.reshape(lines, 2 * len(kept), rest))
-        return products.view(lines, n, 2, rest)
+        return products.view(lines, -1, 2, rest)
     return complex_values(_scatter(modes, kept, n), scale)
 
 
-def _modes_to_real(modes: Tensor, n: int, scale: float) -> Tensor:
+def _modes_to_real(modes: Tensor, n: int, scale: float, rows: Rows | None) -> Tensor:
     """Map (lines, 2, count, channels) to (lines, n, channels)."""
     count = modes.shape[-2]
-    if prefer_matmul(n, count, modes.device.type):
-        values: Tensor = torch.matmul(irdft(n, count, scale, like=modes), modes.flatten(-3, -2))
+    if rows or prefer_matmul(n, count, modes.device.type):
+        matrix = irdft(n, count, scale, like=modes)
+        matrix = matrix if rows is None else matrix[rows[0] : rows[1]]
+        values: Tensor = torch.matmul(matrix, modes.flatten(-3, -2))
         return values
     missing = n // 2 + 1 - count
     return real_values(torch.nn.functional.pad(modes, (0, 0, 0, missing)), n, scale)

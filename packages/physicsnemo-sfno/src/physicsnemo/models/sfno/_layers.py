@@ -123,9 +123,13 @@ class SpectralFilter(nn.Module):
 
     def forward(self, spectrum: Tensor) -> Tensor:
         """Map coefficients of shape (batch, channels, lmax, mmax, 2) to others of that shape."""
+        return self.apply_weight(self.weight, spectrum)
+
+    def apply_weight(self, weight: Tensor, spectrum: Tensor) -> Tensor:
+        """Map coefficients by the whole weight, or coefficients of some orders by its part."""
         # The product of complex numbers is that of a real 2 x 2 matrix, so that the whole filter is
         # one real contraction: compilers and exporters know no complex numbers.
-        real, imaginary = self.weight.to(spectrum.dtype).unbind(-1)
+        real, imaginary = weight.to(spectrum.dtype).unbind(-1)
         matrices = torch.stack((real, imaginary, -imaginary, real), dim=-1).unflatten(-1, (2, 2))
         with no_autocast(spectrum):
             return torch.einsum(self.product, spectrum, matrices)

@@ -151,8 +151,7 @@ class RealSHT(nn.Module):
             # is as fast as an FFT, and needs no complex numbers. Then, for each order, quadrature
             # with the Legendre functions.
             waves = x.to(fourier.dtype) @ fourier
-            by_order = waves.unflatten(-1, (2, self.mmax)).mT
-            return _by_order(legendre, by_order)
+            return by_order(legendre, waves.unflatten(-1, (2, self.mmax)).mT)
 
     def extra_repr(self) -> str:
         """Return the sizes, as they appear in the printed model."""
@@ -208,7 +207,7 @@ class InverseRealSHT(nn.Module):
         """
         fourier, legendre = self.fourier.like(spectrum), self.legendre.like(spectrum)
         with no_autocast(spectrum):
-            waves = _by_order(legendre, spectrum.to(legendre.dtype))
+            waves = by_order(legendre, spectrum.to(legendre.dtype))
             return waves.mT.flatten(-2) @ fourier
 
     def extra_repr(self) -> str:
@@ -233,7 +232,7 @@ def check_truncation(grid: SphericalGrid, lmax: int, mmax: int) -> None:
             )
 
 
-def _by_order(matrices: Tensor, x: Tensor) -> Tensor:
+def by_order(matrices: Tensor, x: Tensor) -> Tensor:
     """Multiply each order by its matrix: (order, k, l) times (..., l, order, 2) along l."""
     batch, (size, orders, parts) = x.shape[:-3], x.shape[-3:]
     # Laid out for one batched product; left to torch.einsum, each order is copied on its own.

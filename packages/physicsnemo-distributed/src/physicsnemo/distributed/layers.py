@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules of domain parallelism for PyTorch's own layers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from physicsnemo.distributed.domain import Domain
+
+AXIS = 2  # of (batch, channels, rows, ...)
+
+
+def convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, domain: Domain) -> Any:
+    """Return the forward of a convolution, which looks at rows of the neighbouring ranks."""
+    reach = layer.dilation[0] * (layer.kernel_size[0] - 1)
+    before, behind = _padding(layer, reach)
+    if layer.stride[0] == 1 and not before + behind:
+        return None  # pointwise, or after a layer that pads, which brings the other ranks' rows
+    mode = {"zeros": "constant"}.get(layer.padding_mode, layer.padding_mode)
+    others = _others(layer)
+
+    def forward(x: Tensor) -> Tensor:
+        padding = [before, *others]
+        if mode != "constant" and any(others):
+            widths = [width for p in reversed(others) for width in (p, p)]
+            x, padding = functional.pad(x, [*widths, 0, 0], mode=mode), [before, *[0] * len(others)]
+        return convolve(
+            x,
+            layer.weight,
+            layer.bias,
+            stride=layer.stride,
+            padding=padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+            mode=mode,
+            domain=domain,
+        )
+
+    return forward
+
+
+def transposed_convolution(
+    layer: nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d, domain: Domain
+) -> Any:
+    """Return the forward of a transposed convolution; each rank computes its rows of the output."""
+
+    def forward(x: Tensor) -> Tensor:
+        return convolve_transposed(
+            x,
+            layer.weight,
+            layer.bias,
+            stride=layer.stride,
+            padding=cast(Sequence[int], layer.padding),
+            output_padding=layer.output_padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+            domain=domain,
+        )
+
+    return forward
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    domain: Domain,
+    dilation: Sequence[int] | None = None,
+    groups: int = 1,
+    mode: str = "constant",
+) -> Tensor:
+    """Return a convolution of all ranks' rows, as ``torch.nn.functional.conv2d`` has it.
+
+    Parameters
+    ----------
+    x
+        This rank's rows, of shape (batch, channels, rows, ...).
+    weight, bias, stride, padding, dilation, groups
+        As in PyTorch, with an entry for each axis of the grid.
+    domain
+        The ranks.
+    mode
+        What lies beyond the first and the last row of the grid, as in
+        :func:`torch.nn.functional.pad`.
+
+    Raises
+    ------
+    NotImplementedError
+        If the convolution does not keep the number of rows, divided by the stride.
+    ValueError
+        If the stride does not divide this rank's rows.
+    """
+    axes = weight.ndim - 2
+    dilation = [1] * axes if dilation is None else dilation
+    reach = dilation[0] * (weight.shape[AXIS] - 1)
+    if not reach - stride[0] < 2 * padding[0] <= reach:
+        raise NotImplementedError(
+            f"expected a convolution that keeps the rows, divided by its stride, got a kernel of "
+            f"{tuple(weight.shape[2:])}, stride {tuple(stride)} and padding {tuple(padding)}"
+        )
+    if x.shape[AXIS] % stride[0]:
+        raise ValueError(
+            f"expected rows on each rank that a stride of {stride[0]} divides, got "
+            f"{x.shape[AXIS]}; choose a grid whose rows all strides together divide"
+        )
+    # What the last output, whose window begins at row -stride - padding, sees beyond the rows.
+    x = domain.pad(x, AXIS, padding[0], reach - padding[0] - stride[0] + 1, mode)
+    operation = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
+    result: Tensor = operation(x, weight, bias, stride, [0, *padding[1:]], dilation, groups)
+    return result
+
+
+def convolve_transposed(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    domain: Domain,
+    output_padding: Sequence[int] | None = None,
+    dilation: Sequence[int] | None = None,
+    groups: int = 1,
+) -> Tensor:
+    """Return a transposed convolution of all ranks' rows; see :func:`convolve`.
+
+    Raises
+    ------
+    NotImplementedError
+        If it does not multiply the number of rows by the stride.
+    """
+    axes, rows = weight.ndim - 2, x.shape[AXIS]
+    dilation = [1] * axes if dilation is None else dilation
+    output_padding = [0] * axes if output_padding is None else output_padding
+    reach = dilation[0] * (weight.shape[AXIS] - 1)
+    if reach + 1 + output_padding[0] - 2 * padding[0] != stride[0]:
+        raise NotImplementedError(
+            f"expected a transposed convolution that multiplies the rows by its stride, got a "
+            f"kernel of {tuple(weight.shape[2:])}, stride {tuple(stride)} and padding "
+            f"{tuple(padding)}"
+        )
+    # Input rows whose windows reach into this rank's rows of the output.
+    before, after = max(0, reach - padding[0]) // stride[0], -(-padding[0] // stride[0])
+    head, tail = domain.halo(x, AXIS, before, after)
+    x = torch.cat((head, x, tail), dim=AXIS)
+    operation = (
+        functional.conv_transpose1d,
+        functional.conv_transpose2d,
+        functional.conv_transpose3d,
+    )[axes - 1]
+    others = [0, *padding[1:]], [0, *output_padding[1:]]
+    y: Tensor = operation(x, weight, None, stride, *others, groups, dilation)
+    first = padding[0] + head.shape[AXIS] * stride[0]
+    missing = first + rows * stride[0] - y.shape[AXIS]
+    if missing > 0:  # what output_padding adds, which no window reaches
+        y = functional.pad(y, [*[0, 0] * (axes - 1), 0, missing])
+    y = y.narrow(AXIS, first, rows * stride[0])
+    return y if bias is None else y + bias.view(-1, *[1] * axes)
+
+
+def group_normalization(layer: nn.GroupNorm, domain: Domain) -> Callable[[Tensor], Tensor]:
+    """Return the forward of a group normalization by the moments of all ranks' rows."""
+
+    def forward(x: Tensor) -> Tensor:
+        grouped = x.unflatten(1, (layer.num_groups, -1))
+        normed = domain.normalize(grouped, range(2, grouped.ndim), AXIS + 1, layer.eps)
+        return _affine(normed.flatten(1, 2), layer.weight, layer.bias)
+
+    return forward
+
+
+def instance_normalization(layer: Any, domain: Domain) -> Callable[[Tensor], Tensor]:
+    """Return the forward of an instance normalization without running statistics."""
+    if layer.track_running_stats:
+        raise NotImplementedError(f"expected no running statistics, got {layer}")
+
+    def forward(x: Tensor) -> Tensor:
+        normed = domain.normalize(x, range(2, x.ndim), AXIS, layer.eps)
+        return _affine(normed, layer.weight, layer.bias)
+
+    return forward
+
+
+def batch_normalization(layer: Any, domain: Domain) -> Callable[[Tensor], Tensor]:
+    """Return the forward of a batch normalization by the moments of all ranks' rows."""
+    whole = type(layer).forward
+
+    def forward(x: Tensor) -> Tensor:
+        if not (layer.training or layer.running_mean is None):
+            result: Tensor = whole(layer, x)
+            return result
+        axes = (0, *range(2, x.ndim))
+        if layer.training and layer.track_running_stats:
+            _track(layer, x, *domain.moments(x, axes, AXIS), domain)
+        return _affine(domain.normalize(x, axes, AXIS, layer.eps), layer.weight, layer.bias)
+
+    return forward
+
+
+def padding(layer: Any, domain: Domain) -> Callable[[Tensor], Tensor]:
+    """Return the forward of a layer that pads; between ranks, by their rows."""
+    mode = _MODES[type(layer).__name__[:-5]]
+    *others, before, after = layer.padding
+
+    def forward(x: Tensor) -> Tensor:
+        x = domain.pad(x, AXIS, before, after, mode)
+        if not any(others):
+            return x
+        return functional.pad(x, [*others, 0, 0], mode=mode)
+
+    return forward
+
+
+def pooling(layer: Any, domain: Domain) -> None:
+    """Raise an error unless windows of a pooling lie side by side, and so on one rank each."""
+    sizes = [_first(getattr(layer, name)) for name in ("kernel_size", "stride", "padding")]
+    if sizes[0] != sizes[1] or sizes[2]:
+        raise NotImplementedError(f"expected windows side by side and no padding, got {layer}")
+
+
+def _padding(layer: Any, reach: int) -> tuple[int, int]:
+    """Return how many rows a convolution adds before and behind its input."""
+    if layer.padding == "valid":
+        return 0, 0
+    if layer.padding == "same":
+        return reach // 2, reach - reach // 2
+    return layer.padding[0], layer.padding[0]
+
+
+def _others(layer: Any) -> list[int]:
+    """Return how much a convolution adds on either side of its other axes."""
+    if isinstance(layer.padding, tuple):
+        return list(layer.padding[1:])
+    sizes = zip(layer.kernel_size[1:], layer.dilation[1:], strict=True)
+    reaches = [dilation * (kernel - 1) for kernel, dilation in sizes]
+    if layer.padding == "same" and any(reach % 2 for reach in reaches):
+        raise NotImplementedError(f"expected odd kernels, got {layer}")
+    return [reach // 2 if layer.padding == "same" else 0 for reach in reaches]
+
+
+def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    shape = (-1, *[1] * (x.ndim - 2))
+    x = x if weight is None else x * weight.view(shape)
+    return x if bias is None else x + bias.view(shape)
+
+
+def _track(layer: Any, x: Tensor, mean: Tensor, variance: Tensor, domain: Domain) -> None:
+    """Update running statistics as PyTorch does, by the unbiased variance."""
+    count = x.numel() // x.shape[1] // x.shape[AXIS] * domain.rows(x.shape[AXIS]).total
+    with torch.no_grad():
+        layer.num_batches_tracked += 1
+        share = layer.momentum or 1 / float(layer.num_batches_tracked)
+        layer.running_mean.lerp_(mean.flatten().to(layer.running_mean.dtype), share)
+        unbiased = variance.flatten() * count / max(1, count - 1)
+        layer.running_var.lerp_(unbiased.to(layer.running_var.dtype), share)
+
+
+def _first(size: int | tuple[int, ...]) -> int:
+    return size[0] if isinstance(size, tuple) else size
+
+
+_MODES = {
+    "Reflection": "reflect",
+    "Replication": "replicate",
+    "Zero": "constant",
+    "Circular": "circular",
+}
+
+RULES: dict[type[nn.Module], Any] = {
+    **dict.fromkeys((nn.Conv1d, nn.Conv2d, nn.Conv3d), convolution),
+    **dict.fromkeys(
+        (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), transposed_convolution
+    ),
+    **{
+        getattr(nn, f"{kind}Pad{dimension}d"): padding for kind in _MODES for dimension in (1, 2, 3)
+    },
+    nn.GroupNorm: group_normalization,
+    **dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), batch_normalization),
+    **dict.fromkeys(
+        (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), instance_normalization
+    ),
+    **dict.fromkeys((nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d), pooling),
+    **dict.fromkeys((nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d), pooling),
+}
