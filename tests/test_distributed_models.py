@@ -31,11 +31,15 @@ UNITS = ("block", "leaf", "model")
 
 @cache
 def cases() -> dict[str, Case]:
-    """Return the first case of each model, by its name."""
+    """Return the cases of all models: the first by the model's name, the others by their own."""
     found: dict[str, Case] = {}
     for case in all_cases():
-        found.setdefault(str(case).partition("-")[0], case)
+        first = str(case).partition("-")[0]
+        found[str(case) if first in found else first] = case
     return found
+
+
+MODELS = [name for name in cases() if "-" not in name]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,7 @@ def each(names: Any) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("name", marked)
 
 
-@each(cases())
+@each(MODELS)
 @pytest.mark.parametrize(
     "units", [*UNITS[:1], *(pytest.param(it, marks=pytest.mark.distributed) for it in UNITS[1:])]
 )
@@ -62,18 +66,25 @@ def test_sharded(processes: Any, name: str, units: str, recompute: bool):
     processes.run(check_sharded, name, units, recompute)
 
 
-@each(cases())
+@pytest.mark.distributed
+@pytest.mark.parametrize("units", UNITS[:2])
+@pytest.mark.parametrize("name", [it for it in cases() if it not in MODELS])
+def test_sharded_with_other_options(processes: Any, name: str, units: str):
+    processes.run(check_sharded, name, units, False)
+
+
+@each(MODELS)
 def test_built_without_memory_and_loaded(processes: Any, name: str):
     processes.run(check_meta, name)
 
 
-@each(cases())
+@each(MODELS)
 def test_saved_in_shards_and_loaded_by_one(processes: Any, name: str, tmp_path: Path):
     processes.run(check_resharding, name, str(tmp_path))
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", MODELS)
 def test_captured_in_data_parallel(processes: Any, name: str):
     processes.run(check_captured, name)
 

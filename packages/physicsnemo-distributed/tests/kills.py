@@ -136,7 +136,8 @@ def main(count, layout, folder):
             victim = draw.randrange(2)
             os.kill(children[victim], signal.SIGKILL)
             os.waitpid(children[victim], 0)
-            found["hung"] += not ended(children[1 - victim], PATIENCE)
+            # While they have not met, the other one waits for as long as the group allows.
+            found["hung"] += not early and not ended(children[1 - victim], PATIENCE)
         model, kind = prepared()
         optimizer = kind(model.parameters())
         try:

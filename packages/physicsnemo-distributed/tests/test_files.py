@@ -17,6 +17,19 @@ from physicsnemo.distributed import shard
 from physicsnemo.utils import load_checkpoint, save_checkpoint
 
 
+class Scaled(physicsnemo.Module):
+    """Has a constant that no file holds, and a model among its arguments that has one too."""
+
+    def __init__(self, sizes, inner=None):
+        super().__init__()
+        self.linear, self.inner = torch.nn.Linear(5, 5), inner
+        self.register_buffer("scale", torch.tensor(sizes), persistent=False)
+
+    def forward(self, x):
+        x = self.linear(x) * self.scale
+        return x if self.inner is None else self.inner(x)
+
+
 class Net(physicsnemo.Module):
     """Odd sizes, a shared module, a buffer that changes."""
 
@@ -301,3 +314,30 @@ def test_a_process_that_is_killed_while_it_saves(tmp_path, layout):
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"2 kills, layout {layout}" in done.stdout
+
+
+def build_without_memory(path, sharded):
+    with torch.device("meta"):
+        model = Scaled([1.0, 2.0, 3.0, 4.0, 5.0], Scaled([6.0] * 5))
+    if sharded:
+        shard(model, mesh())
+    torch.manual_seed(7)
+    assert model.to_empty(device="cpu") is model
+    draw = torch.rand(3)
+    model.load(path)
+    return model(torch.ones(2, 5)).detach(), draw
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_constants_are_made_again_after_a_model_was_built_without_memory(
+    processes, tmp_path, sharded
+):
+    model = Scaled([1.0, 2.0, 3.0, 4.0, 5.0], Scaled([6.0] * 5))
+    model.save(tmp_path / "model.mdlus")
+    arguments = build_without_memory, str(tmp_path / "model.mdlus"), sharded
+    answers = processes.run(*arguments) if sharded else [arguments[0](*arguments[1:])]
+    torch.manual_seed(7)
+    draw = torch.rand(3)
+    for output, drawn in answers:
+        torch.testing.assert_close(output, model(torch.ones(2, 5)))
+        assert torch.equal(drawn, draw)

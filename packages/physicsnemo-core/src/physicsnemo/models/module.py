@@ -19,6 +19,7 @@ from physicsnemo.core.history import order
 from physicsnemo.core.ranks import Accord
 from physicsnemo.core.rebuild.blueprint import Blueprint, construct
 from physicsnemo.core.rebuild.build import load_model
+from physicsnemo.core.rebuild.constants import missing_constants, restore_constants
 from physicsnemo.core.rebuild.contents import contents, state_of
 from physicsnemo.core.rebuild.conversion import convert
 from physicsnemo.core.rebuild.example import Inputs, make_example
@@ -134,6 +135,26 @@ class Module(ModelBase):
         if accord.writes:
             hooks.notify("saved", model=self, url=file_name)
         logger_of(self).debug("saved %s", os.fspath(file_name))
+
+    def to_empty(self, *, device: torch.device | str | int | None, recurse: bool = True) -> Self:
+        """Move to a device without copying, as PyTorch does; then make constants again.
+
+        Parameters and buffers have no numbers until they are loaded. Buffers that are in no file
+        (``persistent=False``) and that were on the meta device get those that the constructor
+        gives them, by calling it once more, with the same arguments.
+
+        Parameters
+        ----------
+        device
+            The device.
+        recurse
+            Whether submodules move too.
+        """
+        missing = missing_constants(self) if recurse else []
+        super().to_empty(device=device, recurse=recurse)
+        with torch.no_grad():
+            restore_constants(self, missing)
+        return self
 
     def load(
         self,
