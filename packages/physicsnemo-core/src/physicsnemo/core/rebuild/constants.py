@@ -75,12 +75,11 @@ def _parameters_on_meta() -> Iterator[None]:
     def without_numbers(
         module: torch.nn.Module, name: str, parameter: torch.nn.Parameter | None
     ) -> torch.nn.Parameter | None:
-        lazy = torch.nn.parameter.is_lazy(parameter)
-        if parameter is None or lazy or get_ident() != thread:
+        if parameter is None or torch.nn.parameter.is_lazy(parameter) or get_ident() != thread:
             return None
         return torch.nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
 
-    hook = register_module_parameter_registration_hook(without_numbers)
+    hook = register_module_parameter_registration_hook(without_numbers)  # type: ignore[arg-type]
     try:
         yield
     finally:
