@@ -43,7 +43,7 @@ class Step(MessagePassing):  # type: ignore[misc]  # it has no types
     Parameters
     ----------
     edge_block, node_block
-        The blocks whose perceptrons it applies.
+        The blocks whose MLPs it applies.
     """
 
     def __init__(self, edge_block: MeshEdgeBlock, node_block: MeshNodeBlock) -> None:

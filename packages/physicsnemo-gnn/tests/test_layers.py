@@ -67,7 +67,7 @@ class Shapes(TorchDispatchMode):
         return result
 
 
-def test_perceptron():
+def test_mlp():
     mlp = MeshGraphMLP(5, 3, **SIZES).double()
     first, second, third, norm = (mlp.model[index] for index in (0, 2, 4, 5))
     x = features(7, 5)
@@ -86,7 +86,7 @@ def test_weights_are_named_as_in_files():
     ]
 
 
-def test_no_perceptron():
+def test_no_mlp():
     mlp = MeshGraphMLP(5, hidden_layers=None)
     x = features(7, 5)
     assert torch.equal(mlp(x), x)
