@@ -3,6 +3,8 @@
 
 import click
 
+from physicsnemo.core import training
+
 
 @click.command("merge")
 @click.argument("folder")
@@ -15,7 +17,5 @@ def merge_shards(folder: str, file: str, step: int | None, model: str | None) ->
     FOLDER is that of the training. Tensors are read and written one by one; neither GPUs nor the
     package of the model are needed.
     """
-    from physicsnemo.core.training.sharded_steps import merge
-
-    number = merge(folder, file, step, model)
+    number = training.merge(folder, file, step, model)
     click.echo(f"{file} is the model of step {number}")

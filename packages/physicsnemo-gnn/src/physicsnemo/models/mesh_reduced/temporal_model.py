@@ -246,7 +246,7 @@ class CausalDecoder(nn.Module):
         super().__init__()
         check_at_least(0, num_layers_decoder=num_layers)
         self.layers = nn.ModuleList(
-            _Layer(
+            DecoderLayer(
                 dim,
                 num_heads=num_heads,
                 hidden_dim=hidden_dim,
@@ -265,7 +265,7 @@ class CausalDecoder(nn.Module):
         return normed
 
 
-class _Layer(nn.Module):
+class DecoderLayer(nn.Module):
     """Post-norm transformer layer: two causal self-attention layers and a feed-forward network."""
 
     def __init__(
