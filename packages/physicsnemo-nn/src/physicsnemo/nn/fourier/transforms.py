@@ -254,7 +254,8 @@ def _complex_to_values(
         matrix = idft(n, kept, scale, like=modes)
         matrix = matrix if rows is None else matrix[2 * rows[0] : 2 * rows[1]]
         products = torch.matmul(matrix, modes.reshape(lines, 2 * len(kept), rest))
-        return products.view(lines, -1, 2, rest)
+        points = n if rows is None else rows[1] - rows[0]
+        return products.view(lines, points, 2, rest)
     return complex_values(_scatter(modes, kept, n), scale)
 
 
