@@ -86,9 +86,7 @@ class Domain:
 
         The grid may be a finer or a coarser one than that of the input.
         """
-        if not self.sizes:
-            raise RuntimeError("expected inputs that physicsnemo.distributed.split has divided")
-        ratio = Fraction(local, self.sizes[self.rank])
+        ratio = Fraction(local, self._known_sizes()[self.rank])
         counts = [size * ratio for size in self.sizes]
         if any(count.denominator > 1 for count in counts):
             raise ValueError(
@@ -123,13 +121,35 @@ class Domain:
         self, x: Tensor, axis: int, before: int, after: int, periodic: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return the rows of other ranks before and after this one's; none beyond the border."""
-        fewest = min(self.counts(x.shape[axis]))
+        # Rounded up, as grids are whose rows no stride divides.
+        own = self._known_sizes()[self.rank]
+        fewest = min(-(-size * x.shape[axis] // own) for size in self.sizes)
         if max(before, after) > fewest:
             raise ValueError(
                 f"a layer looks {max(before, after)} rows far, and a rank holds {fewest} there; "
                 f"use fewer ranks or a finer grid"
             )
         return collectives.halo(x, axis, before, after, self.group, periodic)
+
+    def redistribute(
+        self,
+        x: Tensor,
+        axis: int,
+        held: Sequence[collectives.Ranges],
+        wanted: Sequence[collectives.Ranges],
+    ) -> Tensor:
+        """Return the rows that this rank wants of those that the ranks hold; zeros for others."""
+        return collectives.redistribute(x, axis, held, wanted, self.group)
+
+    def exchange_rows(
+        self, x: Tensor, axis: int, send: Sequence[int], receive: Sequence[int]
+    ) -> Tensor:
+        """Send so many rows to each rank, and return those that the ranks send to this one."""
+        return collectives.exchange_rows(x, axis, send, receive, self.group)
+
+    def fetch(self, needing: Tensor, needed: Tensor, owner: Tensor) -> collectives.Fetch:
+        """Return how ranks fetch the points that they need of others, given their owners."""
+        return collectives.fetch(needing, needed, owner, self.group)
 
     def pad(self, x: Tensor, axis: int, before: int, after: int, mode: str = "constant") -> Tensor:
         """Return this rank's rows with those around them, padded where the grid ends.
@@ -159,7 +179,14 @@ class Domain:
         return functional.pad(x, [*[0, 0] * behind, *widths, *[0, 0] * (axis - 2)], mode=mode)
 
     def normalize(
-        self, x: Tensor, axes: Sequence[int], row: int, eps: float, *, unbiased: bool = False
+        self,
+        x: Tensor,
+        axes: Sequence[int],
+        row: int,
+        eps: float,
+        *,
+        unbiased: bool = False,
+        rows: int | None = None,
     ) -> Tensor:
         """Return values less their mean, divided by their standard deviation, over all ranks.
 
@@ -175,11 +202,13 @@ class Domain:
             What is added to the variance.
         unbiased
             Whether the variance is the sum of squares divided by one less than their number.
+        rows
+            How many rows all ranks have, if that does not follow from the division of the input.
         """
         points = math.prod([x.shape[axis] for axis in axes])
-        counts = self.counts(x.shape[row])
-        share = counts[self.rank] / sum(counts)
-        count = points // x.shape[row] * sum(counts)
+        rows = sum(self.counts(x.shape[row])) if rows is None else rows
+        share = x.shape[row] / rows
+        count = points // x.shape[row] * rows
         correction = count / max(1, count - 1) if unbiased else 1.0
         result, _, _ = collectives.normalize(x, axes, share, eps, correction, self.group)
         return result
@@ -199,6 +228,11 @@ class Domain:
         from physicsnemo.distributed.layers import convolve
 
         return convolve(x, weight, bias, domain=self, **options)
+
+    def _known_sizes(self) -> tuple[int, ...]:
+        if not self.sizes:
+            raise RuntimeError("expected inputs that physicsnemo.distributed.split has divided")
+        return self.sizes
 
     def _rows(self, sizes: Sequence[int]) -> Rows:
         first = sum(sizes[: self.rank])
@@ -285,15 +319,38 @@ def domain_of(model: nn.Module) -> Domain:
     return domain
 
 
-def split(x: Tensor, model: nn.Module) -> Tensor:
-    """Return this rank's rows of a batch of whole samples."""
+def split(x: Tensor, model: nn.Module, axis: int | None = None) -> Tensor:
+    """Return this rank's rows of whole fields.
+
+    Parameters
+    ----------
+    x
+        The fields.
+    model
+        The model.
+    axis
+        Their axis of rows, if it is another than that of a batch of inputs.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows for each rank to have some.
+    """
     domain = domain_of(model)
-    domain.sizes = domain.chunks(x.shape[domain.axis], domain.unit)
+    axis = domain.axis if axis is None else axis
+    sizes = domain.chunks(x.shape[axis], domain.unit)
+    if not all(sizes):
+        units = "" if domain.unit == 1 else f", which are divided in units of {domain.unit}"
+        raise ValueError(
+            f"expected at least one row for each of {domain.size} ranks, got {x.shape[axis]} "
+            f"rows{units}; use fewer ranks or a finer grid"
+        )
+    domain.sizes = sizes
     rows = domain.rows(domain.sizes[domain.rank])
-    return x.narrow(domain.axis, rows.first, rows.stop - rows.first)
+    return x.narrow(axis, rows.first, rows.stop - rows.first)
 
 
-def gather(y: Tensor, model: nn.Module, rows: int | None = None) -> Tensor:
+def gather(y: Tensor, model: nn.Module, rows: int | None = None, axis: int | None = None) -> Tensor:
     """Return whole fields of the ranks' rows.
 
     Parameters
@@ -304,8 +361,10 @@ def gather(y: Tensor, model: nn.Module, rows: int | None = None) -> Tensor:
         The model.
     rows
         How many rows there are, if neither as many as in the input nor a multiple or a part.
+    axis
+        Their axis of rows, if it is another than that of inputs.
     """
     domain = domain_of(model)
-    local = y.shape[domain.axis]
-    counts = domain.counts(local) if rows is None else domain.chunks(rows, domain.unit)
-    return domain.all_gather(y, domain.axis, counts)
+    axis = domain.axis if axis is None else axis
+    counts = domain.counts(y.shape[axis]) if rows is None else domain.chunks(rows, domain.unit)
+    return domain.all_gather(y, axis, counts)

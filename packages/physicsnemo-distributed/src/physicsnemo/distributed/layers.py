@@ -46,6 +46,9 @@ def transposed_convolution(
     layer: nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d, domain: Domain
 ) -> Any:
     """Return the forward of a transposed convolution; each rank computes its rows of the output."""
+    apart = layer.kernel_size[0] == layer.stride[0] and layer.dilation[0] == 1
+    if apart and not any((layer.padding[0], layer.output_padding[0])):
+        return None  # each row of the output comes of one row
 
     def forward(x: Tensor) -> Tensor:
         return convolve_transposed(
@@ -94,7 +97,7 @@ def convolve(
     NotImplementedError
         If the convolution does not keep the number of rows, divided by the stride.
     ValueError
-        If the stride does not divide this rank's rows.
+        If the stride does not divide this rank's rows, unless it is the last rank.
     """
     axes = weight.ndim - 2
     dilation = [1] * axes if dilation is None else dilation
@@ -104,13 +107,17 @@ def convolve(
             f"expected a convolution that keeps the rows, divided by its stride, got a kernel of "
             f"{tuple(weight.shape[2:])}, stride {tuple(stride)} and padding {tuple(padding)}"
         )
-    if x.shape[AXIS] % stride[0]:
+    rest = x.shape[AXIS] % stride[0]
+    if rest and (domain.rank < domain.size - 1 or mode != "constant"):
         raise ValueError(
             f"expected rows on each rank that a stride of {stride[0]} divides, got "
             f"{x.shape[AXIS]}; choose a grid whose rows all strides together divide"
         )
     # What the last output, whose window begins at row -stride - padding, sees beyond the rows.
-    x = domain.pad(x, AXIS, padding[0], reach - padding[0] - stride[0] + 1, mode)
+    behind = reach - padding[0] - stride[0] + 1
+    x = domain.pad(x, AXIS, padding[0], behind, mode)
+    if rest:  # its window, if whole, is the last one
+        x = functional.pad(x, [*[0, 0] * (axes - 1), 0, padding[0] - behind])
     operation = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
     result: Tensor = operation(x, weight, bias, stride, [0, *padding[1:]], dilation, groups)
     return result

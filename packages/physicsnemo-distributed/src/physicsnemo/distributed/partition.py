@@ -28,10 +28,8 @@ class Part:
         targets its own nodes.
     nodes, edges
         Which nodes and which edges of the whole graph these are, in rising order.
-    send
-        The own nodes that other ranks need, by rank.
-    send_counts, receive_counts
-        How many nodes each rank receives of this one, and this one of each rank.
+    halo
+        The nodes that the rank fetches of others.
     counts
         How many nodes each rank has.
     order
@@ -43,18 +41,14 @@ class Part:
     graph: Any
     nodes: Tensor
     edges: Tensor
-    send: Tensor
-    send_counts: tuple[int, ...]
-    receive_counts: tuple[int, ...]
+    halo: collectives.Fetch
     counts: tuple[int, ...]
     order: Tensor
     group: dist.ProcessGroup
 
     def with_halo(self, x: Tensor) -> Tensor:
         """Return features of the own nodes, of shape (nodes, ...), and those of the halo."""
-        parts = x.index_select(0, self.send).split(self.send_counts)
-        shapes = [(count, *x.shape[1:]) for count in self.receive_counts]
-        return torch.cat([x, *collectives.exchange(parts, shapes, self.group)])
+        return torch.cat([x, self.halo(x)])
 
     def of_nodes(self, x: Tensor) -> Tensor:
         """Return the rank's own of features of all nodes, of shape (nodes, ...)."""
@@ -118,39 +112,27 @@ def part_of(graph: Any, sources: Tensor, targets: Tensor, group: dist.ProcessGro
     rank, ranks = dist.get_rank(group), dist.get_world_size(group)
     source, target = graph.edge_index
     edges = (targets[target] == rank).nonzero()[:, 0]
-    # Which nodes which rank needs of others: pairs of them, sorted by rank and then by node.
-    away = sources[source] != targets[target]
-    pairs = torch.stack((targets[target[away]], source[away])).unique(dim=1)
-    needing, needed = pairs
-    sent = (sources[needed] == rank).nonzero()[:, 0]
-    come = needed[needing == rank]
-    come = come[sources[come].argsort(stable=True)]
+    halo = collectives.fetch(targets[target], source, sources, group)
     own, own_targets = ((side == rank).nonzero()[:, 0] for side in (sources, targets))
     place = torch.empty_like(sources)
-    place[own] = torch.arange(len(own), device=place.device)
-    send = place[needed[sent]]
-    place[come] = torch.arange(len(own), len(own) + len(come), device=place.device)
+    numbered = torch.cat((own, halo.points))
+    place[numbered] = torch.arange(len(numbered), device=place.device)
     place_target = torch.empty_like(targets)
     place_target[own_targets] = torch.arange(len(own_targets), device=place.device)
     local = replace(
         graph,
         edge_index=torch.stack((place[source[edges]], place_target[target[edges]])),
-        num_nodes=len(own) + len(come),
+        num_nodes=len(numbered),
         num_targets=len(own_targets),
         **{it.name: None for it in fields(graph) if it.name in ("pos", "batch")},
     )
-
-    def counted(found: Tensor) -> tuple[int, ...]:
-        return tuple(torch.bincount(found, minlength=ranks).tolist())
-
+    counts = tuple(torch.bincount(targets, minlength=ranks).tolist())
     return Part(
         local,
         own_targets,
         edges,
-        send,
-        counted(needing[sent]),
-        counted(sources[come]),
-        counted(targets),
+        halo,
+        counts,
         targets.argsort(stable=True).argsort(),
         group,
     )
@@ -181,17 +163,17 @@ def bisect(positions: Tensor, ranks: int) -> Tensor:
     return owner
 
 
-_TENSORS = ("graph", "nodes", "edges", "send", "order")
-_OTHERS = ("send_counts", "receive_counts", "counts", "group")
+def _register(kind: type, tensors: tuple[str, ...], others: tuple[str, ...]) -> None:
+    """Let instances be moved, copied and recorded as their tensors are."""
+
+    def flatten(part: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        return [getattr(part, name) for name in tensors], tuple(getattr(part, it) for it in others)
+
+    def unflatten(values: Any, context: tuple[Any, ...]) -> Any:
+        return kind(**dict(zip((*tensors, *others), (*values, *context), strict=True)))
+
+    pytree.register_pytree_node(kind, flatten, unflatten)
 
 
-def _flatten(part: Part) -> tuple[list[Any], tuple[Any, ...]]:
-    return [getattr(part, name) for name in _TENSORS], tuple(getattr(part, it) for it in _OTHERS)
-
-
-def _unflatten(tensors: Any, others: tuple[Any, ...]) -> Part:
-    return Part(**dict(zip((*_TENSORS, *_OTHERS), (*tensors, *others), strict=True)))
-
-
-# A part is moved, copied and recorded as its tensors are.
-pytree.register_pytree_node(Part, _flatten, _unflatten)
+_register(Part, ("graph", "nodes", "edges", "halo", "order"), ("counts", "group"))
+_register(collectives.Fetch, ("points", "send"), ("receive_counts", "send_counts", "group"))

@@ -24,7 +24,7 @@ from physicsnemo.nn.padding import PADDING_TYPES, padded_convolution
 __all__ = ["MetaData", "Pix2Pix", "ResnetBlock"]
 
 _WIDE = 7
-_TOO_SMALL = (
+TOO_SMALL = (
     "the model reflects fields at their borders: refine the grid or, if it has 4 points, build "
     "the model with a smaller n_downsampling or with padding_type='replicate'"
 )
@@ -134,6 +134,7 @@ class Pix2Pix(Module):
         )
         check_choice("padding_type", padding_type, PADDING_TYPES)
         self.layout = field_layout(in_channels, dimension)
+        self.downsamplings = n_downsampling
         # A grid needs more points than are reflected: 3 of the given one, 1 of the coarsest one.
         reflects = n_blocks > 0 and padding_type == "reflect"
         self.least_points = max(_WIDE // 2, 2**n_downsampling if reflects else 0) + 1
@@ -191,7 +192,7 @@ class Pix2Pix(Module):
             blocks reflect too.
         """
         check_input(input, self.layout, next(self.parameters()))
-        check_grid(input, self.least_points, _TOO_SMALL)
+        check_grid(input, self.least_points, TOO_SMALL)
         output: Tensor = self.model(input)
         return output.contiguous()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from physicsnemo.models.diffusion.dhariwal_unet import DhariwalUNet
 from physicsnemo.models.diffusion.layers import Attention, Conv2d, GroupNorm
@@ -31,23 +32,77 @@ from physicsnemo.nn.transformer import dot_product_attention
 
 def convolution(layer: Conv2d, domain: Any) -> Callable[[Tensor], Tensor]:
     """Return the forward of a convolution that may double or halve the resolution."""
-    half = layer.kernel // 2
-
-    if (layer.up or layer.down) and not layer._averages:
+    half, fused = layer.kernel // 2, layer.fused_resample and not layer._averages
+    if (layer.up or layer.down) and len(layer._taps) % 2:
         raise NotImplementedError(
-            f"expected a resample_filter of two equal taps, got {layer._taps}; domain parallelism "
-            f"has no rule for others"
+            f"expected a resample_filter of an even number of taps, got {layer._taps}: others are "
+            f"for images of an odd height, which no unit divides"
         )
 
     def forward(x: Tensor) -> Tensor:
-        x = layer._double(x) if layer.up else x
-        x = layer._halve(x) if layer.down and not layer.fused_resample else x
+        if fused and layer.up:
+            return _double_fused(layer, x, domain)
+        if fused and layer.down:
+            return _halve_fused(layer, x, domain)
+        x = _double(layer, x, domain) if layer.up else x
+        x = _halve(layer, x, domain) if layer.down and not layer.fused_resample else x
         if layer.weight is not None:
             weight, bias = typed_like(x, layer.amp_mode, layer.weight, layer.bias)
             x = domain.convolve(x, weight, bias, stride=(1, 1), padding=(half, half))
         return layer._halve(x) if layer.down and layer.fused_resample else x
 
     return forward
+
+
+def _double(layer: Conv2d, x: Tensor, domain: Any) -> Tensor:
+    if layer._averages:
+        return layer._double(x)
+    kernel, padding = 4 * layer._filter_of_each_channel(x), layer._resample_padding
+    taps = kernel.shape[2]
+    rows, before, after = x.shape[2], (taps - 1 - padding) // 2, -(-padding // 2)
+    x = domain.pad(x, 2, before, after)
+    y = functional.conv_transpose2d(x, kernel, stride=2, padding=(0, padding), groups=x.shape[1])
+    return y.narrow(2, padding + 2 * before, 2 * rows)
+
+
+def _halve(layer: Conv2d, x: Tensor, domain: Any) -> Tensor:
+    if layer._averages:
+        return layer._halve(x)
+    kernel, padding = layer._filter_of_each_channel(x), layer._resample_padding
+    result: Tensor = domain.convolve(
+        x, kernel, None, stride=(2, 2), padding=(padding, padding), groups=x.shape[1]
+    )
+    return result
+
+
+def _double_fused(layer: Conv2d, x: Tensor, domain: Any) -> Tensor:
+    """Resample, and convolve without zeros in between."""
+    assert layer.weight is not None
+    weight, bias = typed_like(x, layer.amp_mode, layer.weight, layer.bias)
+    kernel = 4 * layer._filter_of_each_channel(x)
+    taps, half = kernel.shape[2], layer.kernel // 2
+    skipped = (taps - 1) // 2
+    # Rows before and behind from which the filter makes those that the kernel sees.
+    width = max((half - skipped + taps) // 2, (half + skipped + 1) // 2)
+    rows = x.shape[2]
+    x = domain.pad(x, 2, width, width)
+    y = functional.conv_transpose2d(
+        x, kernel, stride=2, padding=(0, layer._resample_padding), groups=x.shape[1]
+    )
+    y = y.narrow(2, 2 * width + skipped - half, 2 * (rows + half))
+    return functional.conv2d(y, weight, bias, padding=(0, layer._padding))
+
+
+def _halve_fused(layer: Conv2d, x: Tensor, domain: Any) -> Tensor:
+    """Convolve, and resample without zeros in between."""
+    assert layer.weight is not None
+    weight, bias = typed_like(x, layer.amp_mode, layer.weight, layer.bias)
+    kernel = layer._filter_of_each_channel(x.new_empty(1, layer.out_channels, 0, 0))
+    taps, half = kernel.shape[2], layer.kernel // 2
+    skipped = (taps - 1) // 2
+    x = domain.pad(x, 2, half + skipped, half + taps - 2 - skipped)
+    y = functional.conv2d(x, weight, bias, padding=(0, layer._padding))
+    return functional.conv2d(y, kernel, stride=2, groups=y.shape[1])
 
 
 def normalization(layer: GroupNorm, domain: Any) -> None:
@@ -72,22 +127,26 @@ def attention(layer: Attention, domain: Any) -> Callable[[Tensor], Tensor]:
     heads = layer.num_heads
 
     def forward(x: Tensor) -> Tensor:
-        width, rows = x.shape[1:3]
-        mixed = layer.qkv(layer.norm(x)).unflatten(1, (width, 3))
+        batch, width, rows, columns = x.shape
         counts = domain.counts(rows)
-        query, (key, value) = (
-            mixed[:, :, 0],
-            (domain.all_gather(mixed[:, :, part], 2, counts) for part in (1, 2)),
-        )
-        if layer.heads_split_pixels and heads > 1:
-            raise NotImplementedError(
-                "expected heads that divide channels: under numerics='reference-1.2' they divide "
-                "pixels, for which domain parallelism has no rule"
+        mixed = layer.qkv(layer.norm(x))
+        if layer.heads_split_pixels:
+            # A head has its share of all pixels, in as many places as there are pixels.
+            mixed = domain.all_gather(mixed, 2, counts).permute(0, 2, 3, 1)
+            mixed = mixed.reshape(batch, heads, sum(counts) * columns, width // heads, 3)
+            query, key, value = mixed.movedim(-1, 0).contiguous().unbind(0)
+            first, stop, _ = domain.rows(rows)
+            query = query[:, :, first * columns : stop * columns]
+        else:
+            mixed = mixed.unflatten(1, (width, 3))
+            query, (key, value) = (
+                mixed[:, :, 0],
+                (domain.all_gather(mixed[:, :, part], 2, counts) for part in (1, 2)),
             )
-        query, key, value = (
-            part.unflatten(1, (heads, -1)).flatten(3).transpose(-1, -2).contiguous()
-            for part in (query, key, value)
-        )
+            query, key, value = (
+                part.unflatten(1, (heads, -1)).flatten(3).transpose(-1, -2).contiguous()
+                for part in (query, key, value)
+            )
         mixed = dot_product_attention(query, key, value)
         projected: Tensor = layer.proj(mixed.transpose(-1, -2).reshape(x.shape).contiguous())
         return projected + x
@@ -96,11 +155,13 @@ def attention(layer: Attention, domain: Any) -> Callable[[Tensor], Tensor]:
 
 
 def network(module: SongUNet, domain: Any) -> None:
-    """Refuse what a network has for each pixel and no rule divides."""
-    if module.additive_pos_embed:
-        raise NotImplementedError(
-            "expected additive_pos_embed=False; domain parallelism has no rule for it"
-        )
+    """Let a network add the embedding of its rank's pixels."""
+    if not module.additive_pos_embed:
+        return
+    first, stop, _ = domain.chunk(module.img_shape[0], domain.unit)
+    size = stop - first, module.img_shape[1]
+    module._size = lambda: size  # type: ignore[method-assign]
+    module._positions = lambda: module.spatial_emb[:, :, first:stop]  # type: ignore[method-assign]
 
 
 def positions(module: SongUNetPosEmbd, domain: Any) -> Callable[..., Tensor]:

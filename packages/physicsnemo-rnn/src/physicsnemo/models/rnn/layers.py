@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolutional GRU cell, and the layers that bring fields to its grid and back."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -90,9 +91,11 @@ class ConvGRULayer(nn.Module):
         added before.
         """
         of_input, of_state = self.conv_1.conv.weight.chunk(2, dim=1)
-        convolve = _CONVOLUTIONS[self.dimension]
-        gates = convolve(hidden, of_input + of_state, self.conv_1.conv.bias, padding=1)
+        gates = self._convolve(hidden, of_input + of_state, self.conv_1.conv.bias)
         return self._next(hidden, hidden, gates)
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return _CONVOLUTIONS[self.dimension](x, weight, bias, padding=1)
 
     def _next(self, x: Tensor, hidden: Tensor, gates: Tensor) -> Tensor:
         reset, keep = gates.sigmoid().chunk(2, dim=1)
@@ -234,9 +237,11 @@ class ConvLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map fields of shape (batch, in_channels, *grid) to (batch, out_channels, *grid)."""
+        return self.activation_fn(self.conv(self._padded(x)))
+
+    def _padded(self, x: Tensor) -> Tensor:
         (kernel_size, *_), (stride, *_) = self.conv.kernel_size, self.conv.stride
-        x = _pad(x, kernel_size=kernel_size, stride=stride, swapped=self.swaps_pads)
-        return self.activation_fn(self.conv(x))
+        return _pad(x, kernel_size=kernel_size, stride=stride, swapped=self.swaps_pads)
 
 
 class TransposeConvLayer(nn.Module):
@@ -284,11 +289,12 @@ class TransposeConvLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map fields of shape (batch, in_channels, *grid) to (batch, out_channels, *grid)."""
+        return self._activated(self.trans_conv(x), x.shape[2:])
+
+    def _activated(self, y: Tensor, sizes: Sequence[int]) -> Tensor:
         (kernel_size, *_), (stride, *_) = self.trans_conv.kernel_size, self.trans_conv.stride
-        y = self.trans_conv(x)
-        return self.activation_fn(
-            _cut(y, x, kernel_size=kernel_size, stride=stride, lacking=self.cuts_short)
-        )
+        y = _cut(y, sizes, kernel_size=kernel_size, stride=stride, lacking=self.cuts_short)
+        return self.activation_fn(y)
 
 
 def crop(x: Tensor, like: Tensor, dimension: int) -> Tensor:
@@ -331,8 +337,8 @@ def _pad(x: Tensor, kernel_size: int, stride: int, swapped: bool) -> Tensor:
 
 
 @torch.fx.wrap
-def _cut(y: Tensor, x: Tensor, kernel_size: int, stride: int, lacking: bool) -> Tensor:
-    lacks = [-size % stride if lacking else 0 for size in x.shape[2:]]
+def _cut(y: Tensor, sizes: Sequence[int], kernel_size: int, stride: int, lacking: bool) -> Tensor:
+    lacks = [-size % stride if lacking else 0 for size in sizes]
     pads = [_further_pads(points, kernel_size, stride) for points in lacks]
     amounts = [-amount for pad in reversed(pads) for amount in pad]
     return functional.pad(y, amounts) if any(amounts) else y

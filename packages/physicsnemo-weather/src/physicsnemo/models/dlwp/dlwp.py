@@ -89,6 +89,7 @@ class DLWP(Module):
     """
 
     _implied_args = implied("crossed_poles")
+    _faces = range(FACES)  # those of the input
 
     def __init__(
         self,
@@ -153,7 +154,7 @@ class DLWP(Module):
         """
         self._check(cubed_sphere_input)
         # Channels last: padding copies whole cells, and convolutions take such images unchanged.
-        x = _mirror_north(cubed_sphere_input.permute(0, 2, 3, 4, 1))
+        x = self._mirror_north(cubed_sphere_input.permute(0, 2, 3, 4, 1))
         skipped = []
         down = zip(self.equatorial_downsample, self.polar_downsample, strict=True)
         middle = zip(self.equatorial_mid_layers, self.polar_mid_layers, strict=True)
@@ -169,20 +170,38 @@ class DLWP(Module):
             if index % 2 == 0:
                 x = torch.cat((_upsampled(x), skipped.pop()), dim=-1)
             x = self._convolve(x, *weights)
-        x = _on_faces(self.equatorial_last, self.polar_last, x)
-        return _mirror_north(x).permute(0, 4, 1, 2, 3)
+        x = self._on_faces(self.equatorial_last, self.polar_last, x)
+        return self._mirror_north(x).permute(0, 4, 1, 2, 3)
 
     def _convolve(self, x: Tensor, equatorial: nn.Module, polar: nn.Module) -> Tensor:
-        padded = pad_faces(x, _KERNEL // 2, self.around)
-        x = self.activation(_on_faces(equatorial, polar, padded))
+        padded = self._pad(x, _KERNEL // 2)
+        x = self.activation(self._on_faces(equatorial, polar, padded))
         low, high = self.clamp_activation
         return x if low is None and high is None else torch.clamp(x, low, high)
+
+    def _pad(self, x: Tensor, padding: int) -> Tensor:
+        return pad_faces(x, padding, self.around)
+
+    def _on_faces(self, equatorial: nn.Module, polar: nn.Module, x: Tensor) -> Tensor:
+        """Apply one layer to the faces around the equator, and one to those around the poles."""
+        belt, caps = self._split(x, EQUATORIAL)
+        return torch.cat((_on_images(equatorial, belt), _on_images(polar, caps)), dim=1)
+
+    def _mirror_north(self, x: Tensor) -> Tensor:
+        others, north = self._split(x, FACES - 1)
+        return torch.cat((others, north.flip(3)), dim=1)
+
+    def _split(self, x: Tensor, face: int) -> tuple[Tensor, Tensor]:
+        """Return the faces before one, and the others."""
+        count = min(max(face - self._faces.start, 0), len(self._faces))
+        before, others = x.split((count, len(self._faces) - count), dim=1)
+        return before, others
 
     def _check(self, x: Tensor) -> None:
         layout = {
             "batch": None,
             "nr_input_channels": self.nr_input_channels,
-            "faces": FACES,
+            "faces": len(self._faces),
             "height": None,
             "width": None,
         }
@@ -214,15 +233,9 @@ def _convolutions(channels: Iterable[tuple[int, int]]) -> nn.ModuleList:
 # Fields have the shape (batch, faces, height, width, channels), which are channels-last images.
 
 
-def _on_faces(equatorial: nn.Module, polar: nn.Module, x: Tensor) -> Tensor:
-    """Apply one layer to the faces around the equator, and one to those around the poles."""
-    belt, caps = x.split((EQUATORIAL, FACES - EQUATORIAL), dim=1)
-    return torch.cat((_on_images(equatorial, belt), _on_images(polar, caps)), dim=1)
-
-
 def _on_images(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     images = x.flatten(0, 1).permute(0, 3, 1, 2)
-    faces: Tensor = layer(images).permute(0, 2, 3, 1).unflatten(0, (-1, x.shape[1]))
+    faces: Tensor = layer(images).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
     return faces
 
 
@@ -232,7 +245,3 @@ def _upsampled(x: Tensor) -> Tensor:
     # Not by interpolation, whose gradient PyTorch's compiler adds up atomically, in any order.
     cells = x[:, :, :, None, :, None].expand(-1, -1, -1, 2, -1, 2, -1)
     return cells.reshape(batch, faces, 2 * height, 2 * width, channels)
-
-
-def _mirror_north(x: Tensor) -> Tensor:
-    return torch.cat((x[:, :5], x[:, 5:].flip(3)), dim=1)

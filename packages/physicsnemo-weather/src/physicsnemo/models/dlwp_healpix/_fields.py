@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physicsnemo.models.dlwp_healpix_layers import HEALPixFoldFaces, HEALPixUnfoldFaces
+from physicsnemo.models.dlwp_healpix_layers import HEALPixUnfoldFaces
 from physicsnemo.models.dlwp_healpix_layers.healpix_layers import FACES
 from physicsnemo.nn.checks import Layout, check_at_least, check_input
 
@@ -49,6 +49,8 @@ class Fields:
         Number of input times of a step, and of predicted times of all steps.
     coupled
         Number of fields of other models.
+    faces
+        Number of faces.
 
     Raises
     ------
@@ -66,6 +68,7 @@ class Fields:
     input_time_dim: int
     output_time_dim: int
     coupled: int = 0
+    faces: int = FACES
 
     def __post_init__(self) -> None:
         """Check the numbers."""
@@ -133,7 +136,7 @@ class Fields:
             parts.append(given.constants.expand(len(state), -1, -1, -1, -1))
         if given.couplings is not None:
             parts.append(given.couplings[step].transpose(1, 2))
-        return HEALPixFoldFaces().forward(torch.cat(parts, dim=2))
+        return torch.cat(parts, dim=2).flatten(0, 1)
 
     def times(self, x: Tensor, step: int) -> Tensor:
         """Return the fields at the times of a step."""
@@ -142,7 +145,7 @@ class Fields:
     def of_outputs(self, faces: Tensor) -> Tensor:
         """Reshape (batch * 12, network_outputs, ...) to (batch, 12, times, channels, ...)."""
         times = 1 if self.is_diagnostic else self.input_time_dim
-        unfolded = HEALPixUnfoldFaces().forward(faces)
+        unfolded = HEALPixUnfoldFaces(self.faces).forward(faces)
         fields: Tensor = unfolded.unflatten(2, (times, self.output_channels))
         return fields
 
@@ -195,7 +198,7 @@ def split_inputs(
 
 
 def _check_state(fields: Fields, given: Inputs, *, steps: int, weight: Tensor) -> None:
-    layout = {"batch": None, "faces": FACES, "times": None}
+    layout = {"batch": None, "faces": fields.faces, "times": None}
     layout |= {"input_channels": fields.input_channels, "height": None, "width": None}
     check_input(given.state, layout, weight, name="the state")
     height, width = given.state.shape[-2:]
@@ -208,7 +211,7 @@ def _check_others(fields: Fields, given: Inputs, *, steps: int, weight: Tensor) 
     forcing: Any = given.forcing
     constants: Any = given.constants
     batch: dict[str, int | None] = {"batch": given.state.shape[0]}
-    faces: dict[str, int | None] = {"faces": FACES}
+    faces: dict[str, int | None] = {"faces": fields.faces}
     grid: dict[str, int | None] = dict.fromkeys(("height", "width"), given.state.shape[-1])
     if fields.decoder_input_channels:
         channels: dict[str, int | None] = {"times": None}

@@ -119,6 +119,8 @@ class HEALPixPadding(nn.Module):
     torch.Size([12, 3, 6, 6])
     """
 
+    _faces = FACES  # of a sample
+
     def __init__(self, padding: int, enable_nhwc: bool = False) -> None:
         super().__init__()
         if not is_integer(padding) or padding < 1:
@@ -143,15 +145,18 @@ class HEALPixPadding(nn.Module):
             If the shape does not fit.
         """
         count, _, height, width = _sizes(data, "batch * 12, channels, size, size")
-        _check_faces(count)
+        _check_faces(count, self._faces)
         if height != width or height < self.padding:
             raise ValueError(
                 f"expected square faces of size {self.padding} or more, since they are padded by "
                 f"{self.padding}, got {height} x {width}"
             )
         # Channels last, so that cells are rows; the result stays so in memory, for convolutions.
-        faces = data.permute(0, 2, 3, 1).unflatten(0, (-1, FACES))
-        return pad_faces(faces, self.padding, around_healpix).flatten(0, 1).permute(0, 3, 1, 2)
+        faces = data.permute(0, 2, 3, 1).unflatten(0, (-1, self._faces))
+        return self._pad(faces, self.padding).flatten(0, 1).permute(0, 3, 1, 2)
+
+    def _pad(self, faces: Tensor, padding: int) -> Tensor:
+        return pad_faces(faces, padding, around_healpix)
 
     def extra_repr(self) -> str:
         """Return the padding."""

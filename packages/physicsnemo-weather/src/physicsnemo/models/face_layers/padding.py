@@ -18,7 +18,7 @@ from torch import Tensor
 
 from physicsnemo.nn.tracing import assume_constant_result
 
-__all__ = ["Sources", "pad_faces"]
+__all__ = ["Sources", "map_cells", "pad_faces"]
 
 Sources = Callable[[int, int], NDArray[np.int64]]
 """Function of size and padding that returns source cells, of shape (padded cells, k).
@@ -53,10 +53,23 @@ def pad_faces(x: Tensor, padding: int, sources: Sources) -> Tensor:
     """
     # Integers, even where PyTorch's compiler would take symbols for them.
     size, padding = operator.index(x.shape[2]), operator.index(padding)
-    forward, transpose = _map_and_transpose(x, sources=sources, size=size, padding=padding)
-    rows = _apply_map(x.flatten(1, 3), *forward, *transpose)
+    rows = map_cells(x.flatten(1, 3), size=size, padding=padding, sources=sources)
     padded: Tensor = rows.unflatten(1, (-1, size + 2 * padding, size + 2 * padding))
     return padded
+
+
+def map_cells(x: Tensor, size: int, padding: int, sources: Sources) -> Tensor:
+    """Map cells of shape (batch, cells, channels) to means of their sources, each used somewhere.
+
+    Parameters
+    ----------
+    x
+        The cells.
+    size, padding, sources
+        As in :func:`pad_faces`.
+    """
+    forward, transpose = _map_and_transpose(x, sources=sources, size=size, padding=padding)
+    return _apply_map(x, *forward, *transpose)
 
 
 def _apply_map(x: Tensor, *maps: Tensor) -> Tensor:
@@ -145,8 +158,9 @@ def _make(sources: Sources, size: int, padding: int, device: torch.device) -> tu
     cells = sources(size, padding)
     count, terms = cells.shape
     # In COO format, sorted by row; the mean of a cell and itself is a copy.
-    pairs, uses = np.unique(np.arange(count)[:, None] * count + cells, return_counts=True)
-    rows, columns = np.divmod(pairs, count)
+    base = max(count, cells.max() + 1)
+    pairs, uses = np.unique(np.arange(count)[:, None] * base + cells, return_counts=True)
+    rows, columns = np.divmod(pairs, base)
     weights = (uses / terms).astype(np.float32)
     order = np.argsort(columns, kind="stable")
     forward = _tables(rows, columns, weights, device=device)

@@ -17,7 +17,7 @@ from physicsnemo.models.window_layers.patches import join_patches
 from physicsnemo.models.window_layers.windows import check_sizes, crop_grid, pad_grid
 from physicsnemo.nn.checks import check_input
 
-_LEVELS = range(1, 5)
+LEVELS = range(1, 5)
 _ENCODER_BLOCKS, _DECODER_BLOCKS = 2, 12
 _RESIDUALS = 2
 
@@ -118,14 +118,14 @@ class SwinRNN(Module):
             self.img_size, patch, in_chans=in_chans, embed_dim=embed_dim, norm=True
         )
         grid = self.cube_embedding.grid[1:]
-        for level in _LEVELS:
+        for level in LEVELS:
             if level > 1:
                 grid = coarser(grid)
                 down = ConvBlock(embed_dim, embed_dim, num_groups, upsample=-1)
                 self.add_module(f"down{level - 1}", down)
                 down = ConvBlock(in_chans, in_chans, in_chans, upsample=-1)
                 self.add_module(f"down{level - 1}x", down)
-                channels = embed_dim if level == _LEVELS[-1] else 2 * embed_dim
+                channels = embed_dim if level == LEVELS[-1] else 2 * embed_dim
                 up = ConvBlock(channels, embed_dim, num_groups, upsample=1)
                 self.add_module(f"up{level - 1}x", up)
             for name, depth in (("block", _ENCODER_BLOCKS), ("decoder", _DECODER_BLOCKS)):
@@ -160,25 +160,33 @@ class SwinRNN(Module):
         layout |= {f"img_size[{axis}]": size for axis, size in enumerate(self.img_size)}
         check_input(x, layout, self.cube_embedding.proj.weight)
 
-        _, *patch = self.cube_embedding.patch_size
-        pads = self.cube_embedding.pads[1:]
         last = x[:, :, -1]
-        state = functional.avg_pool2d(pad_grid(last, pads, channels_last=False), patch)
-        features = self._encode(self.cube_embedding(x).squeeze(1), state)
+        features = self._encode(self.cube_embedding(x).squeeze(1), self._means(last))
         increment = features.pop()
-        for level in reversed(_LEVELS[:-1]):
+        for level in reversed(LEVELS[:-1]):
             feature = features.pop()
             increment = getattr(self, f"up{level}x")(increment)
             # Half an odd size was rounded up, so twice of it is one too many.
             increment = increment[..., : feature.shape[-2], : feature.shape[-1]]
             increment = torch.cat((feature, increment), dim=1)
-        increment = join_patches(self.pred(increment).movedim(1, -1), patch)
-        return last + crop_grid(increment, pads, channels_last=False)
+        return last + self._recover(self.pred(increment))
+
+    def _means(self, state: Tensor) -> Tensor:
+        """Return the mean of each patch of a state."""
+        _, *patch = self.cube_embedding.patch_size
+        padded = pad_grid(state, self.cube_embedding.pads[1:], channels_last=False)
+        return functional.avg_pool2d(padded, patch)
+
+    def _recover(self, grid: Tensor) -> Tensor:
+        """Return fields of the patches of a grid."""
+        _, *patch = self.cube_embedding.patch_size
+        fields = join_patches(grid.movedim(1, -1), patch)
+        return crop_grid(fields, self.cube_embedding.pads[1:], channels_last=False)
 
     def _encode(self, grid: Tensor, state: Tensor) -> list[Tensor]:
         """Return the features of all resolutions, of a grid with channels last and a state."""
         features = []
-        for level in _LEVELS:
+        for level in LEVELS:
             if level > 1:
                 grid = getattr(self, f"down{level - 1}")(grid.movedim(-1, 1)).movedim(1, -1)
                 state = getattr(self, f"down{level - 1}x")(state)

@@ -390,13 +390,16 @@ class EarthAttention(nn.Module):
         """Return the entries of the bias table that ``earth_position_index`` names."""
         *others, _ = self.windows.window
         pairs = [size for size in others for _ in range(2)]  # of the key, of the query
-        table = self.earth_position_bias_table.unflatten(0, (*pairs, -1))
+        table = self._table().unflatten(0, (*pairs, -1))
         last = len(pairs)
         queries, keys = range(1, last, 2), range(0, last, 2)
         table = table.permute(last + 1, last + 2, *queries, *keys, last)
         bias = toeplitz(table).movedim(-2, 2 + len(others))
         points, types, heads = self.windows.points, self.windows.types, self.num_heads
         return bias.reshape(1, types, heads, points, points)
+
+    def _table(self) -> Tensor:
+        return self.earth_position_bias_table
 
 
 def earth_position_index(window: tuple[int, ...]) -> Tensor:

@@ -350,14 +350,13 @@ class SongUNet(Module):
         ValueError
             If anything has another shape or device than expected.
         """
-        size = self.img_shape if self.additive_pos_embed else None
         weight = next(self.parameters())
         check_images(
             x,
             channels=self.in_channels,
             levels=len(self.levels),
             weight=weight,
-            size=size,
+            size=self._size(),
             taps=self._taps,
         )
         with profile_range("SongUNet", self.profile_mode):
@@ -368,6 +367,14 @@ class SongUNet(Module):
                 augment_labels=augment_labels,
             ).to(x.dtype)
             return self._decode(*self._encode(x, emb), emb)
+
+    def _size(self) -> tuple[int, int] | None:
+        """Return the size that images must have, if any."""
+        return self.img_shape if self.additive_pos_embed else None
+
+    def _positions(self) -> Tensor:
+        """Return the embedding of the pixels' positions."""
+        return self.spatial_emb
 
     def _embed(
         self,
@@ -406,7 +413,7 @@ class SongUNet(Module):
         image = x
         x = self.enc[f"{self.levels[0].name}_conv"](x)
         if self.additive_pos_embed:
-            x = x + self.spatial_emb.to(x.dtype)
+            x = x + self._positions().to(x.dtype)
         skips = [x]
         for level in self.levels:
             for plan in level.encoder:
