@@ -93,6 +93,22 @@ def unet(model: str, arguments: Mapping[str, Any], **changed: Any) -> Example:
     )
 
 
+def preconditioned(model: str) -> Example:
+    """Return an example of a preconditioned network of diffusion."""
+    sizes = {
+        "model_channels": 32,
+        "channel_mult": [1, 2],
+        "num_blocks": 1,
+        "attn_resolutions": [12],
+    }
+    return Example(
+        model,
+        {"img_resolution": 24, "img_channels": 2, "dropout": 0.0} | sizes,
+        [(2, 2, 24, 16)],
+        others=(torch.tensor([0.3, 0.7], dtype=torch.float64),),
+    )
+
+
 FNO = {"in_channels": 2, "out_channels": 3, "latent_channels": 6, "num_fno_layers": 2}
 AFNO = {
     "inp_shape": [20, 24],
@@ -188,6 +204,12 @@ def examples() -> dict[str, Example]:
             "SongUNetPosEmbd",
             {"in_channels": 6, "N_grid_channels": 4, "additive_pos_embed": True},
         ),
+        "DhariwalUNet": unet("DhariwalUNet", {"img_resolution": 24, "model_channels": 32}),
+        "EDMPrecond": preconditioned("EDMPrecond"),
+        "VEPrecond": preconditioned("VEPrecond"),
+        "VEPrecond_dfsr": preconditioned("VEPrecond_dfsr"),
+        "VPPrecond": preconditioned("VPPrecond"),
+        "iDDPMPrecond": preconditioned("iDDPMPrecond"),
         "Pix2Pix-1d": Example(
             "Pix2Pix", PIX2PIX | {"dimension": 1, "n_downsampling": 2}, [(2, 2, 37)]
         ),
@@ -266,7 +288,7 @@ def started() -> Iterator[Callable[[int], Any]]:
     kind, running = runpy.run_path(str(PROCESSES))["Processes"], {}
 
     def processes(count: int) -> Any:
-        return running.setdefault(count, kind(count, timeout=300.0))
+        return running.setdefault(count, kind(count, timeout=900.0))
 
     yield processes
     for each in running.values():

@@ -21,6 +21,7 @@ from physicsnemo.models.diffusion.preconditioning import (
     EDMPrecondSR,
     EDMPrecondSuperResolution,
     VEPrecond,
+    VEPrecond_dfsr,
     VPPrecond,
     iDDPMPrecond,
     tEDMPrecondSuperRes,
@@ -33,11 +34,6 @@ from physicsnemo.nn.transformer import dot_product_attention
 def convolution(layer: Conv2d, domain: Any) -> Callable[[Tensor], Tensor]:
     """Return the forward of a convolution that may double or halve the resolution."""
     half, fused = layer.kernel // 2, layer.fused_resample and not layer._averages
-    if (layer.up or layer.down) and len(layer._taps) % 2:
-        raise NotImplementedError(
-            f"expected a resample_filter of an even number of taps, got {layer._taps}: others are "
-            f"for images of an odd height, which no unit divides"
-        )
 
     def forward(x: Tensor) -> Tensor:
         if fused and layer.up:
@@ -156,6 +152,11 @@ def attention(layer: Attention, domain: Any) -> Callable[[Tensor], Tensor]:
 
 def network(module: SongUNet, domain: Any) -> None:
     """Let a network add the embedding of its rank's pixels."""
+    if module._taps % 2:
+        raise NotImplementedError(
+            f"expected a resample_filter of an even number of taps, got {module._taps}: others are "
+            f"for images of an odd height, which no unit divides"
+        )
     if not module.additive_pos_embed:
         return
     first, stop, _ = domain.chunk(module.img_shape[0], domain.unit)
@@ -204,6 +205,7 @@ MODELS = dict.fromkeys(
         StormCastUNet,
         UNet,
         VEPrecond,
+        VEPrecond_dfsr,
         VPPrecond,
         iDDPMPrecond,
         tEDMPrecondSuperRes,
