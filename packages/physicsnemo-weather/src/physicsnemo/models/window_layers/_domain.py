@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.window_layers.blocks import WindowBlock
@@ -24,7 +23,6 @@ from physicsnemo.models.window_layers.patches import (
 )
 from physicsnemo.models.window_layers.swin import SwinTransformer
 from physicsnemo.models.window_layers.windows import Pads, Windows
-from physicsnemo.nn import DropPath
 
 Ranges = list[list[tuple[int, int]]]
 """For each rank, rows of a grid: from the first of each pair to that before the second."""
@@ -163,21 +161,6 @@ def decoder(module: DecoderLayer, domain: Any, image: Ranges) -> None:
     recover(module.patchrecovery2d, domain, fine, image)
 
 
-def drop_path(module: DropPath, domain: Any) -> Callable[[Tensor], Tensor]:
-    """Return the forward of stochastic depth, in which all ranks leave out the same samples."""
-    whole = module.forward
-
-    def forward(x: Tensor) -> Tensor:
-        if not (module.training and module.drop_prob):
-            return x
-        factors = whole(torch.ones_like(x[(slice(None), *[slice(1)] * (x.ndim - 1))]))
-        of_first = factors if domain.rank == 0 else torch.zeros_like(factors)
-        kept: Tensor = x * domain.all_reduce(of_first)
-        return kept
-
-    return forward
-
-
 def _resolutions(module: EncoderLayer | DecoderLayer, domain: Any) -> tuple[Ranges, Ranges]:
     return held(module.blocks, domain), held(module.blocks_middle, domain)
 
@@ -237,7 +220,6 @@ def _rows(windows: Windows, pads: Pads, domain: Any) -> Ranges:
 
 
 RULES: dict[type[nn.Module], Callable[[Any, Any], Any]] = {
-    DropPath: drop_path,
     SwinTransformer: stage,
     WindowBlock: block,
 }
