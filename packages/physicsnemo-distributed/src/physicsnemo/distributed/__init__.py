@@ -10,7 +10,7 @@ and :func:`partition` a graph. Checkpoints need nothing of this package: ``save`
 from physicsnemo.distributed.domain import Domain, distribute, gather, split
 from physicsnemo.distributed.job import Job, start
 from physicsnemo.distributed.manager import DistributedManager
-from physicsnemo.distributed.partition import Part, partition
+from physicsnemo.distributed.partition import Part, partition, partition_levels
 from physicsnemo.distributed.plans import Plan, plan_of
 from physicsnemo.distributed.sharding import shard
 
@@ -23,6 +23,7 @@ __all__ = [
     "distribute",
     "gather",
     "partition",
+    "partition_levels",
     "plan_of",
     "shard",
     "split",

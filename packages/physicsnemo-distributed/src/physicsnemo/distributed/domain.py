@@ -22,6 +22,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.nn import functional
 
 from physicsnemo.distributed import collectives
+from physicsnemo.distributed.partition import Part, part_of
 
 __all__ = ["GROUP", "Domain", "Plan", "Rows", "distribute", "gather", "split"]
 
@@ -233,6 +234,10 @@ class Domain:
         if not self.sizes:
             raise RuntimeError("expected inputs that physicsnemo.distributed.split has divided")
         return self.sizes
+
+    def part(self, graph: Any, sources: Tensor, targets: Tensor) -> Part:
+        """Return this rank's part of a graph, given the rank of each source and each target."""
+        return part_of(graph, sources, targets, self.group)
 
     def _rows(self, sizes: Sequence[int]) -> Rows:
         first = sum(sizes[: self.rank])

@@ -5,7 +5,8 @@ Before messages are computed, a rank receives the features of the other ranks' n
 begin, the halo. Sums over the edges of a node need no communication then.
 """
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ class Part:
     ----------
     graph
         The rank's edges, numbered within the part: sources are its own nodes and then the halo,
-        targets its own nodes.
+        targets its own nodes. Positions are those of both; there is no batch.
     nodes, edges
         Which nodes and which edges of the whole graph these are, in rising order.
     halo
@@ -49,6 +50,22 @@ class Part:
     def with_halo(self, x: Tensor) -> Tensor:
         """Return features of the own nodes, of shape (nodes, ...), and those of the halo."""
         return torch.cat([x, self.halo(x)])
+
+    def add_halo(self, x: Tensor) -> Tensor:
+        """Return sums for the own nodes, of what this rank and others have for them.
+
+        This is the transpose of :meth:`with_halo`: it takes values of the own nodes and of the
+        halo, and sends the latter to the ranks that have these nodes.
+        """
+        send_counts, receive_counts = self.halo.send_counts, self.halo.receive_counts
+        own: Tensor
+        own, *others = x.split((len(x) - sum(receive_counts), *receive_counts))
+        shapes = [(count, *x.shape[1:]) for count in send_counts]
+        received = collectives.exchange(others, shapes, self.group)
+        # Rank by rank: each names a node once, so that no order of sums is left to the device.
+        for nodes, values in zip(self.halo.send.split(send_counts), received, strict=True):
+            own = own.index_add(0, nodes, values)
+        return own
 
     def of_nodes(self, x: Tensor) -> Tensor:
         """Return the rank's own of features of all nodes, of shape (nodes, ...)."""
@@ -97,6 +114,46 @@ def partition(graph: Any, mesh: DeviceMesh, positions: Tensor | None = None) -> 
     return part_of(graph, owner, owner, group)
 
 
+def partition_levels(
+    part: Part, graphs: Sequence[Any], ids: Sequence[Tensor]
+) -> tuple[list[Part], list[Tensor]]:
+    """Return this rank's parts of coarser and coarser graphs.
+
+    A node of a coarser graph is on the rank that has it in the finer one, so that features go from
+    level to level without communication.
+
+    Parameters
+    ----------
+    part
+        The rank's part of the mesh.
+    graphs
+        The graphs, the finest first, which has the nodes of the mesh.
+    ids
+        For each graph but the last, which nodes the next one keeps.
+
+    Returns
+    -------
+    The parts, and for each but the last, which of the rank's own nodes the next one keeps.
+
+    Raises
+    ------
+    ValueError
+        If the number of graphs is not one more than that of ids.
+    """
+    rank = dist.get_rank(part.group)
+    ends = torch.tensor(part.counts, device=part.order.device).cumsum(0)
+    owner = torch.searchsorted(ends, part.order, right=True)
+    if len(graphs) != len(ids) + 1:
+        raise ValueError(f"expected one graph more than ids, got {len(graphs)} and {len(ids)}")
+    parts, kept = [part_of(graphs[0], owner, owner, part.group)], []
+    for graph, nodes in zip(graphs[1:], ids, strict=True):
+        own = owner == rank
+        kept.append((own.cumsum(0) - 1)[nodes[own[nodes]]])
+        owner = owner[nodes]
+        parts.append(part_of(graph, owner, owner, part.group))
+    return parts, kept
+
+
 def part_of(graph: Any, sources: Tensor, targets: Tensor, group: dist.ProcessGroup) -> Part:
     """Return this rank's part of a graph whose nodes are divided already.
 
@@ -124,7 +181,8 @@ def part_of(graph: Any, sources: Tensor, targets: Tensor, group: dist.ProcessGro
         edge_index=torch.stack((place[source[edges]], place_target[target[edges]])),
         num_nodes=len(numbered),
         num_targets=len(own_targets),
-        **{it.name: None for it in fields(graph) if it.name in ("pos", "batch")},
+        pos=None if graph.pos is None else graph.pos[numbered],
+        batch=None,
     )
     counts = tuple(torch.bincount(targets, minlength=ranks).tolist())
     return Part(

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers.graph import Graph, Incidence
-from physicsnemo.models.gnn_layers.mesh_graph_mlp import MeshGraphEdgeMLPConcat, MeshGraphMLP
+from physicsnemo.models.gnn_layers.mesh_graph_mlp import (
+    MeshGraphEdgeMLPConcat,
+    MeshGraphMLP,
+    NodeFeatures,
+)
 from physicsnemo.models.gnn_layers.messages import aggregate, gather
 
 __all__ = ["BistrideGraphMessagePassing", "GraphMessagePassing", "Hierarchy", "make_hierarchy"]
 
 # Keeps nodes without incoming edges from a division by zero.
-_EPSILON = 1e-12
+EPSILON = 1e-12
 
 
 class Scale(NamedTuple):
@@ -53,13 +57,13 @@ class Passage(NamedTuple):
     def down(self, h: Tensor) -> Tensor:
         """Pool: average features over incoming edges, then keep the coarser graph's nodes."""
         graph = self.graph
-        return _convolve(h, self.weight, start=graph.source, end=graph.target)[self.ids]
+        return convolve(h, self.weight, start=graph.source, end=graph.target)[self.ids]
 
     def up(self, h: Tensor) -> Tensor:
         """Unpool, as the transpose of :meth:`down`: zeros at other nodes, then edges reversed."""
         graph = self.graph
         padded = h.new_zeros(graph.num_nodes, h.shape[1]).index_copy(0, self.ids, h)
-        return _convolve(padded, self.weight, start=graph.target, end=graph.source)
+        return convolve(padded, self.weight, start=graph.target, end=graph.source)
 
 
 class Hierarchy(NamedTuple):
@@ -89,16 +93,16 @@ def make_hierarchy(pos: Tensor, graphs: Sequence[Graph], ids: Sequence[Tensor]) 
     ----------
     Cao et al. 2023, arXiv:2210.02573, section 3.2.
     """
-    scales, passages = [Scale(graphs[0], _fiber(pos, graphs[0]))], []
+    scales, passages = [Scale(graphs[0], fiber(pos, graphs[0]))], []
     mass = torch.ones_like(pos[:, 0])
     for finer, coarser, kept in zip(graphs, graphs[1:], ids, strict=False):
         sent = gather(mass / finer.source.degrees.clamp(min=1), finer.source)
-        mass = aggregate(sent, finer.target) + _EPSILON
+        mass = aggregate(sent, finer.target) + EPSILON
         # The share of a node's new mass that came along each edge: weights sum to 1 over them.
         passage = Passage(finer, sent / gather(mass, finer.target), kept)
         mass, pos = mass[kept], passage.down(pos)
         passages.append(passage)
-        scales.append(Scale(coarser, _fiber(pos, coarser)))
+        scales.append(Scale(coarser, fiber(pos, coarser)))
     return Hierarchy(scales, passages)
 
 
@@ -225,8 +229,10 @@ class GraphMessagePassing(nn.Module):
         return update + x
 
 
-def _fiber(pos: Tensor, graph: Graph) -> Tensor:
-    vector = gather(pos, graph.source) - gather(pos, graph.target)
+def fiber(pos: NodeFeatures, graph: Graph) -> Tensor:
+    """Return the displacement of each edge's source from its target, and its length."""
+    sources, targets = pos if isinstance(pos, tuple) else (pos, pos)
+    vector = gather(sources, graph.source) - gather(targets, graph.target)
     # The norm has no second derivative at 0, which is NaN in gradients even where it is masked
     # afterwards: so self-loops take the norm of another vector, and then the length 0.
     apart = (vector != 0).any(-1, keepdim=True)
@@ -234,6 +240,6 @@ def _fiber(pos: Tensor, graph: Graph) -> Tensor:
     return torch.cat((vector, torch.where(apart, length, 0.0)), dim=-1)
 
 
-def _convolve(x: Tensor, weight: Tensor, *, start: Incidence, end: Incidence) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, *, start: Incidence, end: Incidence) -> Tensor:
     """Graph convolution by fixed edge weights."""
     return aggregate(gather(x, start) * weight[:, None].to(x.dtype), end)

@@ -2,6 +2,8 @@
 """Graphs and features as non-persistent buffers, and their values after moves and casts."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,8 @@ from torch.utils import _pytree as pytree
 from physicsnemo.models.gnn_layers import Graph
 from physicsnemo.nn.precision import at_least_float32
 
+Part = Any
+"""A ``physicsnemo.distributed.Part``, in a model whose graphs are divided over ranks."""
 Constants = Mapping[str, Tensor]
 """Values of buffers by their names in the model, on the CPU and in double precision."""
 
@@ -17,7 +21,7 @@ Constants = Mapping[str, Tensor]
 class GraphBuffers(nn.Module):
     """Graph as non-persistent buffers: it follows the model's device and is in no checkpoint.
 
-    Call the module for the graph.
+    Call the module for the graph; or for the part of one, if that is what it was given.
     """
 
     edge_index: Tensor
@@ -26,23 +30,30 @@ class GraphBuffers(nn.Module):
     target_perm: Tensor
     target_indptr: Tensor
 
-    def __init__(self, graph: Graph) -> None:
+    send: Tensor
+
+    def __init__(self, graph: Graph | Part) -> None:
         super().__init__()
         for name, tensor in graph_tensors(graph).items():
             self.register_buffer(name, tensor.to(torch.get_default_device()), persistent=False)
-        self._structure = pytree.tree_structure(graph)
+        self._part = None if isinstance(graph, Graph) else graph
+        self._structure = pytree.tree_structure(graph if isinstance(graph, Graph) else graph.graph)
 
-    def forward(self) -> Graph:
+    def forward(self) -> Graph | Part:
         """Return the graph, without sorting its edges again."""
         source, target = self.edge_index
         parts = [self.edge_index, None, None, source, self.source_perm, self.source_indptr]
         parts += [target, self.target_perm, self.target_indptr]
         graph: Graph = pytree.tree_unflatten(parts, self._structure)
-        return graph
+        if self._part is None:
+            return graph
+        return replace(self._part, graph=graph, halo=replace(self._part.halo, send=self.send))
 
 
-def graph_tensors(graph: Graph) -> dict[str, Tensor]:
+def graph_tensors(graph: Graph | Part) -> dict[str, Tensor]:
     """Return a graph's tensors by their names in :class:`GraphBuffers`."""
+    if not isinstance(graph, Graph):
+        return graph_tensors(graph.graph) | {"send": graph.halo.send}
     return {
         "edge_index": graph.edge_index,
         "source_perm": graph.source.perm,

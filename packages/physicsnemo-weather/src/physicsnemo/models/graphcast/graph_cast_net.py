@@ -123,7 +123,8 @@ class GraphCastNet(Module):
         Activation checkpointing of every MLP.
     partition_size
         Number of processes that the graphs are partitioned over. Greater numbers than 1 are taken
-        for 1, with a warning; the results are the same.
+        for 1, with a warning; the results are the same. Any number of processes shares the graphs
+        after ``physicsnemo.distributed.distribute``.
     partition_group_name, use_lat_lon_partitioning, expect_partitioned_input, \
 global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_on_all_ranks
         Options of partitioned graphs, ignored.
@@ -177,6 +178,8 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
     g2m_graph: GraphBuffers
     mesh_graph: GraphBuffers
     m2g_graph: GraphBuffers
+    _graphs: Callable[[], GraphCastGraphs]
+    _attention_mask: Callable[[], Tensor | None]
 
     def __init__(
         self,
@@ -233,6 +236,7 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         self.input_res = check_sizes(mesh_level, input_res)
         check_numerics(numerics)
         self.input_dim_grid_nodes = input_dim_grid_nodes
+        self._mesh_level = mesh_level
         self._passes_messages = processor_type == "MessagePassing"
         self._input_options = {
             "expect_partitioned_input": expect_partitioned_input,
@@ -317,7 +321,7 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         self._graphs = partial(
             build_graphs, mesh_level, self.input_res, multimesh=multimesh, numerics=numerics
         )
-        self._register(self._graphs())
+        self._register(self._graphs(), at_least_float32(torch.get_default_dtype()))
         self.set_checkpoint_model(False)
         self.set_checkpoint_encoder(False)
         self.set_checkpoint_decoder(False)
@@ -481,12 +485,11 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         processed: tuple[Tensor, Tensor] = processor(efeat, nfeat, self.mesh_graph())
         return processed
 
-    def _register(self, graphs: GraphCastGraphs) -> None:
+    def _register(self, graphs: GraphCastGraphs, dtype: torch.dtype) -> None:
         """Register graphs and features as non-persistent buffers."""
         for name in _GRAPHS:
             self.add_module(f"{name}_graph", GraphBuffers(getattr(graphs, name)))
-        features = features_of(graphs, at_least_float32(torch.get_default_dtype()))
-        for name, tensor in features.items():
+        for name, tensor in features_of(graphs, dtype).items():
             tensor = tensor.to(torch.get_default_device())
             self.register_buffer(name, tensor, persistent=False)
         # DistributedDataParallel broadcasts buffers in each step; these are large, and equal in all

@@ -208,7 +208,7 @@ class TransformerLayer(nn.Module):
 
     def __init__(self, hidden_dim: int, num_attention_heads: int) -> None:
         super().__init__()
-        self.self_attention = _Attention(hidden_dim, num_attention_heads)
+        self.self_attention = Attention(hidden_dim, num_attention_heads)
         self.layernorm_mlp = _Normalized(hidden_dim, ("fc1", "fc2"))
         follow_history(self)
 
@@ -254,7 +254,7 @@ class _Normalized(nn.Module):
         return functional.linear(x, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"))
 
 
-class _Attention(nn.Module):
+class Attention(nn.Module):
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -264,10 +264,20 @@ class _Attention(nn.Module):
         nn.init.zeros_(self.proj.bias)
 
     def forward(self, nfeat: Tensor, mask: Tensor | None) -> Tensor:
+        return self.attend(*self.project(nfeat), mask)
+
+    def project(self, nfeat: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values, all of shape (nodes, dim)."""
         x = self.layernorm_qkv(nfeat)
         query, key, value = (
-            self.layernorm_qkv.linear(x, name).unflatten(-1, (self.heads, -1)).transpose(0, 1)[None]
-            for name in ("query", "key", "value")
+            self.layernorm_qkv.linear(x, name) for name in ("query", "key", "value")
+        )
+        return query, key, value
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Update nodes by their queries, and by keys and values of all nodes that they may see."""
+        query, key, value = (
+            x.unflatten(-1, (self.heads, -1)).transpose(0, 1)[None] for x in (query, key, value)
         )
         dropout = _DROPOUT if self.training else 0.0
         x = dot_product_attention(query, key, value, mask=mask, dropout=dropout)
