@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 
 from physicsnemo.distributed import collectives
-from physicsnemo.distributed.domain import distribute, domain_of, split
 from physicsnemo.distributed.partition import partition
+from physicsnemo.distributed.rules import distribute, domain_of, split
 from physicsnemo.models.gnn_layers import Graph
 from physicsnemo.registry import ModelRegistry
 from tools.workspace import ROOT

@@ -7,11 +7,12 @@ and :func:`partition` a graph. Checkpoints need nothing of this package: ``save`
 ``save_checkpoint`` gather what is sharded.
 """
 
-from physicsnemo.distributed.domain import Domain, distribute, gather, split
+from physicsnemo.distributed.domain import Domain
 from physicsnemo.distributed.job import Job, start
 from physicsnemo.distributed.manager import DistributedManager
 from physicsnemo.distributed.partition import Part, partition, partition_levels
 from physicsnemo.distributed.plans import Plan, plan_of
+from physicsnemo.distributed.rules import distribute, gather, split
 from physicsnemo.distributed.sharding import shard
 
 __all__ = [

@@ -1,36 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Domain parallelism: one sample over several ranks, by rows of its grid.
-
-Each rank holds some consecutive rows of every field, as a plain local tensor. Layers that look at
-single points work as they are. The others are given another forward, by rules: those of PyTorch's
-own layers are here, and each family states those of its layers and models, in a module that its
-distribution names in the entry-point group ``physicsnemo.domain``. A rule sees the ranks through
-:class:`Domain` alone.
-"""
+"""The ranks among which rows of fields are divided, as rules of domain parallelism see them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from importlib.metadata import entry_points
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
+from torch import Tensor
 from torch.nn import functional
 
 from physicsnemo.distributed import collectives
 from physicsnemo.distributed.partition import Part, part_of
 
-__all__ = ["GROUP", "Domain", "Plan", "Rows", "distribute", "gather", "split"]
+__all__ = ["Domain", "Rows"]
 
-GROUP = "physicsnemo.domain"
-
-Model = TypeVar("Model", bound=nn.Module)
-Forward = Callable[..., Any]
-Rule = Callable[[Any, "Domain"], Forward | None]
+AXIS = 2  # of (batch, channels, rows, ...), as convolutions have it
 
 
 class Rows(NamedTuple):
@@ -224,11 +211,106 @@ class Domain:
         with torch.no_grad():
             return collectives.moments(x, axes, share, self.group)
 
-    def convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None, **options: Any) -> Tensor:
-        """Return a convolution; see :func:`physicsnemo.distributed.layers.convolve`."""
-        from physicsnemo.distributed.layers import convolve
+    def convolve(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int] | None = None,
+        groups: int = 1,
+        mode: str = "constant",
+    ) -> Tensor:
+        """Return a convolution of all ranks' rows, as ``torch.nn.functional.conv2d`` has it.
 
-        return convolve(x, weight, bias, domain=self, **options)
+        Parameters
+        ----------
+        x
+            This rank's rows, of shape (batch, channels, rows, ...).
+        weight, bias, stride, padding, dilation, groups
+            As in PyTorch, with an entry for each axis of the grid.
+        mode
+            What lies beyond the first and the last row of the grid, as in
+            :func:`torch.nn.functional.pad`.
+
+        Raises
+        ------
+        NotImplementedError
+            If the convolution does not keep the number of rows, divided by the stride.
+        ValueError
+            If the stride does not divide this rank's rows, unless it is the last rank.
+        """
+        axes = weight.ndim - 2
+        dilation = [1] * axes if dilation is None else dilation
+        reach = dilation[0] * (weight.shape[AXIS] - 1)
+        if not reach - stride[0] < 2 * padding[0] <= reach:
+            raise NotImplementedError(
+                f"expected a convolution that keeps the rows, divided by its stride, got a kernel "
+                f"of {tuple(weight.shape[2:])}, stride {tuple(stride)} and padding {tuple(padding)}"
+            )
+        rest = x.shape[AXIS] % stride[0]
+        if rest and (self.rank < self.size - 1 or mode != "constant"):
+            raise ValueError(
+                f"expected rows on each rank that a stride of {stride[0]} divides, got "
+                f"{x.shape[AXIS]}; choose a grid whose rows all strides together divide"
+            )
+        # What the last output, whose window begins at row -stride - padding, sees beyond the rows.
+        behind = reach - padding[0] - stride[0] + 1
+        x = self.pad(x, AXIS, padding[0], behind, mode)
+        if rest:  # its window, if whole, is the last one
+            x = functional.pad(x, [*[0, 0] * (axes - 1), 0, padding[0] - behind])
+        operation = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
+        result: Tensor = operation(x, weight, bias, stride, [0, *padding[1:]], dilation, groups)
+        return result
+
+    def convolve_transposed(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        *,
+        stride: Sequence[int],
+        padding: Sequence[int],
+        output_padding: Sequence[int] | None = None,
+        dilation: Sequence[int] | None = None,
+        groups: int = 1,
+    ) -> Tensor:
+        """Return a transposed convolution of all ranks' rows; see :meth:`convolve`.
+
+        Raises
+        ------
+        NotImplementedError
+            If it does not multiply the number of rows by the stride.
+        """
+        axes, rows = weight.ndim - 2, x.shape[AXIS]
+        dilation = [1] * axes if dilation is None else dilation
+        output_padding = [0] * axes if output_padding is None else output_padding
+        reach = dilation[0] * (weight.shape[AXIS] - 1)
+        if reach + 1 + output_padding[0] - 2 * padding[0] != stride[0]:
+            raise NotImplementedError(
+                f"expected a transposed convolution that multiplies the rows by its stride, got a "
+                f"kernel of {tuple(weight.shape[2:])}, stride {tuple(stride)} and padding "
+                f"{tuple(padding)}"
+            )
+        # Input rows whose windows reach into this rank's rows of the output.
+        before, after = max(0, reach - padding[0]) // stride[0], -(-padding[0] // stride[0])
+        head, tail = self.halo(x, AXIS, before, after)
+        x = torch.cat((head, x, tail), dim=AXIS)
+        operation = (
+            functional.conv_transpose1d,
+            functional.conv_transpose2d,
+            functional.conv_transpose3d,
+        )[axes - 1]
+        others = [0, *padding[1:]], [0, *output_padding[1:]]
+        y: Tensor = operation(x, weight, None, stride, *others, groups, dilation)
+        first = padding[0] + head.shape[AXIS] * stride[0]
+        missing = first + rows * stride[0] - y.shape[AXIS]
+        if missing > 0:  # what output_padding adds, which no window reaches
+            y = functional.pad(y, [*[0, 0] * (axes - 1), 0, missing])
+        y = y.narrow(AXIS, first, rows * stride[0])
+        return y if bias is None else y + bias.view(-1, *[1] * axes)
 
     def _known_sizes(self) -> tuple[int, ...]:
         if not self.sizes:
@@ -242,134 +324,3 @@ class Domain:
     def _rows(self, sizes: Sequence[int]) -> Rows:
         first = sum(sizes[: self.rank])
         return Rows(first, first + sizes[self.rank], sum(sizes))
-
-
-class Plan(Protocol):
-    """What a family's module of rules holds.
-
-    Attributes
-    ----------
-    MODELS
-        For each model, a function of it that returns the axis of its inputs to divide and the
-        unit of the division.
-    RULES
-        For each class of layers, a function of a layer and a :class:`Domain` that returns the
-        forward to use instead, or changes the layer and returns None.
-    """
-
-    MODELS: Mapping[type[nn.Module], Callable[[Any], tuple[int, int]]]
-    RULES: Mapping[type[nn.Module], Rule]
-
-
-def distribute(model: Model, mesh: DeviceMesh, *, axis: int | None = None, unit: int = 1) -> Model:
-    """Let a model work on rows of its fields, in place: domain parallelism.
-
-    Each rank then calls the model with its rows, as :func:`split` gives them, and gets its rows of
-    the output. Collectives inside make them those of the whole fields, and gradients with respect
-    to parameters each rank's share of the sum of all ranks' losses; what averages them, as
-    ``DistributedDataParallel`` or :func:`~physicsnemo.distributed.shard` do, gives those of the
-    mean loss. All ranks must call the model equally often.
-
-    Parameters
-    ----------
-    model
-        A model of a class that its family supports. Its parameters stay what they are.
-    mesh
-        The ranks among which rows are divided, of one dimension.
-    axis, unit
-        For a model of one's own, made of PyTorch's layers and of functions of single points: the
-        axis of its inputs to divide, and what the numbers of rows must be multiples of.
-
-    Returns
-    -------
-    The model.
-
-    Raises
-    ------
-    NotImplementedError
-        If there are no rules for the model, or for a layer in it.
-    ValueError
-        If it was distributed before.
-    """
-    from physicsnemo.distributed import layers
-
-    plans: list[Plan] = [entry.load() for entry in entry_points(group=GROUP)]
-    models = {known: plan for each in plans for known, plan in each.MODELS.items()}
-    rules = {known: rule for each in plans for known, rule in each.RULES.items()} | layers.RULES
-    if "_domain" in vars(model):
-        raise ValueError(f"this {type(model).__name__} was distributed before; build another one")
-    if axis is None:
-        if type(model) not in models:
-            raise NotImplementedError(
-                f"{type(model).__name__} has no rules for domain parallelism; these have: "
-                f"{', '.join(sorted(known.__name__ for known in models))}. Pass axis= for a model "
-                f"of your own"
-            )
-        axis, unit = models[type(model)](model)
-    domain = Domain(mesh.get_group(), axis, unit)
-    # All rules first, so that one that refuses leaves the model as it was.
-    found = [(it, rules[type(it)](it, domain)) for it in model.modules() if type(it) in rules]
-    for module, forward in found:
-        if forward is not None:
-            module.forward = forward
-    vars(model)["_domain"] = domain
-    return model
-
-
-def domain_of(model: nn.Module) -> Domain:
-    """Return the division that :func:`distribute` gave a model."""
-    domain: Domain | None = vars(model).get("_domain")
-    if domain is None:
-        raise ValueError(f"call distribute() on this {type(model).__name__} first")
-    return domain
-
-
-def split(x: Tensor, model: nn.Module, axis: int | None = None) -> Tensor:
-    """Return this rank's rows of whole fields.
-
-    Parameters
-    ----------
-    x
-        The fields.
-    model
-        The model.
-    axis
-        Their axis of rows, if it is another than that of a batch of inputs.
-
-    Raises
-    ------
-    ValueError
-        If there are too few rows for each rank to have some.
-    """
-    domain = domain_of(model)
-    axis = domain.axis if axis is None else axis
-    sizes = domain.chunks(x.shape[axis], domain.unit)
-    if not all(sizes):
-        units = "" if domain.unit == 1 else f", which are divided in units of {domain.unit}"
-        raise ValueError(
-            f"expected at least one row for each of {domain.size} ranks, got {x.shape[axis]} "
-            f"rows{units}; use fewer ranks or a finer grid"
-        )
-    domain.sizes = sizes
-    rows = domain.rows(domain.sizes[domain.rank])
-    return x.narrow(axis, rows.first, rows.stop - rows.first)
-
-
-def gather(y: Tensor, model: nn.Module, rows: int | None = None, axis: int | None = None) -> Tensor:
-    """Return whole fields of the ranks' rows.
-
-    Parameters
-    ----------
-    y
-        This rank's rows of an input or an output.
-    model
-        The model.
-    rows
-        How many rows there are, if neither as many as in the input nor a multiple or a part.
-    axis
-        Their axis of rows, if it is another than that of inputs.
-    """
-    domain = domain_of(model)
-    axis = domain.axis if axis is None else axis
-    counts = domain.counts(y.shape[axis]) if rows is None else domain.chunks(rows, domain.unit)
-    return domain.all_gather(y, axis, counts)

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.distributed.domain import Domain
-
-AXIS = 2  # of (batch, channels, rows, ...)
+from physicsnemo.distributed.domain import AXIS, Domain
 
 
 def convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, domain: Domain) -> Any:
@@ -27,7 +25,7 @@ def convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, domain: Domain) -> Any
         if mode != "constant" and any(others):
             widths = [width for p in reversed(others) for width in (p, p)]
             x, padding = functional.pad(x, [*widths, 0, 0], mode=mode), [before, *[0] * len(others)]
-        return convolve(
+        return domain.convolve(
             x,
             layer.weight,
             layer.bias,
@@ -36,7 +34,6 @@ def convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, domain: Domain) -> Any
             dilation=layer.dilation,
             groups=layer.groups,
             mode=mode,
-            domain=domain,
         )
 
     return forward
@@ -51,7 +48,7 @@ def transposed_convolution(
         return None  # each row of the output comes of one row
 
     def forward(x: Tensor) -> Tensor:
-        return convolve_transposed(
+        return domain.convolve_transposed(
             x,
             layer.weight,
             layer.bias,
@@ -60,115 +57,9 @@ def transposed_convolution(
             output_padding=layer.output_padding,
             dilation=layer.dilation,
             groups=layer.groups,
-            domain=domain,
         )
 
     return forward
-
-
-def convolve(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    domain: Domain,
-    dilation: Sequence[int] | None = None,
-    groups: int = 1,
-    mode: str = "constant",
-) -> Tensor:
-    """Return a convolution of all ranks' rows, as ``torch.nn.functional.conv2d`` has it.
-
-    Parameters
-    ----------
-    x
-        This rank's rows, of shape (batch, channels, rows, ...).
-    weight, bias, stride, padding, dilation, groups
-        As in PyTorch, with an entry for each axis of the grid.
-    domain
-        The ranks.
-    mode
-        What lies beyond the first and the last row of the grid, as in
-        :func:`torch.nn.functional.pad`.
-
-    Raises
-    ------
-    NotImplementedError
-        If the convolution does not keep the number of rows, divided by the stride.
-    ValueError
-        If the stride does not divide this rank's rows, unless it is the last rank.
-    """
-    axes = weight.ndim - 2
-    dilation = [1] * axes if dilation is None else dilation
-    reach = dilation[0] * (weight.shape[AXIS] - 1)
-    if not reach - stride[0] < 2 * padding[0] <= reach:
-        raise NotImplementedError(
-            f"expected a convolution that keeps the rows, divided by its stride, got a kernel of "
-            f"{tuple(weight.shape[2:])}, stride {tuple(stride)} and padding {tuple(padding)}"
-        )
-    rest = x.shape[AXIS] % stride[0]
-    if rest and (domain.rank < domain.size - 1 or mode != "constant"):
-        raise ValueError(
-            f"expected rows on each rank that a stride of {stride[0]} divides, got "
-            f"{x.shape[AXIS]}; choose a grid whose rows all strides together divide"
-        )
-    # What the last output, whose window begins at row -stride - padding, sees beyond the rows.
-    behind = reach - padding[0] - stride[0] + 1
-    x = domain.pad(x, AXIS, padding[0], behind, mode)
-    if rest:  # its window, if whole, is the last one
-        x = functional.pad(x, [*[0, 0] * (axes - 1), 0, padding[0] - behind])
-    operation = (functional.conv1d, functional.conv2d, functional.conv3d)[axes - 1]
-    result: Tensor = operation(x, weight, bias, stride, [0, *padding[1:]], dilation, groups)
-    return result
-
-
-def convolve_transposed(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    *,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    domain: Domain,
-    output_padding: Sequence[int] | None = None,
-    dilation: Sequence[int] | None = None,
-    groups: int = 1,
-) -> Tensor:
-    """Return a transposed convolution of all ranks' rows; see :func:`convolve`.
-
-    Raises
-    ------
-    NotImplementedError
-        If it does not multiply the number of rows by the stride.
-    """
-    axes, rows = weight.ndim - 2, x.shape[AXIS]
-    dilation = [1] * axes if dilation is None else dilation
-    output_padding = [0] * axes if output_padding is None else output_padding
-    reach = dilation[0] * (weight.shape[AXIS] - 1)
-    if reach + 1 + output_padding[0] - 2 * padding[0] != stride[0]:
-        raise NotImplementedError(
-            f"expected a transposed convolution that multiplies the rows by its stride, got a "
-            f"kernel of {tuple(weight.shape[2:])}, stride {tuple(stride)} and padding "
-            f"{tuple(padding)}"
-        )
-    # Input rows whose windows reach into this rank's rows of the output.
-    before, after = max(0, reach - padding[0]) // stride[0], -(-padding[0] // stride[0])
-    head, tail = domain.halo(x, AXIS, before, after)
-    x = torch.cat((head, x, tail), dim=AXIS)
-    operation = (
-        functional.conv_transpose1d,
-        functional.conv_transpose2d,
-        functional.conv_transpose3d,
-    )[axes - 1]
-    others = [0, *padding[1:]], [0, *output_padding[1:]]
-    y: Tensor = operation(x, weight, None, stride, *others, groups, dilation)
-    first = padding[0] + head.shape[AXIS] * stride[0]
-    missing = first + rows * stride[0] - y.shape[AXIS]
-    if missing > 0:  # what output_padding adds, which no window reaches
-        y = functional.pad(y, [*[0, 0] * (axes - 1), 0, missing])
-    y = y.narrow(AXIS, first, rows * stride[0])
-    return y if bias is None else y + bias.view(-1, *[1] * axes)
 
 
 def group_normalization(layer: nn.GroupNorm, domain: Domain) -> Callable[[Tensor], Tensor]:
