@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!physicsnemo\.).*"),
     (  # type variables
         "py:class",
-        r".*\.(checkpointing\.Result|rollout\.State|sharding\.Model|tracing\.Function)",
+        r".*\.(checkpointing\.Result|rollout\.State|(rules|sharding)\.Model|tracing\.Function)",
     ),
     ("py:class", r"physicsnemo\.core\.base\.ModelBase"),  # whose members stand at Module
 ]
