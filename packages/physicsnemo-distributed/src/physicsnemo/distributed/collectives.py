@@ -63,8 +63,7 @@ def exchange_rows(
     group
         The ranks.
     """
-    shapes = [_resized(x, axis, count) for count in receive]
-    return torch.cat(exchange(x.split(list(send), dim=axis), shapes, group), dim=axis)
+    return transpose(x, axis, send, axis, receive, group)
 
 
 def all_gather(x: Tensor, axis: int, sizes: Sequence[int], group: Group) -> Tensor:
@@ -155,23 +154,17 @@ def halo(
     """
     rank, size = dist.get_rank(group), dist.get_world_size(group)
     previous, following = (rank - 1) % size, (rank + 1) % size
-    if size == 1:
-        pieces = x.narrow(axis, x.shape[axis] - before, before), x.narrow(axis, 0, after)
-        return pieces if periodic else (pieces[0].narrow(axis, 0, 0), pieces[1].narrow(axis, 0, 0))
     counts = [(0, 0)] * size  # rows for a rank: those that follow its own, those before its own
+    comes = [(0, 0)] * size  # rows from a rank: those before this rank's own, those after
     if periodic or rank > 0:
-        counts[previous] = (after, 0)
+        counts[previous], comes[previous] = (after, 0), (before, 0)
     if periodic or rank < size - 1:
-        counts[following] = (counts[following][0], before)
+        counts[following] = counts[following][0], before
+        comes[following] = comes[following][0], after
     parts = [
         torch.cat((x.narrow(axis, 0, head), x.narrow(axis, x.shape[axis] - tail, tail)), dim=axis)
         for head, tail in counts
     ]
-    comes = [(0, 0)] * size  # rows from a rank: those before this rank's own, those after
-    if periodic or rank > 0:
-        comes[previous] = (before, 0)
-    if periodic or rank < size - 1:
-        comes[following] = (comes[following][0], after)
     received = exchange(parts, [_resized(x, axis, b + a) for b, a in comes], group)
     # Of two ranks, each is both neighbours of the other: what it sends first lies after this one's.
     sent_after = received[following].narrow(axis, 0, comes[following][1])
