@@ -68,9 +68,7 @@ def plan_of(model: nn.Module) -> Plan:
     TypeError
         If an entry point's value is not a plan.
     """
-    modules = {kind.__module__ for it in model.modules() for kind in type(it).__mro__}
-    points = (point for point in _entry_points() if any(_covers(point, it) for it in modules))
-    plans = [_load(point) for point in points]
+    plans = [_load(point) for point in entry_points_of(model, GROUP)]
     return Plan(
         tuple(kind for plan in plans for kind in plan.blocks),
         tuple(kind for plan in plans for kind in plan.whole),
@@ -78,13 +76,22 @@ def plan_of(model: nn.Module) -> Plan:
     )
 
 
+def entry_points_of(model: nn.Module, group: str) -> list[EntryPoint]:
+    """Return the entry points of a group whose names are packages that modules of a model are in.
+
+    So a model waits for no family but its own.
+    """
+    modules = {kind.__module__ for it in model.modules() for kind in type(it).__mro__}
+    return [point for point in _entry_points(group) if any(_covers(point, it) for it in modules)]
+
+
 def _covers(point: EntryPoint, module: str) -> bool:
     return f"{module}.".startswith(f"{point.name}.")
 
 
 @cache
-def _entry_points() -> tuple[EntryPoint, ...]:
-    return tuple(entry_points(group=GROUP))
+def _entry_points(group: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group=group))
 
 
 def _load(point: EntryPoint) -> Plan:

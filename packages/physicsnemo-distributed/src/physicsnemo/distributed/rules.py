@@ -17,8 +17,9 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from physicsnemo.distributed import layers
 from physicsnemo.distributed.domain import Domain
+from physicsnemo.distributed.plans import entry_points_of
 
-__all__ = ["GROUP", "Plan", "distribute", "gather", "split"]
+__all__ = ["GROUP", "FamilyRules", "distribute", "gather", "split"]
 
 GROUP = "physicsnemo.domain"
 
@@ -27,7 +28,7 @@ Forward = Callable[..., Any]
 Rule = Callable[[Any, Domain], Forward | None]
 
 
-class Plan(Protocol):
+class FamilyRules(Protocol):
     """What a family's module of rules holds.
 
     Attributes
@@ -74,17 +75,18 @@ def distribute(model: Model, mesh: DeviceMesh, *, axis: int | None = None, unit:
     ValueError
         If it was distributed before.
     """
-    plans: list[Plan] = [entry.load() for entry in entry_points(group=GROUP)]
-    models = {known: plan for each in plans for known, plan in each.MODELS.items()}
-    rules = {known: rule for each in plans for known, rule in each.RULES.items()} | layers.RULES
+    families: list[FamilyRules] = [point.load() for point in entry_points_of(model, GROUP)]
+    models = {known: division for it in families for known, division in it.MODELS.items()}
+    rules = {known: rule for it in families for known, rule in it.RULES.items()} | layers.RULES
     if "_domain" in vars(model):
         raise ValueError(f"this {type(model).__name__} was distributed before; build another one")
     if axis is None:
         if type(model) not in models:
+            supported = (it for point in entry_points(group=GROUP) for it in point.load().MODELS)
             raise NotImplementedError(
                 f"{type(model).__name__} has no rules for domain parallelism; these have: "
-                f"{', '.join(sorted(known.__name__ for known in models))}. Pass axis= for a model "
-                f"of your own"
+                f"{', '.join(sorted(known.__name__ for known in supported))}. Pass axis= for a "
+                f"model of your own"
             )
         axis, unit = models[type(model)](model)
     domain = Domain(mesh.get_group(), axis, unit)
