@@ -193,23 +193,45 @@ class Domain:
         rows
             How many rows all ranks have, if that does not follow from the division of the input.
         """
+        result, _, _ = self.normalize_with_moments(x, axes, row, eps, unbiased=unbiased, rows=rows)
+        return result
+
+    def normalize_groups(self, x: Tensor, groups: int, eps: float, **options: Any) -> Tensor:
+        """Return fields normalized by groups of their channels, without weights.
+
+        Parameters
+        ----------
+        x
+            This rank's rows, of shape (batch, channels, rows, ...).
+        groups
+            The number of groups.
+        eps, options
+            As for :meth:`normalize`.
+        """
+        grouped = x.unflatten(1, (groups, -1))
+        axes = range(2, grouped.ndim)
+        return self.normalize(grouped, axes, AXIS + 1, eps, **options).flatten(1, 2)
+
+    def normalize_with_moments(
+        self,
+        x: Tensor,
+        axes: Sequence[int],
+        row: int,
+        eps: float,
+        *,
+        unbiased: bool = False,
+        rows: int | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what :meth:`normalize` does, the mean and the biased variance.
+
+        The latter two have no gradients, and keep the axes.
+        """
         points = math.prod([x.shape[axis] for axis in axes])
         rows = sum(self.counts(x.shape[row])) if rows is None else rows
         share = x.shape[row] / rows
         count = points // x.shape[row] * rows
         correction = count / max(1, count - 1) if unbiased else 1.0
-        result, _, _ = collectives.normalize(x, axes, share, eps, correction, self.group)
-        return result
-
-    def moments(self, x: Tensor, axes: Sequence[int], row: int) -> tuple[Tensor, Tensor]:
-        """Return mean and biased variance over axes and over all ranks, without gradients.
-
-        Takes what :meth:`normalize` does.
-        """
-        counts = self.counts(x.shape[row])
-        share = counts[self.rank] / sum(counts)
-        with torch.no_grad():
-            return collectives.moments(x, axes, share, self.group)
+        return collectives.normalize(x, axes, share, eps, correction, self.group)
 
     def convolve(
         self,

@@ -66,9 +66,8 @@ def group_normalization(layer: nn.GroupNorm, domain: Domain) -> Callable[[Tensor
     """Return the forward of a group normalization by the moments of all ranks' rows."""
 
     def forward(x: Tensor) -> Tensor:
-        grouped = x.unflatten(1, (layer.num_groups, -1))
-        normed = domain.normalize(grouped, range(2, grouped.ndim), AXIS + 1, layer.eps)
-        return _affine(normed.flatten(1, 2), layer.weight, layer.bias)
+        normed = domain.normalize_groups(x, layer.num_groups, layer.eps)
+        return _affine(normed, layer.weight, layer.bias)
 
     return forward
 
@@ -94,9 +93,10 @@ def batch_normalization(layer: Any, domain: Domain) -> Callable[[Tensor], Tensor
             result: Tensor = whole(layer, x)
             return result
         axes = (0, *range(2, x.ndim))
+        normed, mean, variance = domain.normalize_with_moments(x, axes, AXIS, layer.eps)
         if layer.training and layer.track_running_stats:
-            _track(layer, x, *domain.moments(x, axes, AXIS), domain)
-        return _affine(domain.normalize(x, axes, AXIS, layer.eps), layer.weight, layer.bias)
+            _track(layer, x, mean, variance, domain)
+        return _affine(normed, layer.weight, layer.bias)
 
     return forward
 

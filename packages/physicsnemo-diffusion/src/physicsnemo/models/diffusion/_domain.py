@@ -105,13 +105,8 @@ def normalization(layer: GroupNorm, domain: Any) -> None:
     """Let a group normalization use the moments of all ranks' rows."""
 
     def normalize(x: Tensor) -> Tensor:
-        normed: Tensor = domain.normalize(
-            x.unflatten(1, (layer.num_groups, -1)),
-            (2, 3, 4),
-            3,
-            layer.eps,
-            unbiased=layer.unbiased_in_eval and not layer.training,
-        ).flatten(1, 2)
+        unbiased = layer.unbiased_in_eval and not layer.training
+        normed: Tensor = domain.normalize_groups(x, layer.num_groups, layer.eps, unbiased=unbiased)
         weight, bias = (it.to(x.dtype)[:, None, None] for it in (layer.weight, layer.bias))
         return torch.addcmul(bias, normed, weight)
 

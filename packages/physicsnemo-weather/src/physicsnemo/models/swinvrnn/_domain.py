@@ -88,9 +88,8 @@ def _convolve(layer: Any, x: Tensor, domain: Any, given: Ranges, made: Ranges) -
 
 
 def _normalize(layer: nn.GroupNorm, x: Tensor, domain: Any, rows: Ranges) -> Tensor:
-    grouped = x.unflatten(1, (layer.num_groups, -1))
     total = rows[-1][-1][1]
-    normed = domain.normalize(grouped, (2, 3, 4), 3, layer.eps, rows=total).flatten(1, 2)
+    normed = domain.normalize_groups(x, layer.num_groups, layer.eps, rows=total)
     weight, bias = (part.to(x.dtype)[:, None, None] for part in (layer.weight, layer.bias))
     fields: Tensor = normed * weight + bias
     return fields
