@@ -19,7 +19,7 @@ from tools.bench import transforms as transforms_bench
 from tools.bench.__main__ import main
 from tools.bench.cases import CASES, FNO, QUICK, BenchCase
 from tools.bench.fourier_methods import fourier_method
-from tools.bench.measure import _watch_memory
+from tools.bench.measure import watch_memory
 from tools.bench.plain import PlainFNO
 from tools.bench.variants import (
     MODES,
@@ -276,7 +276,7 @@ def test_peak_memory_counts_what_was_allocated_at_once() -> None:
         del first
         return second + 1
 
-    result, peak = _watch_memory(function, CPU)
+    result, peak = watch_memory(function, CPU)
     assert result[0] == 3
     assert peak == pytest.approx(2 * 2**20, rel=0.001)
 

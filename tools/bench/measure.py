@@ -140,7 +140,7 @@ class _Candidate:
 
         self._name = (str(case), mode, str(variant))
         self._notes = remarks(case, variant, device)
-        (self._step, self._warmup_s), self._peak = _watch_memory(warm_up, device)
+        (self._step, self._warmup_s), self._peak = watch_memory(warm_up, device)
         threads = torch.get_num_threads()
         self._timer = Timer("step()", globals={"step": self._step}, num_threads=threads)
         self._device = device
@@ -168,7 +168,7 @@ class _Candidate:
         )
 
 
-def _watch_memory(function: Callable[[], T], device: torch.device) -> tuple[T, int]:
+def watch_memory(function: Callable[[], T], device: torch.device) -> tuple[T, int]:
     """Return what a function returns, and how far allocations rose above where they were before."""
     gc.collect()
     if device.type == "cpu":

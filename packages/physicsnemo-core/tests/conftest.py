@@ -3,7 +3,7 @@
 
 import io
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +116,16 @@ class Replays:
     def run(self, function: Callable[[], Any]) -> Any:
         return function()
 
-    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+    def record(
+        self, function: Callable[[], Any], generators: Sequence[torch.Generator] = ()
+    ) -> tuple[Callable[[], None], Any]:
         tensors = [tensor for watch in self.watched for tensor in watch() if tensor is not None]
         before = [tensor.detach().clone() for tensor in tensors]
-        generator = torch.get_rng_state()
+        drawn_from = [torch.default_generator, *generators]
+        states = [generator.get_state() for generator in drawn_from]
         result = function()
-        torch.set_rng_state(generator)
+        for generator, state in zip(drawn_from, states, strict=True):
+            generator.set_state(state)
         with torch.no_grad():
             for tensor, value in zip(tensors, before, strict=True):
                 tensor.copy_(value)

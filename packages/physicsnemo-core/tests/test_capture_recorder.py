@@ -265,3 +265,39 @@ def test_recordings_are_logged(caplog):
         for _ in range(8):
             step(torch.ones(1))
     assert caplog.messages == ["recorded a CUDA graph after 3 calls"]
+
+
+def test_a_generator_is_drawn_from_as_in_eager_calls():
+    """Whichever object it is: its state counts, and is advanced."""
+    step = evaluation(lambda x, generators: [torch.randn(2, generator=it) for it in generators])
+    x, shared = torch.zeros(2), torch.Generator().manual_seed(7)
+    for seed in range(8):
+        mine, others = ([torch.Generator().manual_seed(seed)] for _ in range(2))
+        got, expected = step(x, mine), [torch.randn(2, generator=it) for it in others]
+        assert torch.equal(got[0], expected[0])
+        assert torch.equal(mine[0].get_state(), others[0].get_state())
+        step(x, [shared])
+    assert step.replays() == 16 - WARMUP
+    expected = torch.Generator().manual_seed(7)
+    for _ in range(8):
+        torch.randn(2, generator=expected)
+    assert torch.equal(shared.get_state(), expected.get_state())
+
+
+def test_a_replay_that_draws_is_verified():
+    step = evaluation(lambda x, generator: x + torch.randn(2, generator=generator), verify=5)
+    mine, other = (torch.Generator().manual_seed(3) for _ in range(2))
+    for _ in range(WARMUP + 5):
+        got, expected = step(torch.ones(2), mine), 1 + torch.randn(2, generator=other)
+        assert torch.equal(got, expected)
+    assert step.replays() == 5
+
+
+def test_a_generator_that_is_passed_twice(caplog):
+    step = evaluation(lambda a, b: torch.randn(2, generator=a) + torch.randn(2, generator=b))
+    generator, other = (torch.Generator().manual_seed(3) for _ in range(2))
+    for _ in range(WARMUP + 2):
+        expected = torch.randn(2, generator=other) + torch.randn(2, generator=other)
+        assert torch.equal(step(generator, generator), expected)
+    assert step.replays() == 0
+    assert "a generator is passed twice; pass it once" in caplog.text

@@ -27,7 +27,8 @@ class Recording:
     in_place
         For each leaf, whether the caller's own memory is the static input; the recording then
         serves only calls with a tensor at the same address. Other tensors are copied into static
-        inputs of the recording's before each replay.
+        inputs of the recording's before each replay. So are the states of generators, which are
+        written back afterwards: the caller's are then where an eager call would have left them.
     pool
         Where to record.
 
@@ -45,10 +46,8 @@ class Recording:
         in_place: Sequence[bool],
         pool: "GraphPool",
     ) -> None:
-        own = [
-            _static_input(leaf, shared) if isinstance(leaf, Tensor) else leaf
-            for leaf, shared in zip(leaves, in_place, strict=True)
-        ]
+        own = [_static(leaf, shared) for leaf, shared in zip(leaves, in_place, strict=True)]
+        self._generators = {i: it for i, it in enumerate(own) if isinstance(it, torch.Generator)}
         tensors = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         self._static_inputs = {i: own[i] for i in tensors}
         self._copied = [i for i in tensors if not in_place[i]]
@@ -58,7 +57,9 @@ class Recording:
         # Where the step writes to an argument, a replay writes to the static input alone: versions
         # tell which have to be copied back to the caller's.
         versions = {i: own[i]._version for i in self._copied}
-        self._replay, self.result = pool.record(lambda: function(*args, **kwargs))
+        self._replay, self.result = pool.record(
+            lambda: function(*args, **kwargs), list(self._generators.values())
+        )
         self._written = [i for i, version in versions.items() if own[i]._version != version]
 
     def fits(self, leaves: Sequence[Any]) -> bool:
@@ -70,7 +71,11 @@ class Recording:
         with torch.no_grad():
             for i in self._copied:
                 self._static_inputs[i].copy_(leaves[i], non_blocking=True)
+            for i, generator in self._generators.items():  # states are numbers on the host
+                generator.set_state(leaves[i].get_state())
             self._replay()
+            for i, generator in self._generators.items():
+                leaves[i].set_state(generator.get_state())
             for i in self._written:
                 leaves[i].copy_(self._static_inputs[i])
 
@@ -107,12 +112,17 @@ class GraphPool:
         torch.cuda.current_stream().wait_stream(self.stream)
         return result
 
-    def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+    def record(
+        self, function: Callable[[], Any], generators: Sequence[torch.Generator] = ()
+    ) -> tuple[Callable[[], None], Any]:
         """Record what a function does; return what replays it, and the function's result.
 
-        If it fails, the device is left as if nothing had been.
+        Generators that it draws from, besides the device's own, must be given. If it fails, the
+        device is left as if nothing had been.
         """
         graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        for generator in generators:
+            graph.register_generator_state(generator)
         # Casts that an autocast of the caller's keeps would be read from where they no longer are.
         torch.clear_autocast_cache()
         try:
@@ -136,7 +146,11 @@ class GraphPool:
         return graph.replay, result
 
 
-def _static_input(leaf: Tensor, shared: bool) -> Tensor:
+def _static(leaf: Any, shared: bool) -> Any:
+    if isinstance(leaf, torch.Generator):
+        return leaf.clone_state()
+    if not isinstance(leaf, Tensor):
+        return leaf
     with torch.inference_mode(False):  # whose tensors do not tell whether they were written to
         own = leaf.detach() if shared else leaf.detach().clone()
         return own.requires_grad_(leaf.requires_grad)

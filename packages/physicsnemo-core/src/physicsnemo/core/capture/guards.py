@@ -57,10 +57,12 @@ class IdentityKey:
 
 
 def leaf_metadata(leaf: Any) -> Hashable:
-    """Return what a recording bakes in of a leaf: all but the values of a tensor."""
+    """Return what a recording bakes in of a leaf: no values of tensors, no states of generators."""
     if isinstance(leaf, Tensor):
         bits = (leaf.requires_grad, leaf.is_conj(), leaf.is_neg())
         return (leaf.shape, leaf.stride(), leaf.dtype, leaf.device, *bits)
+    if isinstance(leaf, torch.Generator):
+        return (torch.Generator, leaf.device)
     return (type(leaf), leaf if isinstance(leaf, CONSTANT_TYPES) else IdentityKey(leaf))
 
 

@@ -3,7 +3,8 @@
 
 A recording serves a call only if the call has the same
 
-- pytree of arguments, whose leaves have the same metadata: all but the values of tensors;
+- pytree of arguments, whose leaves have the same metadata: all but the values of tensors and the
+  states of generators;
 - key of the step program: for training, the optimizer's settings and the place in an accumulation;
 - guard state: what the step reads besides its arguments (see ``guards``).
 
@@ -28,7 +29,7 @@ from physicsnemo.core.capture.guards import Guards, GuardState, IdentityKey, lea
 from physicsnemo.core.capture.options import Options
 from physicsnemo.core.capture.replay_check import HostRNGState, ReplayCheck
 from physicsnemo.core.capture.step_program import StepProgram
-from physicsnemo.core.pytree import flatten, map_tensors, named_leaves
+from physicsnemo.core.pytree import flatten, map_leaves, map_tensors, named_leaves
 
 _MAX_ENTRIES = 16
 _MANY_MISSES = 16
@@ -239,7 +240,7 @@ class Recorder:
             return None
         self._replays_to_check -= 1
         # The step may write to its arguments, which the replay is to find as they were.
-        args, kwargs = map_tensors(arguments, torch.clone)
+        args, kwargs = map_leaves(arguments, _copy)
         tensors = [*self._program.written_tensors(), *self._guards.tensors()]
         return ReplayCheck(
             {id(tensor): tensor for tensor in tensors}.values(),
@@ -251,17 +252,22 @@ class Recorder:
             reason = self._why_not_leaf(leaf)
             if reason is not None:
                 return f"{_names(arguments)[place]} {reason}"
+        generators = [id(leaf) for leaf in leaves if isinstance(leaf, torch.Generator)]
+        if len(set(generators)) < len(generators):
+            return "a generator is passed twice; pass it once"
         return None
 
     def _why_not_leaf(self, leaf: Any) -> str | None:
         if isinstance(leaf, CONSTANT_TYPES) or (isinstance(leaf, CODE_TYPES) and is_foreign(leaf)):
             return None
+        if isinstance(leaf, torch.Generator):
+            return None if leaf.device == self._device else _elsewhere(leaf, self._device)
         if not isinstance(leaf, Tensor):
             return f"is a {type(leaf).__name__}, whose contents cannot be watched; pass its tensors"
         if type(leaf) not in (Tensor, torch.nn.Parameter) or leaf.layout is not torch.strided:
             return f"is a tensor of type {type(leaf).__name__}, {leaf.layout}"
         if leaf.device != self._device:
-            return f"is on {leaf.device}; move it to {self._device} before the call"
+            return _elsewhere(leaf, self._device)
         if leaf.requires_grad and torch.is_grad_enabled() and self._program.needs_gradients:
             return "requires a gradient; let the step set requires_grad_() on a detached tensor"
         return None
@@ -274,6 +280,17 @@ class Recorder:
 
 class _NotRecordableError(Exception):
     """What was recorded cannot stand for a call."""
+
+
+def _copy(leaf: Any) -> Any:
+    if isinstance(leaf, torch.Generator):
+        return leaf.clone_state()
+    return leaf.clone() if isinstance(leaf, Tensor) else leaf
+
+
+def _elsewhere(leaf: Tensor | torch.Generator, device: torch.device) -> str:
+    how = "move it to" if isinstance(leaf, Tensor) else "make it on"
+    return f"is on {leaf.device}; {how} {device} before the call"
 
 
 def _addresses(leaves: Sequence[Any]) -> list[int]:

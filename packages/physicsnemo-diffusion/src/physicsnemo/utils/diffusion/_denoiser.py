@@ -107,9 +107,9 @@ class Denoiser:
             )
         return low, high
 
-    def rounded(self, levels: Sequence[float], device: torch.device) -> list[float]:
+    def rounded(self, levels: Sequence[float]) -> list[float]:
         """Return the noise levels nearest to these that the net knows, by its ``round_sigma``."""
-        # Apple's GPUs have no float64.
-        dtype = torch.float32 if device.type == "mps" else torch.float64
+        # On the CPU, as reading them from another device would wait for it, which nothing that is
+        # recorded as a CUDA graph may do.
         round_sigma = getattr(self._bare, "round_sigma", torch.as_tensor)
-        return cast(Tensor, round_sigma(torch.tensor(levels, dtype=dtype, device=device))).tolist()
+        return cast(Tensor, round_sigma(torch.tensor(levels, dtype=torch.float64))).tolist()

@@ -2,11 +2,13 @@
 """Random numbers that do not depend on which samples share a batch."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
+@dataclass(init=False, repr=False, eq=False)  # for a captured step to find the generators in it
 class StackedRandomGenerator:
     """Batch of random generators, one for each sample.
 
@@ -14,12 +16,20 @@ class StackedRandomGenerator:
     more devices, changes no result. The methods are those of :mod:`torch` by the same names; the
     first axis of what they return is the batch.
 
+    Passed to a step that :class:`physicsnemo.utils.StaticCaptureEvaluateNoGrad` captures, it is as
+    in an eager call: a replay draws the same numbers, and leaves the generators as far advanced.
+
     Parameters
     ----------
     device
         Device of the generators. The same seed gives other numbers on another kind of device.
     seeds
         Seed of each sample.
+
+    Attributes
+    ----------
+    generators
+        The generator of each sample.
 
     Raises
     ------
@@ -35,6 +45,8 @@ class StackedRandomGenerator:
     >>> torch.equal(both[1:], second)
     True
     """
+
+    generators: list[torch.Generator]
 
     def __init__(self, device: torch.device | str, seeds: Sequence[int] | Tensor) -> None:
         if len(seeds) == 0:

@@ -68,7 +68,7 @@ class Solver:
 
     def sample(self, latents: Tensor, sigmas: Sequence[float], progress: bool) -> Tensor:
         """Return samples, from standard normal noise, by steps that start at these noise levels."""
-        steps = self._plan(sigmas, latents.device)
+        steps = self._plan(sigmas)
         work = _Workspace(latents)
         x = latents * (steps[0].sigma * self.flow.s(steps[0].t))
         for step in _shown(steps, progress):
@@ -76,10 +76,10 @@ class Solver:
             x = self._step(x_hat, step, work)
         return x
 
-    def _plan(self, sigmas: Sequence[float], device: torch.device) -> list["_Step"]:
+    def _plan(self, sigmas: Sequence[float]) -> list["_Step"]:
         sigma_inv = self.flow.schedule.sigma_inv
-        sigma = self.denoiser.rounded(sigmas, device)
-        sigma_hat = self.denoiser.rounded([*map(self.churn.sigma_hat, sigma)], device)
+        sigma = self.denoiser.rounded(sigmas)
+        sigma_hat = self.denoiser.rounded([*map(self.churn.sigma_hat, sigma)])
         t = [*map(sigma_inv, sigma), 0.0]
         return [
             _Step(

@@ -94,7 +94,8 @@ def deterministic_sampler(
         latents, in single precision at least, and ``sigma`` without axes. The keywords are
         passed where there is something to pass; ``embedding_selector`` only to a net that takes
         it, with patches: it cuts a map (channels, height, width) as ``x`` is cut. The attributes
-        ``sigma_min``, ``sigma_max`` and ``round_sigma`` are honored if the net has them.
+        ``sigma_min``, ``sigma_max`` and ``round_sigma`` are honored if the net has them; the last
+        is given levels in float64 on the CPU.
     latents
         Standard normal noise, of shape (batch, channels, ...), images or other fields.
     img_lr
@@ -152,7 +153,8 @@ def deterministic_sampler(
     -------
     Samples of the shape of the latents. With gradients enabled they are differentiable, in the
     latents, in the conditioning and in the net's parameters; under :class:`torch.no_grad` the
-    state stays in memory that is allocated once.
+    state stays in memory that is allocated once. Nothing in it waits for the device, so that
+    :class:`physicsnemo.utils.StaticCaptureEvaluateNoGrad` records all steps as one CUDA graph.
 
     Raises
     ------

@@ -72,7 +72,9 @@ def stochastic_sampler(
     -------
     Samples of the shape of the latents. With gradients enabled they are differentiable, in the
     latents, in the conditioning and in the net's parameters; under :class:`torch.no_grad` the
-    state stays in memory that is allocated once.
+    state stays in memory that is allocated once. Nothing in it waits for the device, so that
+    :class:`physicsnemo.utils.StaticCaptureEvaluateNoGrad` records all steps as one CUDA graph; pass
+    a :class:`StackedRandomGenerator` to the captured function as an argument.
 
     Raises
     ------

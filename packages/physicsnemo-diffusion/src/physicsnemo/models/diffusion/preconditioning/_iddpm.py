@@ -107,10 +107,12 @@ class iDDPMPrecond(Preconditioner):  # noqa: N801  # as files name it
         self.img_channels = img_channels
         self.C_1, self.C_2, self.M = C_1, C_2, M
         self.register_buffer("u", rounded(self._exact_levels()))
+        self._copied: tuple[int, int, Tensor] | None = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         before = self.u
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._copied = None
         self.u = converted(before, self.u, self._exact_levels)
         return self
 
@@ -139,8 +141,17 @@ class iDDPMPrecond(Preconditioner):  # noqa: N801  # as files name it
         """
         sigma = torch.as_tensor(sigma)
         sigma = sigma if sigma.is_floating_point() else sigma.to(self.u.dtype)
-        index = (sigma.to(self.u.device).unsqueeze(-1) - self.u).abs().argmin(dim=-1)
-        return index.to(sigma.device) if return_index else self.u[index].to(sigma)
+        levels = self._levels_on_cpu() if sigma.is_cpu else self.u
+        index = (sigma.to(levels.device).unsqueeze(-1) - levels).abs().argmin(dim=-1)
+        return index.to(sigma.device) if return_index else levels[index].to(sigma)
+
+    def _levels_on_cpu(self) -> Tensor:
+        """Return ``u``, copied once, so that rounding on the CPU does not wait for a device."""
+        if self.u.is_cpu or self.u.is_inference():
+            return self.u.cpu()
+        if self._copied is None or self._copied[:2] != (id(self.u), self.u._version):
+            self._copied = id(self.u), self.u._version, self.u.cpu()
+        return self._copied[2]
 
     def scalings(self, sigma: Tensor) -> Scalings:
         """Return the functions of the noise level; the network predicts the noise."""
