@@ -208,15 +208,17 @@ def test_gradients_can_be_read_after_a_step(small, batches, capture_training, as
     assert step.replays() == 9
 
 
+@pytest.mark.parametrize("promote", [True, False], ids=["inside", "outside"])
 def test_gradients_of_other_kinds_of_calls_are_dropped(
-    small, batches, capture_training, assert_close
+    promote, small, batches, capture_training, assert_close
 ):
     results = []
     for captured in (True, False):
         heads = [small(), small()]
         parameters = [p for head in heads for p in head.parameters()]
-        optimizer = torch.optim.Adam(parameters, lr=0.01)  # stays outside the graph
-        step = capture_training(heads[0], optimizer, use_graphs=captured)(
+        optimizer = torch.optim.Adam(parameters, lr=0.01)
+        options = {"use_graphs": captured, "promote_optimizer": promote}
+        step = capture_training(heads[0], optimizer, **options)(
             lambda x, y, head, heads=heads: mse_loss(heads[head](x), y)
         )
         order = [0] * 5 + [1] * 5 + [0, 1, 1, 0, 0, 1, 0, 1, 1, 0]

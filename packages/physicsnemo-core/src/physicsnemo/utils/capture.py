@@ -24,10 +24,11 @@ class StaticCaptureTraining(_StaticCapture):
     On a GPU, if the model's metadata sets ``cuda_graphs``, the step is recorded as a CUDA graph
     after ``cuda_graph_warmup`` eager calls, and later calls replay the recording, as long as it
     computes the same; the decorated function has a method ``replays()`` that counts them. The graph
-    holds the whole step for Adam and AdamW with ``fused=True`` or ``capturable=True`` and SGD with
-    ``fused=True``, learning rates being read from ``param_groups`` at each call; other optimizers
-    make their step outside, which is logged. Gradients (``parameter.grad``) can be read until the
-    next captured call.
+    holds the whole step for Adam, AdamW and SGD, learning rates being read from ``param_groups`` at
+    each call; other optimizers make their step outside, which is logged. Where PyTorch's default
+    implementation needs the host, the fused one makes the step, to rounding the same: parameter
+    groups, state dict and steps outside a captured call are as ever. Gradients
+    (``parameter.grad``) can be read until the next captured call.
 
     Guards watch what a recording bakes in: the shapes of tensors and the numbers among the
     arguments, and whatever the code of the function and of what it calls reads by name, in
@@ -70,6 +71,9 @@ class StaticCaptureTraining(_StaticCapture):
     verify
         Number of first replays to compare with an eager call on the same data, or True for
         three. Slow, but finds what is not guarded.
+    promote_optimizer
+        Whether Adam, AdamW and SGD with PyTorch's default implementation may make the steps of
+        captured calls with the fused one, so that the CUDA graph holds them.
 
     Raises
     ------
@@ -118,6 +122,7 @@ class StaticCaptureTraining(_StaticCapture):
         label: str | None = None,
         accumulation_steps: int = 1,
         verify: bool | int = False,
+        promote_optimizer: bool = True,
     ) -> None:
         super().__init__(
             model,
@@ -133,6 +138,7 @@ class StaticCaptureTraining(_StaticCapture):
                 gradient_clip_norm=gradient_clip_norm,
                 accumulation_steps=accumulation_steps,
                 verify=verify,
+                promote_optimizer=promote_optimizer,
             ),
         )
 

@@ -9,6 +9,6 @@ In the order in which a call passes through them:
 - ``guards``: what must not have changed besides the arguments, found by a ``dependency_scan``.
 - ``graphs``: one recording with its static inputs, and the graph pool that all share.
 - ``step_program``, ``training_step``: what a call does, eagerly or around a recording.
-  ``optimizers``: which of them a recording can hold.
+  ``optimizers``: which of them a recording can hold. ``promotion``: how ordinary ones get there.
 - ``replay_check``: compares replays with eager calls, if asked to.
 """

@@ -23,7 +23,7 @@ def why_outside(optimizer: Optimizer) -> str | None:
     name = type(optimizer).__name__
     if type(optimizer) not in (Adam, AdamW, SGD):
         return f"{name} is not known to run without the host"
-    if not all(_runs_on_device(optimizer, group) for group in optimizer.param_groups):
+    if not all(runs_on_device(optimizer, group) for group in optimizer.param_groups):
         return f"{name} reads its state on the host; make it with fused=True"
     if any(p.device.type != "cuda" for p in parameters(optimizer)):
         return f"{name} has parameters that are not on a CUDA device"
@@ -94,8 +94,9 @@ def has_state(optimizer: Optimizer) -> bool:
 
     A gradient scaler that skips the first steps leaves Adam without.
     """
+    needed = "momentum_buffer" if isinstance(optimizer, SGD) else "step"
     return all(
-        optimizer.state.get(parameter)
+        optimizer.state.get(parameter, {}).get(needed) is not None
         for group in optimizer.param_groups
         if not isinstance(optimizer, SGD) or group["momentum"]
         for parameter in group["params"]
@@ -181,7 +182,8 @@ def step_if_finite(optimizer: Optimizer, scaler: torch.amp.GradScaler) -> None:
             torch.where(overflowed, old, tensor, out=tensor)
 
 
-def _runs_on_device(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+def runs_on_device(optimizer: Optimizer, group: dict[str, Any]) -> bool:
+    """Return whether the implementation that a parameter group asks for needs no host."""
     if group.get("differentiable"):
         return False
     # Other implementations count steps on the host, and the count would be baked in. Plain SGD

@@ -34,6 +34,7 @@ class Options:
     verify: bool | int
     gradient_clip_norm: float | None = None
     accumulation_steps: int = 1
+    promote_optimizer: bool = True
 
     def __post_init__(self) -> None:
         # Conditions are negated as a whole, so that NaN fails them.

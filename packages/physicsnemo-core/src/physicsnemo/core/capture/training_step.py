@@ -23,6 +23,7 @@ from physicsnemo.core.capture.optimizers import (
     why_outside,
 )
 from physicsnemo.core.capture.options import Options, Precision
+from physicsnemo.core.capture.promotion import Promotion, has_sparse
 from physicsnemo.core.capture.step_program import StepFunction, StepProgram, finished
 from physicsnemo.core.pytree import detach
 
@@ -91,6 +92,7 @@ class TrainingStep(StepProgram):
         self._logger = logger
         self._call = self._buckets = 0
         self._rates = LearningRates(optimizer)
+        self._promotion = Promotion(optimizer, options.promote_optimizer)
         self._outside: str | None = None
         self._settings: Hashable = None
         self._changes = 0
@@ -101,9 +103,7 @@ class TrainingStep(StepProgram):
         """Make all of a step."""
         result = self._differentiate(args, kwargs)
         if self._is_last:
-            self._clip_gradients()
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
+            self._descend()
         self._advance()
         return result
 
@@ -116,10 +116,13 @@ class TrainingStep(StepProgram):
 
     def may_record(self) -> bool:
         """Return whether the optimizer has its state, which is made in its first step."""
+        if self._outside is None and self._promotion.name and has_sparse(self._optimizer):
+            self._leave_outside("its gradients are sparse")
         return self._outside is not None or has_state(self._optimizer)
 
     def prepare(self) -> None:
         """Make the tensors that learning rates are read from, and that gradients add up in."""
+        self._promotion.place_counts()
         self._rates.prepare()
         if not self._is_first:
             self._pin()
@@ -133,7 +136,7 @@ class TrainingStep(StepProgram):
             return result, GraphState(self._before, gradients, (), self._buckets)
         if self._is_last:
             self._clip_gradients()
-            with self._rates.bound():
+            with self._promotion.bound(), self._rates.bound():
                 # For most optimizers, ``scaler.step`` waits to know whether gradients overflowed,
                 # which ends a stream capture: here the device decides.
                 step_if_finite(self._optimizer, self._scaler)
@@ -181,9 +184,7 @@ class TrainingStep(StepProgram):
         if not self._is_last:
             self._pin()
         elif self._outside is not None:
-            self._clip_gradients()
-            self._scaler.step(self._optimizer)
-            self._scaler.update()
+            self._descend()
         self._advance()
 
     def reset(self) -> None:
@@ -238,6 +239,12 @@ class TrainingStep(StepProgram):
         self._model.zero_grad(set_to_none=True)
         self._optimizer.zero_grad(set_to_none=True)
 
+    def _descend(self) -> None:
+        self._clip_gradients()
+        with self._promotion.of_step():
+            self._scaler.step(self._optimizer)
+        self._scaler.update()
+
     def _clip_gradients(self) -> None:
         if self._clip is not None:
             self._scaler.unscale_(self._optimizer)
@@ -282,13 +289,27 @@ class TrainingStep(StepProgram):
             return
         self._changes += self._settings is not None
         self._settings = now
-        self._outside = why_outside(self._optimizer)
+        promoted = self._promotion.name
+        self._promotion.choose()
+        with self._promotion.bound():
+            reason = why_outside(self._optimizer)
+        if reason is not None:
+            self._promotion.revoke()
         if self._changes >= _MANY_CHANGES:
-            self._outside = "its settings, besides the learning rate, keep changing"
-        if self._outside is not None:
-            self._logger.warning(
-                "the optimizer's step stays outside the CUDA graph: %s", self._outside
+            reason = "its settings, besides the learning rate, keep changing"
+        if reason is not None:
+            self._leave_outside(reason)
+        elif self._promotion.name not in (None, promoted):
+            self._logger.info(
+                "%s makes its step with its %s implementation, which a CUDA graph can hold; "
+                "promote_optimizer=False keeps its own",
+                type(self._optimizer).__name__,
+                self._promotion.name,
             )
+
+    def _leave_outside(self, reason: str) -> None:
+        self._outside = reason
+        self._logger.warning("the optimizer's step stays outside the CUDA graph: %s", reason)
 
 
 def find_loss(result: Any) -> Tensor:

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Promotion: an ordinary optimizer makes its step with an implementation that a graph can hold.
+
+PyTorch's default implementations of Adam and AdamW count steps on the host, and that of SGD takes
+its learning rate from there. The fused ones do the same arithmetic on the device, skip a step there
+when gradients overflowed, and keep the same state but for where the counts lie.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from physicsnemo.core.capture.optimizers import has_state, parameters, runs_on_device
+
+# ``foreach`` is switched off since SGD would prefer it.
+_FUSED = {"fused": True, "foreach": False}
+# Fused ones take no complex parameters.
+_CAPTURABLE = {"capturable": True}
+
+
+class Promotion:
+    """Promotion of an optimizer, in force only while it makes a step.
+
+    Parameter groups are then as the caller set them at any other time, and a step that is made
+    outside a captured one works as well: counts that lie on the device are read from there.
+
+    Parameters
+    ----------
+    optimizer
+        The optimizer.
+    allowed
+        Whether it may be promoted.
+    """
+
+    def __init__(self, optimizer: Optimizer, allowed: bool) -> None:
+        self._optimizer, self._allowed = optimizer, allowed
+        self.name: str | None = None
+
+    def choose(self) -> None:
+        """Choose an implementation, ``name``, for the settings that the optimizer has now."""
+        self.name = _implementation(self._optimizer) if self._allowed else None
+
+    @contextmanager
+    def bound(self) -> Iterator[None]:
+        """Let the optimizer take the implementation that was chosen."""
+        if self.name is None:
+            yield
+            return
+        entries = _FUSED if self.name == "fused" else _CAPTURABLE
+        groups = [g for g in self._optimizer.param_groups if not runs_on_device(self._optimizer, g)]
+        before = [{key: group[key] for key in entries} for group in groups]
+        own = vars(self._optimizer)
+        # What the constructor notes about the implementation.
+        notes = {"_step_supports_amp_scaling": self.name == "fused"}
+        notes["_warned_capturable_if_run_uncaptured"] = True
+        noted = {key: own[key] for key in notes if key in own}
+        try:
+            own.update(notes)
+            for group in groups:
+                group.update(entries)
+            yield
+        finally:
+            for group, entry in zip(groups, before, strict=True):
+                group.update(entry)
+            for key in notes:
+                own.pop(key)
+            own.update(noted)
+
+    @contextmanager
+    def of_step(self) -> Iterator[None]:
+        """Let the optimizer make a step with it, unless its own has state to make first.
+
+        Implementations make the same state, but the fused one of SGD leaves momenta undefined if
+        gradients overflowed in the very first step.
+        """
+        if self.name is None:
+            yield
+        elif has_state(self._optimizer) and not has_sparse(self._optimizer):
+            self.place_counts()
+            with self.bound():
+                yield
+        else:
+            _place_counts(self._optimizer, on_host=True)
+            yield
+
+    def place_counts(self) -> None:
+        """Move the counts of steps to the device, from where a state dict brings them back."""
+        if self.name is None:
+            return
+        _place_counts(self._optimizer, on_host=False)
+        hooks = self._optimizer._optimizer_state_dict_post_hooks
+        if _counts_on_host not in hooks.values():
+            self._optimizer.register_state_dict_post_hook(_counts_on_host)
+
+    def revoke(self) -> None:
+        """Go back to the optimizer's own implementation."""
+        if self.name is not None:
+            self.name = None
+            _place_counts(self._optimizer, on_host=True)
+
+
+def has_sparse(optimizer: Optimizer) -> bool:
+    """Return whether a parameter has a sparse gradient, which fused implementations refuse."""
+    gradients = (parameter.grad for parameter in parameters(optimizer))
+    return any(g is not None and g.layout is not torch.strided for g in gradients)
+
+
+def _implementation(optimizer: Optimizer) -> str | None:
+    if type(optimizer) not in (Adam, AdamW, SGD):
+        return None
+    groups = [g for g in optimizer.param_groups if not runs_on_device(optimizer, g)]
+    # Who asks for another implementation than the default gets it.
+    asked = any(group["differentiable"] or group["fused"] is False for group in groups)
+    if not groups or asked:
+        return None
+    if all(p.is_floating_point() for group in groups for p in group["params"]):
+        return "fused"
+    return "capturable" if isinstance(optimizer, Adam) else None
+
+
+def _place_counts(optimizer: Optimizer, *, on_host: bool) -> None:
+    for group in optimizer.param_groups:
+        if runs_on_device(optimizer, group):
+            continue
+        for parameter in group["params"]:
+            state = optimizer.state.get(parameter, {})
+            count = state.get("step")
+            device = torch.device("cpu") if on_host else parameter.device
+            if isinstance(count, Tensor) and count.device != device:
+                state["step"] = count.to(device, torch.float32)
+
+
+def _counts_on_host(optimizer: Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Let a state dict be one of the optimizer as the caller made it."""
+    groups = [g for g in state_dict["param_groups"] if not runs_on_device(optimizer, g)]
+    numbers = set(chain.from_iterable(group["params"] for group in groups))
+    moved = {
+        number: state | {"step": state["step"].to("cpu", copy=True)}
+        for number, state in state_dict["state"].items()
+        if number in numbers and isinstance(state.get("step"), Tensor)
+    }
+    return state_dict | {"state": state_dict["state"] | moved}
