@@ -17,8 +17,16 @@ from torch.utils.benchmark import Timer
 from physicsnemo.models.graphcast import GraphCastNet
 from tools.bench.report import duration, provenance, show, write_json
 
-SEGMENTS = 7
-VARIANTS = ("nothing", "encoder and decoder", "processor", "all three", "the whole model")
+SEGMENTS, CHUNKS = 7, 8
+VARIANTS = (
+    "nothing",
+    "encoder and decoder",
+    "encoder and decoder in chunks",
+    "processor",
+    "all three",
+    "all three in chunks",
+    "the whole model",
+)
 
 
 @dataclass(frozen=True)
@@ -93,10 +101,11 @@ def measure(again: str, level: int, grid: Sequence[int], min_run_time: float) ->
 
 def switch(model: GraphCastNet, again: str) -> None:
     """Turn a variant on."""
-    if again in ("encoder and decoder", "all three"):
-        model.set_checkpoint_encoder(True)
-        model.set_checkpoint_decoder(True)
-    if again in ("processor", "all three"):
+    chunks = CHUNKS if again.endswith("in chunks") else 1
+    if again.startswith(("encoder and decoder", "all three")):
+        model.set_checkpoint_encoder(True, chunks=chunks)
+        model.set_checkpoint_decoder(True, chunks=chunks)
+    if again.startswith(("processor", "all three")):
         model.set_checkpoint_processor(SEGMENTS)
     model.set_checkpoint_model(again == "the whole model")
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What GraphCastNet promises: its formula, numerics, checkpoints, switches, clear errors."""
 
+import copy
 import json
 import runpy
 import tarfile
@@ -239,6 +240,70 @@ def test_recomputation_changes_no_bit(kind, switches):
     got = gradients(model, x)
     assert len(got) == len(expected)
     assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"aggregation": "mean"}, {"do_concat_trick": True}], ids=str
+)
+@pytest.mark.parametrize("kind", ["MessagePassing", "GraphTransformer"])
+@pytest.mark.parametrize("chunks", [2, 5])
+def test_chunks_of_the_grid_give_the_same_numbers(kind, options, chunks):
+    model, x = build(processor_type=kind, **options).eval(), draw()
+    expected = gradients(model, x)
+    model.set_checkpoint_encoder(True, chunks=chunks)
+    model.set_checkpoint_decoder(True, chunks=chunks)
+    assert len(model.g2m_chunks) == len(model.m2g_chunks) == chunks
+    largest = max(float(want.abs().max()) for want in expected)  # those of some biases are zero
+    for got, want in zip(gradients(model, x), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12 * largest)
+    model.set_checkpoint_model(True)
+    assert len(model.g2m_chunks) == len(model.m2g_chunks) == 0
+
+
+def test_chunks_divide_the_edges():
+    model = build()
+    model.set_checkpoint_decoder(True, chunks=3)
+    graphs = [chunk() for chunk in model.m2g_chunks]
+    bounds = [0]
+    for graph in graphs:
+        bounds.append(bounds[-1] + graph.target.num_nodes)
+    whole = model.m2g_graph()
+    assert bounds[-1] == whole.target.num_nodes
+    shifts = [
+        graph.edge_index + torch.tensor([[0], [n]])
+        for graph, n in zip(graphs, bounds, strict=False)
+    ]
+    assert torch.equal(torch.cat(shifts, dim=1), whole.edge_index)
+
+
+def test_chunks_keep_no_activations_of_edges():
+    model, x = build(), draw()
+    model.set_checkpoint_encoder(True)
+    model.set_checkpoint_decoder(True)
+    kept = kept_bytes(model, x)
+    model.set_checkpoint_encoder(True, chunks=4)
+    model.set_checkpoint_decoder(True, chunks=4)
+    assert kept_bytes(model, x) < 1.5 * kept
+    rows = []
+    for step in (model.encoder, model.decoder):
+        step.edge_mlp.register_forward_hook(lambda *call: rows.append(len(call[-1])))
+    gradients(model, x)
+    assert len(rows) == 4 * 4  # both steps, each in four parts, in both passes
+    assert max(rows) < 0.4 * model.m2g_graph().num_edges
+
+
+def test_chunks_have_their_values_after_to_empty():
+    model, x = build().eval(), draw()
+    model.set_checkpoint_encoder(True, chunks=2)
+    model.set_checkpoint_decoder(True, chunks=3)
+    state, expected = copy.deepcopy(model.state_dict()), model(x)
+    model.to("meta").to_empty(device="cpu").load_state_dict(state)
+    assert torch.equal(model(x), expected)
+
+
+def test_number_of_chunks():
+    with pytest.raises(ValueError, match="chunks.*0"):
+        build().set_checkpoint_encoder(True, chunks=0)
 
 
 def kept_bytes(model, x):

@@ -6,8 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph
+from physicsnemo.models.gnn_layers.graph import Graph
 from physicsnemo.models.gnn_layers.mesh_graph_mlp import MeshGraphMLP, edge_mlp
-from physicsnemo.models.gnn_layers.messages import aggregate, check_aggregation
+from physicsnemo.models.gnn_layers.messages import aggregate, average, check_aggregation
 
 __all__ = ["MeshGraphEncoder"]
 
@@ -104,7 +105,23 @@ class MeshGraphEncoder(nn.Module):
         The updated grid features and mesh features.
         """
         graph = as_graph(graph)
+        sums = self.sum_messages(g2m_efeat, grid_nfeat, mesh_nfeat, graph)
+        return self.update_grid(grid_nfeat), self.update_mesh(sums, mesh_nfeat, graph)
+
+    def sum_messages(
+        self, g2m_efeat: Tensor, grid_nfeat: Tensor, mesh_nfeat: Tensor, graph: Graph
+    ) -> Tensor:
+        """Return the sums of the messages to each mesh node."""
         messages = self.edge_mlp(g2m_efeat, (grid_nfeat, mesh_nfeat), graph)
-        incoming = aggregate(messages, graph.target, self.aggregation)
-        mesh_nfeat = mesh_nfeat + self.dst_node_mlp(incoming, mesh_nfeat)
-        return grid_nfeat + self.src_node_mlp(grid_nfeat), mesh_nfeat
+        return aggregate(messages, graph.target)
+
+    def update_grid(self, grid_nfeat: Tensor) -> Tensor:
+        """Return the updated grid features, which depend on no messages."""
+        update: Tensor = self.src_node_mlp(grid_nfeat)
+        return grid_nfeat + update
+
+    def update_mesh(self, sums: Tensor, mesh_nfeat: Tensor, graph: Graph) -> Tensor:
+        """Return the mesh features, updated by the sums of all messages along the graph."""
+        incoming = sums if self.aggregation == "sum" else average(sums, graph.target)
+        update: Tensor = self.dst_node_mlp(incoming, mesh_nfeat)
+        return mesh_nfeat + update

@@ -86,10 +86,13 @@ def aggregate(x: Tensor, ends: Incidence, aggregation: str = "sum") -> Tensor:
     check_aggregation(aggregation)
     _check_rows(x, ends.node.shape[0], "edges")
     total = _sum(x, *ends)
-    if aggregation == "sum":
-        return total
+    return total if aggregation == "sum" else average(total, ends)
+
+
+def average(total: Tensor, ends: Incidence) -> Tensor:
+    """Return means over each node's edges, given their sums of shape (nodes, ...)."""
     degrees = ends.degrees.clamp(min=1)  # nodes without edges have the sum 0, and so the mean 0
-    return total / degrees.view(ends.num_nodes, *[1] * (x.ndim - 1))
+    return total / degrees.view(ends.num_nodes, *[1] * (total.ndim - 1))
 
 
 def check_aggregation(aggregation: str) -> None:

@@ -21,6 +21,8 @@ from physicsnemo.models.graphcast.icosahedral_mesh import mesh_hierarchy
 
 def model(module: GraphCastNet, domain: Any) -> None:
     """Leave of a model's graphs and features what belongs to the rank."""
+    if module.g2m_chunks or module.m2g_chunks:
+        raise NotImplementedError("expected an encoder and a decoder without chunks")
     height, width = module.input_res
     counts = domain.chunks(height)
     if not all(counts):

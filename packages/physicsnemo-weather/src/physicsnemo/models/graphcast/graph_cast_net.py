@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from physicsnemo.models.gnn_layers import MeshGraphDecoder, MeshGraphEncoder, MeshGraphMLP
+from physicsnemo.models.gnn_layers import Graph, MeshGraphDecoder, MeshGraphEncoder, MeshGraphMLP
 from physicsnemo.models.graphcast._arguments import (
     check_dims,
     check_origin,
@@ -33,6 +33,7 @@ from physicsnemo.models.graphcast.graphs import (
     build_graphs,
     check_sizes,
     features_of,
+    graph_chunks,
 )
 from physicsnemo.models.graphcast.icosahedral_mesh import mesh_within_hops
 from physicsnemo.models.history import Argument
@@ -178,6 +179,8 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
     g2m_graph: GraphBuffers
     mesh_graph: GraphBuffers
     m2g_graph: GraphBuffers
+    g2m_chunks: nn.ModuleList
+    m2g_chunks: nn.ModuleList
     _graphs: Callable[[], GraphCastGraphs]
     _attention_mask: Callable[[], Tensor | None]
 
@@ -418,18 +421,49 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         -------
         Mesh edge features (None with ``GraphTransformer``), vertex features and grid features.
         """
+        nfeat = self.encoder_embedder["mesh_node_mlp"](self._features("mesh_ndata"))
+        encode = self._encode_chunks if self.g2m_chunks else self._encode
+        grid_nfeat, nfeat = encode(grid_nfeat, nfeat)
+        efeat, nfeat = maybe_checkpoint(self._first_step, bool(self.g2m_chunks), nfeat)
+        return efeat, nfeat, grid_nfeat
+
+    def _encode(self, grid_nfeat: Tensor, nfeat: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed the grid features, and encode them to the mesh."""
         embedder = self.encoder_embedder
-        grid_nfeat, nfeat = embedder["grid_node_mlp"](grid_nfeat), self._features("mesh_ndata")
-        nfeat, g2m = embedder["mesh_node_mlp"](nfeat), self._features("g2m_edata")
-        g2m = embedder["grid2mesh_edge_mlp"](g2m)
-        grid_nfeat, nfeat = self.encoder(g2m, grid_nfeat, nfeat, self.g2m_graph())
+        grid_nfeat = embedder["grid_node_mlp"](grid_nfeat)
+        g2m = embedder["grid2mesh_edge_mlp"](self._features("g2m_edata"))
+        encoded: tuple[Tensor, Tensor] = self.encoder(g2m, grid_nfeat, nfeat, self.g2m_graph())
+        return encoded
+
+    def _encode_chunks(self, grid_nfeat: Tensor, nfeat: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what :meth:`_encode` does, some points after the others."""
+
+        def encode(edata: Tensor, points: Tensor, nfeat: Tensor, graph: Graph) -> Any:
+            points = self.encoder_embedder["grid_node_mlp"](points)
+            g2m = self.encoder_embedder["grid2mesh_edge_mlp"](edata)
+            sums = self.encoder.sum_messages(g2m, points, nfeat, graph)
+            return self.encoder.update_grid(points), sums
+
+        graphs = [chunk() for chunk in self.g2m_chunks]
+        edges = self._features("g2m_edata").split([graph.num_edges for graph in graphs])
+        points = grid_nfeat.split([graph.num_nodes for graph in graphs])
+        grid, sums = zip(
+            *(
+                maybe_checkpoint(encode, True, edata, some, nfeat, graph)
+                for edata, some, graph in zip(edges, points, graphs, strict=True)
+            ),
+            strict=True,
+        )
+        return torch.cat(grid), self.encoder.update_mesh(sum(sums), nfeat, self.g2m_graph())
+
+    def _first_step(self, nfeat: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Embed the features of mesh edges, and take the processor's first step."""
         efeat = (
-            embedder["mesh_edge_mlp"](self._features("mesh_edata"))
+            self.encoder_embedder["mesh_edge_mlp"](self._features("mesh_edata"))
             if self._passes_messages
             else None
         )
-        efeat, nfeat = self._process(self.processor_encoder, efeat, nfeat)
-        return efeat, nfeat, grid_nfeat
+        return self._process(self.processor_encoder, efeat, nfeat)
 
     def decoder_forward(
         self, mesh_efeat: Tensor | None, mesh_nfeat: Tensor, grid_nfeat: Tensor
@@ -447,9 +481,27 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         -------
         Output fields, of shape (points, output_dim_grid_nodes).
         """
-        _, nfeat = self._process(self.processor_decoder, mesh_efeat, mesh_nfeat)
-        m2g = self.decoder_embedder["mesh2grid_edge_mlp"](self._features("m2g_edata"))
-        output: Tensor = self.finale(self.decoder(m2g, grid_nfeat, nfeat, self.m2g_graph()))
+        chunked = bool(self.m2g_chunks)
+        _, nfeat = maybe_checkpoint(
+            self._process, chunked, self.processor_decoder, mesh_efeat, mesh_nfeat
+        )
+        edata = self._features("m2g_edata")
+        if not chunked:
+            return self._decode(edata, nfeat, grid_nfeat, self.m2g_graph())
+        graphs = [chunk() for chunk in self.m2g_chunks]
+        edges = edata.split([graph.num_edges for graph in graphs])
+        points = grid_nfeat.split([graph.target.num_nodes for graph in graphs])
+        return torch.cat(
+            [
+                maybe_checkpoint(self._decode, True, edata, nfeat, some, graph)
+                for edata, some, graph in zip(edges, points, graphs, strict=True)
+            ]
+        )
+
+    def _decode(self, edata: Tensor, nfeat: Tensor, grid_nfeat: Tensor, graph: Graph) -> Tensor:
+        """Decode the mesh to points of the grid."""
+        m2g = self.decoder_embedder["mesh2grid_edge_mlp"](edata)
+        output: Tensor = self.finale(self.decoder(m2g, grid_nfeat, nfeat, graph))
         return output
 
     def set_checkpoint_model(self, checkpoint_flag: bool) -> None:
@@ -468,13 +520,29 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         """
         self.processor.set_checkpoint_segments(checkpoint_segments)
 
-    def set_checkpoint_encoder(self, checkpoint_flag: bool) -> None:
-        """Switch activation checkpointing of the encoder."""
-        self._recomputes_encoder = checkpoint_flag
+    def set_checkpoint_encoder(self, checkpoint_flag: bool, chunks: int = 1) -> None:
+        """Switch activation checkpointing of the encoder.
 
-    def set_checkpoint_decoder(self, checkpoint_flag: bool) -> None:
-        """Switch activation checkpointing of the decoder."""
-        self._recomputes_decoder = checkpoint_flag
+        Parameters
+        ----------
+        checkpoint_flag
+            Whether to recompute it in the backward pass.
+        chunks
+            In how many parts of the grid: at any time, the activations of one of them are in
+            memory.
+
+        Raises
+        ------
+        NotImplementedError
+            If there are several, and the model's graphs are divided over processes.
+        """
+        self._set_chunks("g2m", chunks if checkpoint_flag else 1)
+        self._recomputes_encoder = checkpoint_flag and not self.g2m_chunks
+
+    def set_checkpoint_decoder(self, checkpoint_flag: bool, chunks: int = 1) -> None:
+        """Switch activation checkpointing of the decoder; see :meth:`set_checkpoint_encoder`."""
+        self._set_chunks("m2g", chunks if checkpoint_flag else 1)
+        self._recomputes_decoder = checkpoint_flag and not self.m2g_chunks
 
     def _process(
         self, processor: nn.Module, efeat: Tensor | None, nfeat: Tensor
@@ -492,10 +560,31 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         for name, tensor in features_of(graphs, dtype).items():
             tensor = tensor.to(torch.get_default_device())
             self.register_buffer(name, tensor, persistent=False)
+        self._list_constants()
+
+    def _list_constants(self) -> None:
         # DistributedDataParallel broadcasts buffers in each step; these are large, and equal in all
         # processes.
         names = [name for name, _ in self.named_buffers() if name != "device_buffer"]
         self._ddp_params_and_buffers_to_ignore = names
+
+    def _set_chunks(self, name: str, chunks: int) -> None:
+        """Divide a graph into parts of the grid, or leave it whole."""
+        check_at_least(1, chunks=chunks)
+        parts = self._divided(name, chunks) if chunks > 1 else []
+        with torch.device(self.mesh_ndata.device):
+            self.add_module(f"{name}_chunks", nn.ModuleList(map(GraphBuffers, parts)))
+        self._list_constants()
+
+    def _divided(self, name: str, chunks: int) -> list[Graph]:
+        graph = getattr(self._graphs(), name)
+        if not isinstance(graph, Graph):
+            raise NotImplementedError(
+                f"expected chunks=1 for a model that processes share, got {chunks}; use more "
+                f"processes instead"
+            )
+        with torch.device("cpu"):  # as the graph
+            return graph_chunks(graph, graph.source if name == "g2m" else graph.target, chunks)
 
     def _constants(self) -> Constants:
         """Make the values of all non-persistent buffers."""
@@ -504,6 +593,11 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         for name in _GRAPHS:
             tensors = graph_tensors(getattr(graphs, name))
             constants |= {f"{name}_graph.{key}": tensor for key, tensor in tensors.items()}
+        for name in ("g2m", "m2g"):
+            count = len(getattr(self, f"{name}_chunks"))
+            for index, part in enumerate(self._divided(name, count) if count else []):
+                tensors = graph_tensors(part)
+                constants |= {f"{name}_chunks.{index}.{key}": it for key, it in tensors.items()}
         mask = None if self._passes_messages else self._attention_mask()
         return constants if mask is None else constants | {"processor.mask": mask}
 

@@ -5,6 +5,7 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from physicsnemo.models.gnn_layers import Graph
+from physicsnemo.models.gnn_layers import Graph, Incidence
 from physicsnemo.models.graphcast._cache import Arrays, cache_folder, cached
 from physicsnemo.models.graphcast._geometry import (
     Coordinates,
@@ -143,6 +144,35 @@ def check_sizes(mesh_level: int, input_res: Sequence[int]) -> tuple[int, int]:
             f"them nevertheless, raise {__name__}.MOST_POINTS"
         )
     return operator.index(height), operator.index(width)
+
+
+def graph_chunks(graph: Graph, points: Incidence, chunks: int) -> list[Graph]:
+    """Divide a bipartite graph by consecutive points of the grid.
+
+    Parameters
+    ----------
+    graph
+        The graph, whose edges are sorted by grid point.
+    points
+        The end of its edges on the grid, ``graph.source`` or ``graph.target``.
+    chunks
+        Number of parts.
+
+    Returns
+    -------
+    Graphs of all mesh vertices, and of as many points each as it gets; they follow one another,
+    and so do their edges.
+    """
+    bounds = [points.num_nodes * chunk // chunks for chunk in range(chunks + 1)]
+    numbers = [graph.num_nodes, graph.target.num_nodes]
+    end = 0 if points is graph.source else 1
+    parts = []
+    for start, stop in pairwise(bounds):
+        edges = graph.edge_index[:, points.indptr[start] : points.indptr[stop]].clone()
+        edges[end] -= start
+        numbers[end] = stop - start
+        parts.append(Graph(edges, num_nodes=numbers[0], num_targets=numbers[1]))
+    return parts
 
 
 @lru_cache(maxsize=2)
