@@ -120,6 +120,33 @@ def check_whole_graphs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("points", "options"),
+    [(6, {}), (6, {"numerics": "reference-1.2"}), (80, {"k": 5, "aggregation": "sum"})],
+    ids=["few", "reference", "more-points-than-nodes"],
+)
+def test_mesh_reduced(processes: Any, points: int, options: dict[str, Any]):
+    processes.run(check_reduced, points, options)
+
+
+def check_reduced(points: int, options: dict[str, Any]) -> None:
+    widths = {f"hidden_dim_{name}": 8 for name in WIDTHS}
+    torch.manual_seed(0)
+    model = Mesh_Reduced(3, 4, 2, processor_size=2, **widths, **options).double()
+    graph, pivotal = cloud(), torch.rand(points, 2, dtype=torch.float64)
+    part = partition(graph, ranks())
+    positions = [graph.pos, pivotal], [part.of_nodes(graph.pos), pivotal]
+    compare_on_graph(copy.deepcopy(model), graph, part, *positions)
+    # The pivotal points, and what a model of time may make of them, are whole on every rank.
+    nodes, edges = torch.rand(60, 3).double(), torch.rand(graph.num_edges, 4).double()
+    want = model.encode(nodes, edges, graph, *positions[0])
+    distribute(model, ranks())
+    own = part.of_nodes(nodes), part.of_edges(edges), part
+    got = model.encode(*own, *positions[1])
+    assert_close(got.detach(), want)
+    assert len(model.decode(got, *own[1:], *positions[1])) == len(part.nodes)
+
+
+@pytest.mark.parametrize(
     ("options", "checkpoints"),
     [
         ({}, {}),
@@ -215,9 +242,8 @@ def test_models_without_rules(processes: Any):
 
 
 def check_without_rules() -> None:
-    for model in (Mesh_Reduced(3, 4, 2), Sequence_Model(8, 4)):
-        with pytest.raises(NotImplementedError, match="no rules for domain parallelism"):
-            distribute(model, ranks())
+    with pytest.raises(NotImplementedError, match="no rules for domain parallelism"):
+        distribute(Sequence_Model(8, 4), ranks())
 
 
 def ranks() -> DeviceMesh:

@@ -2,7 +2,7 @@
 """Models whose fields or graphs are divided over processes compute what one process does."""
 
 import runpy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +19,7 @@ from physicsnemo.distributed.partition import partition
 from physicsnemo.distributed.rules import distribute, domain_of, split
 from physicsnemo.models.gnn_layers import Graph
 from physicsnemo.registry import ModelRegistry
+from physicsnemo.testing import Case
 from tools.workspace import ROOT
 
 PROCESSES = ROOT / "packages" / "physicsnemo-distributed" / "tests" / "processes.py"
@@ -152,6 +153,11 @@ SWIN = {
 DLWP = {"nr_input_channels": 3, "nr_output_channels": 2, "nr_initial_channels": 4}
 
 
+def is_floating(value: Any) -> bool:
+    """Tell whether a value is a tensor of floating-point numbers."""
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
 @cache
 def examples() -> dict[str, Example]:
     """Return the examples by their names, which begin with those of the models."""
@@ -262,17 +268,39 @@ def examples() -> dict[str, Example]:
         "DLWP-reference": Example(
             "DLWP", DLWP | {"depth": 1, "numerics": "reference-1.2"}, [(1, 3, 6, 6, 6)]
         ),
+        "FullyConnected": Example(
+            "FullyConnected", {"in_features": 3, "out_features": 2, "layer_size": 8}, [(7, 3)]
+        ),
     }
-    return found | healpix()
+    known = {example.model for example in found.values()}
+    return found | diffusion(known) | healpix()
+
+
+def cases_of(package: str, file: str) -> list[Case]:
+    """Return the examples of a family."""
+    cases: list[Case] = runpy.run_path(str(ROOT / "packages" / package / "tests" / file))["CASES"]
+    return cases
+
+
+def diffusion(known: Collection[str]) -> dict[str, Example]:
+    """Return examples of the family's other networks and wrappers."""
+    found = {}
+    for case in cases_of("physicsnemo-diffusion", "cases.py"):
+        if case.model in known:
+            continue
+        inputs = [it.double() if is_floating(it) else it for it in case.inputs()]
+        shapes = [tuple(it.shape) for it in inputs if is_floating(it) and it.ndim == 4]
+        others = tuple(inputs[len(shapes) :])
+        name = str(case) if case.model in found else case.model
+        arguments = case.arguments | {"dropout": 0.0}
+        found[name] = Example(case.model, arguments, shapes, others=others)
+    return found
 
 
 def healpix() -> dict[str, Example]:
     """Return examples of the networks on the HEALPix grid, with each kind of block and input."""
-    cases = runpy.run_path(
-        str(ROOT / "packages" / "physicsnemo-weather" / "tests" / "cases_healpix.py")
-    )["CASES"]
     found = {}
-    for case in cases:
+    for case in cases_of("physicsnemo-weather", "cases_healpix.py"):
         name = case.model if case.id in ("convnext", "recurrent") else f"{case.model}-{case.id}"
         (inputs,) = case.inputs()
         # Of the state, of forcing fields, of constants and of coupled fields.

@@ -22,6 +22,7 @@ from physicsnemo.models.diffusion.preconditioning import (
     EDMPrecondSuperResolution,
     VEPrecond,
     VEPrecond_dfsr,
+    VEPrecond_dfsr_cond,
     VPPrecond,
     iDDPMPrecond,
     tEDMPrecondSuperRes,
@@ -160,27 +161,34 @@ def network(module: SongUNet, domain: Any) -> None:
     module._positions = lambda: module.spatial_emb[:, :, first:stop]  # type: ignore[method-assign]
 
 
-def positions(module: SongUNetPosEmbd, domain: Any) -> Callable[..., Tensor]:
-    """Return the forward of a network that knows which rows of the grid it sees."""
+def positions(module: SongUNetPosEmbd, domain: Any) -> None:
+    """Let a network know which rows of the grid it sees."""
     network(module, domain)
-    whole = module.forward
-    width = module.img_shape[1]
+    whole, width = module._with_positions, module.img_shape[1]
 
-    def forward(
-        x: Tensor,
-        noise_labels: Tensor,
-        class_labels: Tensor | None = None,
-        global_index: Tensor | None = None,
-        **kwargs: Any,
+    def with_positions(
+        x: Tensor, global_index: Tensor | None, embedding_selector: Any, lead_time_label: Any
     ) -> Tensor:
-        if global_index is None:
+        if global_index is None and embedding_selector is None:
             first, stop, _ = domain.rows(x.shape[2])
             rows = torch.arange(first, stop, device=x.device)
             columns = torch.arange(width, device=x.device)
             global_index = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]
-        return whole(x, noise_labels, class_labels, global_index, **kwargs)
+        return whole(x, global_index, embedding_selector, lead_time_label)
 
-    return forward
+    module._with_positions = with_positions  # type: ignore[method-assign]
+
+
+def residual(module: VEPrecond_dfsr_cond, domain: Any) -> None:
+    """Let a wrapper take the gradient of the residual of whole fields, which are few channels."""
+    whole = module.voriticity_residual
+
+    def gradient(w: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        first, stop, _ = domain.rows(w.shape[2])
+        fields = domain.all_gather(w.detach(), 2, domain.counts(w.shape[2]))
+        return whole(fields, *args, **kwargs)[:, :, first:stop]
+
+    module.voriticity_residual = gradient  # type: ignore[method-assign]
 
 
 def _division(model: Any) -> tuple[int, int]:
@@ -201,6 +209,7 @@ MODELS = dict.fromkeys(
         UNet,
         VEPrecond,
         VEPrecond_dfsr,
+        VEPrecond_dfsr_cond,
         VPPrecond,
         iDDPMPrecond,
         tEDMPrecondSuperRes,
@@ -214,4 +223,5 @@ RULES = {
     SongUNet: network,
     SongUNetPosEmbd: positions,
     SongUNetPosLtEmbd: positions,
+    VEPrecond_dfsr_cond: residual,
 }
