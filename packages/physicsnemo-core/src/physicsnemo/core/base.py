@@ -9,6 +9,7 @@ class that derived from ``torch.nn.Module`` may keep something of its own under 
 
 import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast
@@ -154,11 +155,11 @@ def logger_of(model: ModelBase) -> logging.Logger:
 
 def class_of(model: Model) -> type[Model]:
     """Return a model's class, not the one that ``fully_shard`` has put before it."""
-    return next(
-        kind
-        for kind in type(model).__mro__
-        if not kind.__module__.startswith("torch.distributed.fsdp")
-    )
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    kinds = type(model).__mro__
+    if fsdp is None or fsdp.FSDPModule not in kinds:
+        return type(model)
+    return cast(type[Model], kinds[kinds.index(fsdp.FSDPModule) + 1])
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:

@@ -9,9 +9,10 @@ from itertools import chain
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
-from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass as _is_wrapped
 
-from physicsnemo.core.base import device_of, metadata_of, unwrap
+from physicsnemo.core.base import class_of, device_of, metadata_of, unwrap
+from physicsnemo.core.capture.fully_sharded import ShardedUnits, own_part
 from physicsnemo.core.capture.guards import Guards
 from physicsnemo.core.capture.optimizers import check_optimizer
 from physicsnemo.core.capture.options import Options, choose_precision
@@ -120,7 +121,7 @@ class StaticCapture:
             check_optimizer(optim)
         self.logger = logger or logging.getLogger("capture")
         self.wrapper, self.model, self.optim = model, _module_in(model), optim
-        self.options = options
+        self.options, self._units = options, ShardedUnits(model)
         meta, device = metadata_of(self.model) or ModelMetaData(), device_of(self.model)
         self.use_graphs = options.use_graphs and device.type == "cuda"
         reason = _why_no_graphs(self.wrapper, self.model, meta)
@@ -152,6 +153,7 @@ class StaticCapture:
                 return run(*args, **kwargs)
             except BaseException:
                 program.reset()
+                self._units.reset()
                 raise
 
         captured = cast(CapturedStep, step)
@@ -166,6 +168,7 @@ class StaticCapture:
         return Recorder(
             program,
             Guards(fn, self.model),
+            units=self._units,
             device=device_of(self.model),
             options=self.options,
             logger=self.logger,
@@ -218,10 +221,14 @@ def _module_in(model: torch.nn.Module) -> Module:
 def _why_no_graphs(wrapper: torch.nn.Module, model: Module, meta: ModelMetaData) -> str | None:
     if not meta.cuda_graphs:
         return f"the metadata of {meta.name} does not set cuda_graphs"
-    # FSDP gathers parameters into new memory at each step, where a graph would not look for them.
-    sharding = (type(part).__module__.startswith(_SHARDING) for part in wrapper.modules())
-    if any(sharding) or any(map(is_traceable_wrapper_subclass, model.parameters())):
-        return f"the parameters of {meta.name} are sharded or quantized"
+    # The first FSDP gathers parameters into memory where a graph would not look for them, unlike
+    # fully_shard, which leaves the model's class among those of its own.
+    sharding = (class_of(part).__module__.startswith(_SHARDING) for part in wrapper.modules())
+    if any(sharding) or any(_is_wrapped(own_part(it)) for it in model.parameters()):
+        return (
+            f"the parameters of {meta.name} are sharded or quantized, in another way than by "
+            f"fully_shard"
+        )
     devices = {str(tensor.device) for tensor in chain(model.parameters(), model.buffers())}
     if len(devices) > 1:
         return f"the parameters and buffers of {meta.name} are on {', '.join(sorted(devices))}"

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from physicsnemo.core.base import class_of
 from physicsnemo.core.pytree import named_leaves
 
 CONSTANT_TYPES = (
@@ -179,7 +180,7 @@ def is_foreign(value: Any) -> bool:
 
 def of_pytorch(module: nn.Module) -> bool:
     """Return whether a module's class is one of PyTorch's own."""
-    return type(module).__module__.startswith("torch.")
+    return class_of(module).__module__.startswith("torch.")
 
 
 def is_small(value: Any) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from physicsnemo.core.base import class_of
 from physicsnemo.core.capture.dependency_scan import (
     CONSTANT_TYPES,
     DependencyScan,
@@ -24,6 +25,7 @@ from physicsnemo.core.capture.dependency_scan import (
     is_small,
     of_pytorch,
 )
+from physicsnemo.core.capture.fully_sharded import own_part
 from physicsnemo.core.pytree import flatten
 
 _TABLES = (
@@ -32,6 +34,7 @@ _TABLES = (
 )
 # What every module has, and how a physicsnemo.Module was built.
 _UNGUARDED = {*vars(nn.Module()), "_constructed_from", "meta"}
+_NOTES_OF_FSDP = ("__composable_api_state_key", "_is_fsdp", "_fsdp")
 _WRAPPERS = ("torch.nn.parallel", "torch.distributed", "torch._dynamo")
 
 
@@ -209,8 +212,10 @@ class _Attributes:
     def __init__(self, label: str, module: nn.Module) -> None:
         self.items = vars(module)
         self.constants, self.others, self.sources = ["training"], list[str](), list[Source]()
-        if not type(module).__module__.startswith(_WRAPPERS):  # which note there what they do
+        if not class_of(module).__module__.startswith(_WRAPPERS):  # which note there what they do
             for name in sorted(self.items.keys() - _UNGUARDED):
+                if name.startswith(_NOTES_OF_FSDP):
+                    continue
                 self._sort(name, self.items[name], f"{label}.{name}", of_pytorch(module))
         self.labels = [f"{label}.{name}" for name in ("training", *self.constants)]
 
@@ -269,7 +274,7 @@ def _tensor_summary(tensor: Tensor) -> Any:
 
 def _address(tensor: Tensor) -> tuple[Any, ...]:
     try:
-        return tensor.data_ptr(), tensor.requires_grad
+        return own_part(tensor).data_ptr(), tensor.requires_grad
     except (RuntimeError, ValueError):  # a sparse tensor, or a parameter of no shape yet
         return IdentityKey(tensor), tensor.requires_grad
 

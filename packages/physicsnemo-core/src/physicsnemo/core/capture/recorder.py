@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from physicsnemo.core.capture.dependency_scan import CODE_TYPES, CONSTANT_TYPES, is_foreign
+from physicsnemo.core.capture.fully_sharded import ShardedUnits
 from physicsnemo.core.capture.graphs import GraphPool, Recording
 from physicsnemo.core.capture.guards import Guards, GuardState, IdentityKey, leaf_metadata
 from physicsnemo.core.capture.options import Options
@@ -82,6 +83,8 @@ class Recorder:
         What a call does.
     guards
         What its function depends on besides its arguments.
+    units
+        What of the model is sharded.
     device
         The CUDA device of the model.
     options
@@ -100,11 +103,12 @@ class Recorder:
         program: StepProgram,
         guards: Guards,
         *,
+        units: ShardedUnits,
         device: torch.device,
         options: Options,
         logger: logging.Logger,
     ) -> None:
-        self._program, self._guards, self._logger = program, guards, logger
+        self._program, self._guards, self._units, self._logger = program, guards, units, logger
         self._device, self._pool = device, GraphPool.of(device)
         self._warmup = max(1, options.cuda_graph_warmup)
         self._replays_to_check = options.checked_replays
@@ -115,6 +119,7 @@ class Recorder:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Warm up, record or replay; which one depends on the calls before."""
+        self._units.reshard()
         arguments, leaves = (args, kwargs), list[Any]()
         spec = flatten(arguments, leaves)
         reason = self._why_not(arguments, leaves)
@@ -207,6 +212,7 @@ class Recorder:
             # Whether or not it failed, Python code has run and no kernel has: gradients, the
             # scaler's notes and RNG states are as after a step that has not been made.
             self._program.rollback()
+            self._units.reset()
             on_host.restore()
         self._logger.info("recorded a CUDA graph after %d calls", entry.calls)
         return recording

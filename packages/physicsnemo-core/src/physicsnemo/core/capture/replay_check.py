@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from physicsnemo.core.capture.fully_sharded import own_part
 from physicsnemo.core.errors import CaptureError
 from physicsnemo.core.pytree import map_tensors, named_leaves
 
@@ -63,7 +64,7 @@ class ReplayCheck:
     """
 
     def __init__(self, written: Iterable[Tensor], run: Callable[[], Any]) -> None:
-        self._written = list(written)
+        self._written = [own_part(tensor) for tensor in written]
         before, on_host = _copies(self._written), HostRNGState()
         on_device = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
         self._expected = map_tensors(run(), _copy)
@@ -88,7 +89,7 @@ class ReplayCheck:
         mine = [*named_leaves(result, "result"), *named_leaves(self._written, "state")]
         theirs = [*named_leaves(self._expected, ""), *named_leaves(self._expected_written, "")]
         for (name, one), (_, other) in zip(mine, theirs, strict=True):
-            problem = _difference(one, other)
+            problem = _difference(own_part(one) if isinstance(one, Tensor) else one, other)
             if problem is not None:
                 raise CaptureError(
                     f"a replayed step differs from an eager one: {name} {problem}. The step "
@@ -102,7 +103,7 @@ def _copies(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone()
+    return own_part(tensor).detach().clone()
 
 
 def _difference(mine: Any, theirs: Any) -> str | None:
