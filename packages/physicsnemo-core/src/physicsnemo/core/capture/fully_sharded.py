@@ -9,7 +9,7 @@ that of the step and join it again: a stream capture holds them all. But
   only after a replay;
 - a call that fails halfway, as one that cannot be recorded, leaves hooks waiting for its rest.
   PyTorch's own way to begin anew (since 2.13) waits for events, which those of a stream capture
-  that was broken off do not allow. So this module, and no other, sets what its private classes hold.
+  that was broken off do not allow. So this module sets what private classes hold; no other does.
 """
 
 import sys
@@ -46,7 +46,7 @@ class ShardedUnits:
             unit.reshard()
 
     def reset(self) -> None:
-        """Put hooks as they are between two steps, after one that failed; its gradients are lost."""
+        """Put hooks as they are between two steps, after one that failed; its gradients go."""
         for unit in self._units:
             state = unit._get_fsdp_state()
             _forget(state._comm_ctx, "all_gather_state", "reduce_scatter_state")
@@ -70,10 +70,10 @@ def own_part(tensor: Tensor) -> Tensor:
         return tensor.to_local() if is_sharded(tensor) else tensor
 
 
-def _groups(state: Any) -> Iterable[Any]:
+def _groups(state: Any) -> list[Any]:
     if hasattr(state, "_fsdp_param_groups"):
-        return state._fsdp_param_groups
-    return filter(None, [state._fsdp_param_group])  # PyTorch before 2.13
+        return list(state._fsdp_param_groups)
+    return [it for it in [state._fsdp_param_group] if it]  # PyTorch before 2.13
 
 
 def _forget(owner: Any, *names: str) -> None:
