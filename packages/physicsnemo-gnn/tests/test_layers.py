@@ -16,6 +16,7 @@ from physicsnemo.models.gnn_layers import (
     MeshGraphEncoder,
     MeshGraphMLP,
     MeshNodeBlock,
+    mesh_graph_mlp,
 )
 
 SOURCES, TARGETS, EDGES = 6, 4, 20
@@ -183,6 +184,24 @@ def test_recomputation_saves_memory_alone(trick):
     (kept, gradients), (kept_less, same) = results
     assert kept_less < 0.5 * kept
     assert all(torch.equal(a, b) for a, b in zip(gradients, same, strict=True))
+
+
+@pytest.mark.parametrize("trick", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_computing_layers_again_saves_memory_alone(dtype, trick, monkeypatch):
+    graph = Graph(torch.randint(0, SOURCES, (2, 500)), SOURCES)
+    block = MeshEdgeBlock(8, 8, 8, **SIZES, do_concat_trick=trick)
+    inputs = torch.randn(500, 8).requires_grad_(), torch.randn(SOURCES, 8).requires_grad_()
+    results = []
+    for again in (False, True):
+        monkeypatch.setattr(mesh_graph_mlp, "_is_cheap_again", lambda x, again=again: again)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            kept = saved_bytes(lambda: block(*inputs, graph)[0])
+            loss = block(*inputs, graph)[0].float().square().sum()
+        results.append((kept, torch.autograd.grad(loss, [*inputs, *block.parameters()])))
+    (kept, gradients), (kept_less, same) = results
+    assert kept_less < 0.7 * kept
+    assert all(map(torch.equal, gradients, same))
 
 
 def test_transformer_engine_is_replaced():

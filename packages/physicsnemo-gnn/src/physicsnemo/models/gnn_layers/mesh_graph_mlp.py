@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
 from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph
@@ -15,7 +16,7 @@ from physicsnemo.models.gnn_layers.graph import Graph
 from physicsnemo.models.gnn_layers.messages import gather
 from physicsnemo.models.history import Ignored, follow_history
 from physicsnemo.nn import get_activation
-from physicsnemo.nn.checkpointing import maybe_checkpoint
+from physicsnemo.nn.checkpointing import computed_again, maybe_checkpoint
 from physicsnemo.nn.checks import check_at_least
 
 __all__ = ["MeshGraphEdgeMLPConcat", "MeshGraphEdgeMLPSum", "MeshGraphMLP"]
@@ -106,7 +107,7 @@ class MeshGraphMLP(nn.Module):
         x = functional.linear(parts[0], weights[0], first.bias)
         for part, weight in zip(parts[1:], weights[1:], strict=True):
             x = x + functional.linear(part, weight)
-        return apply_all(others, x)
+        return _apply_further(others, x, again=not self.recompute_activation)
 
 
 class MeshGraphEdgeMLPConcat(nn.Module):
@@ -186,7 +187,8 @@ class MeshGraphEdgeMLPConcat(nn.Module):
     def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph) -> Tensor:
         first, others = _first_and_others(self.model)
         weights = split_columns(first.weight, self._widths)
-        return apply_all(others, edge_linear(efeat, nfeat, graph, weights=weights, bias=first.bias))
+        x = edge_linear(efeat, nfeat, graph, weights=weights, bias=first.bias)
+        return _apply_further(others, x, again=not self.recompute_activation)
 
 
 class MeshGraphEdgeMLPSum(nn.Module):
@@ -234,9 +236,8 @@ class MeshGraphEdgeMLPSum(nn.Module):
 
     def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph) -> Tensor:
         weights = (self.lin_efeat, self.lin_src, self.lin_dst)
-        return apply_all(
-            self.model, edge_linear(efeat, nfeat, graph, weights=weights, bias=self.bias)
-        )
+        x = edge_linear(efeat, nfeat, graph, weights=weights, bias=self.bias)
+        return _apply_further(self.model, x, again=not self.recompute_activation)
 
 
 def edge_mlp(
@@ -311,8 +312,28 @@ def _first_and_others(model: nn.Sequential) -> tuple[nn.Linear, Iterable[nn.Modu
     return cast(nn.Linear, model[0]), islice(model, 1, None)
 
 
-def apply_all(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """Apply layers one after the other."""
-    for layer in layers:
-        x = layer(x)
-    return x
+def _apply_further(layers: Iterable[nn.Module], x: Tensor, *, again: bool) -> Tensor:
+    """Apply what follows the first linear layer, if cheap again in the backward pass."""
+    if not (again and _is_cheap_again(x)):
+        for layer in layers:
+            x = layer(x)
+        return x
+    model = nn.Sequential(*layers)
+    names, weights = zip(*model.named_parameters(), strict=True)
+
+    def apply(x: Tensor, *weights: Tensor) -> Tensor:
+        output: Tensor = functional_call(model, dict(zip(names, weights, strict=True)), (x,))
+        return output
+
+    return computed_again(apply, x, *weights)
+
+
+def _is_cheap_again(x: Tensor) -> bool:
+    """Return whether layers cost less when computed again than what they make when it is kept.
+
+    On GPUs, products of half precision take about as long as reading and writing their features,
+    and features of edges are most of what a training step keeps.
+    """
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return False
+    return x.is_cuda and x.dtype in (torch.float16, torch.bfloat16)
