@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from physicsnemo.models.gnn_layers.graph import Incidence
+from physicsnemo.nn.tracing import is_exporting
 
 __all__ = ["AGGREGATIONS", "aggregate", "gather"]
 
@@ -129,10 +130,18 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, node: Tensor, perm: Tensor, indptr: Tensor) -> Tensor:
         rows = (x.flatten(1) if x.ndim > 1 else x[:, None]).detach()
+        shape = (indptr.shape[0] - 1, *x.shape[1:])
+        if torch.compiler.is_compiling() and not is_exporting() and x.is_cuda:
+            # Not before: it imports PyTorch's compiler for GPUs.
+            from physicsnemo.models.gnn_layers import _segment_sum
+
+            if _segment_sum.IS_AVAILABLE:
+                compiled: Tensor = _segment_sum.segment_sum(rows, perm, indptr)
+                return compiled.view(shape)
         # A bag per node. Unlike index_add, which adds atomically on GPUs and so in any order, it
         # adds the rows of a bag one after the other, in float32 if they are of half precision.
         total = functional.embedding_bag(perm, rows, indptr, mode="sum", include_last_offset=True)
-        return total.view(indptr.shape[0] - 1, *x.shape[1:])
+        return total.view(shape)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
