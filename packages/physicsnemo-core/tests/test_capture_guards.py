@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.core.capture.guards import Guards, leaf_metadata
+from physicsnemo.core.capture.guards import Guards, Objects, leaf_metadata
 
 WEIGHT = 1.0
 SETTINGS = {"weight": 1.0, "nested": [1.0, (2.0,)]}
@@ -285,3 +285,38 @@ def test_a_described_object_is_kept_alive():
     del description
     gc.collect()
     assert alive() is None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.ones(2),
+        lambda: torch.ones(()),
+        lambda: torch.nn.Parameter(torch.ones(1)),
+        lambda: torch.ones(0),
+        lambda: torch.nn.Linear(1, 1),
+        lambda: [1.0],
+        lambda: Slotted(),
+    ],
+)
+@pytest.mark.parametrize("other", [None, torch.ones(2), torch.ones(()), 1.0, object()])
+def test_objects_are_told_apart_although_they_are_equal(make, other):
+    value, twin = make(), make()
+    objects = Objects([None, value])
+    assert objects.are([None, value])
+    assert not objects.are([None, twin])
+    assert not objects.are([None, other])
+    assert not objects.are([other, value]) or other is None
+    assert not objects.are([None])
+    assert not objects.are([None, value, value])
+
+
+def test_a_number_of_the_model_that_is_exchanged_is_seen():
+    """One of the same value, and where the old one lay: only its identity is another."""
+    model = make()
+    model.inner_model.scale = torch.nn.Parameter(torch.ones(()))
+    guards = Guards(model, model)
+    before = guards.state()
+    assert before.matches(guards.state())
+    model.inner_model.scale = torch.nn.Parameter(model.inner_model.scale.data)
+    assert not before.matches(guards.state())

@@ -10,6 +10,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from physicsnemo.core.capture.optimizers import (
     LearningRates,
+    SettingsWatch,
     has_state,
     settings,
     state_objects,
@@ -116,6 +117,57 @@ def test_settings_are_all_but_the_learning_rate(key, value, same):
     before = settings(optimizer)
     optimizer.param_groups[0][key] = value
     assert (settings(optimizer) == before) is same
+
+
+CHANGES = {
+    "betas": lambda o: o.param_groups[0].update(betas=(0.5, 0.999)),
+    "a tensor": lambda o: o.param_groups[0].update(eps=torch.tensor(1e-8)),
+    "an equal tensor": lambda o: o.param_groups[0].update(betas=(0.9, torch.tensor(0.999))),
+    "a parameter": lambda o: o.param_groups[0]["params"].__setitem__(1, parameters(1)[0]),
+    "one number": lambda o: o.param_groups[0]["params"].__setitem__(2, number()),
+    "one more": lambda o: o.param_groups[0]["params"].append(parameters(1)[0]),
+    "a group": lambda o: o.add_param_group({"params": parameters()}),
+    "a hook": lambda o: o.register_step_post_hook(lambda *_: None),
+    "a step": lambda o: setattr(o, "step", lambda: None),
+    "all": lambda o: o.load_state_dict(ADAM([*parameters(), number()], eps=0.1).state_dict()),
+}
+
+
+def number():
+    return torch.nn.Parameter(torch.ones(()))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_glance_sees_what_changes_settings(change):
+    optimizer = ADAM([*parameters(), number()])
+    watch = SettingsWatch(optimizer)
+    before = watch.read()
+    optimizer.param_groups[0]["lr"] = 0.5
+    assert watch.read() is before == settings(optimizer)
+    CHANGES[change](optimizer)
+    after = watch.read()
+    assert after == settings(optimizer) != before
+    assert watch.read() is after
+
+
+def test_settings_in_a_list_are_seen():
+    optimizer = ADAM(parameters())
+    optimizer.param_groups[0]["betas"] = [0.5, 0.999]
+    watch = SettingsWatch(optimizer)
+    before = watch.read()
+    assert watch.read() is before
+    optimizer.param_groups[0]["betas"][0] = 0.9
+    assert watch.read() != before
+
+
+def test_settings_that_are_tensors_are_told_apart():
+    optimizer = ADAM(parameters(), lr=0.1)
+    watch = SettingsWatch(optimizer)
+    optimizer.param_groups[0]["eps"] = torch.tensor(1e-8)
+    before = watch.read()
+    assert watch.read() is before
+    optimizer.param_groups[0]["eps"] = torch.tensor(1e-8)
+    assert watch.read() != before
 
 
 def test_a_new_group_is_another_setting():

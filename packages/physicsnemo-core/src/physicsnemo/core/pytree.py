@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+_LEAVES = {Tensor, nn.Parameter, int, float, bool, str, type(None)}
+
 
 def flatten(tree: Any, leaves: list[Any]) -> Hashable:
     """Append the leaves of a pytree to a list, and return its spec: a hashable of the rest."""
@@ -20,7 +22,7 @@ def flatten(tree: Any, leaves: list[Any]) -> Hashable:
     if children is None:
         leaves.append(tree)
         return None
-    return (type(tree), *((key, flatten(child, leaves)) for key, child in children))
+    return (type(tree), *[(key, flatten(child, leaves)) for key, child in children])
 
 
 def map_leaves(tree: Any, function: Callable[[Any], Any]) -> Any:
@@ -93,6 +95,14 @@ def _differs(before: Any, after: Any) -> bool:
 
 def _children(tree: Any) -> list[tuple[Hashable, Any]] | None:
     """Return keys and children, or None for a leaf."""
+    # The commonest types first: captured steps look at their arguments at each call.
+    kind = type(tree)
+    if kind in _LEAVES:
+        return None
+    if kind is tuple or kind is list:
+        return list(enumerate(tree))
+    if kind is dict:
+        return list(tree.items())
     if isinstance(tree, tuple | list | dict):
         if getattr(tree, "__dict__", None):
             return None  # it carries more than its items

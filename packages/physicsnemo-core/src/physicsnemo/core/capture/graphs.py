@@ -68,16 +68,20 @@ class Recording:
 
     def replay(self, leaves: Sequence[Any]) -> None:
         """Run the recorded kernels on other values."""
-        with torch.no_grad():
-            for i in self._copied:
-                self._static_inputs[i].copy_(leaves[i], non_blocking=True)
-            for i, generator in self._generators.items():  # states are numbers on the host
-                generator.set_state(leaves[i].get_state())
-            self._replay()
-            for i, generator in self._generators.items():
-                leaves[i].set_state(generator.get_state())
-            for i in self._written:
-                leaves[i].copy_(self._static_inputs[i])
+        self._copy(self._copied, leaves, self._static_inputs)
+        for i, generator in self._generators.items():  # states are numbers on the host
+            generator.set_state(leaves[i].get_state())
+        self._replay()
+        for i, generator in self._generators.items():
+            leaves[i].set_state(generator.get_state())
+        self._copy(self._written, self._static_inputs, leaves)
+
+    @staticmethod
+    def _copy(places: Sequence[int], source: Any, target: Any) -> None:
+        if places:
+            with torch.no_grad():
+                for i in places:
+                    target[i].copy_(source[i], non_blocking=True)
 
 
 class GraphPool:

@@ -7,15 +7,16 @@ a closure for each guard: a model has hundreds of modules, and lists are compare
 Python code for each.
 """
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from operator import is_, itemgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from physicsnemo.core.base import class_of
 from physicsnemo.core.capture.dependency_scan import (
@@ -26,12 +27,11 @@ from physicsnemo.core.capture.dependency_scan import (
     of_pytorch,
 )
 from physicsnemo.core.capture.fully_sharded import own_part
+from physicsnemo.core.format.sharded import is_sharded
 from physicsnemo.core.pytree import flatten
 
-_TABLES = (
-    *("_parameters", "_buffers", "_modules"),
-    *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
-)
+_PARTS = ("_parameters", "_buffers", "_modules")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 # What every module has, and how a physicsnemo.Module was built.
 _UNGUARDED = {*vars(nn.Module()), "_constructed_from", "meta"}
 _NOTES_OF_FSDP = ("__composable_api_state_key", "_is_fsdp", "_fsdp")
@@ -69,6 +69,35 @@ def leaf_metadata(leaf: Any) -> Hashable:
     return (type(leaf), leaf if isinstance(leaf, CONSTANT_TYPES) else IdentityKey(leaf))
 
 
+class Objects:
+    """Objects of one moment, to see whether those of another are the very same.
+
+    Parameters
+    ----------
+    objects
+        The objects.
+    """
+
+    def __init__(self, objects: Iterable[Any]) -> None:
+        self._objects = list(objects)
+        # Lists look for identity before they ask for equality, much faster than Python code can.
+        # Where they go on to ask, tensors of several elements refuse to answer.
+        self._refuse = all(map(_is_never_equal, self._objects))
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def are(self, others: list[Any]) -> bool:
+        """Return whether these are the others."""
+        if not self._refuse:
+            mine = self._objects
+            return len(mine) == len(others) and all(map(is_, mine, others))
+        try:
+            return self._objects == others
+        except (RuntimeError, TypeError, ValueError):
+            return False
+
+
 @dataclass(frozen=True)
 class GuardState:
     """What the guards read in one call.
@@ -84,7 +113,7 @@ class GuardState:
     objects
         Parameters, buffers, submodules, hooks and other attributes of modules.
     addresses
-        Where parameters and buffers lie, and whether they require gradients.
+        Where parameters and buffers lie, and then whether they require gradients.
     modes
         Settings of PyTorch that choose what is computed.
     """
@@ -93,20 +122,23 @@ class GuardState:
     values: list[Any]
     attributes: list[tuple[Any, ...]]
     objects: list[Any]
-    addresses: list[tuple[Any, ...]]
+    addresses: list[Any]
     modes: tuple[Hashable, ...]
 
     def matches(self, other: "GuardState") -> bool:
         """Return whether a recording made in the other state serves in this one."""
         return (
             self.addresses == other.addresses
-            and len(self.objects) == len(other.objects)
             # By identity: ``==`` of tensors compares values, and waits for the device.
-            and all(map(is_, self.objects, other.objects))
+            and self._own_objects.are(other.objects)
             and _equal(self.attributes, other.attributes)
             and self.modes == other.modes
             and _equal(self.values, other.values)
         )
+
+    @cached_property
+    def _own_objects(self) -> Objects:
+        return Objects(self.objects)
 
     def difference(self, other: "GuardState") -> str:
         """Say which guard fails first, for a message."""
@@ -159,20 +191,25 @@ class Guards:
             (part.items, itemgetter("training", *part.constants)) for part in attributes
         ]
         self._others = [(part.items, part.others) for part in attributes if part.others]
-        tables = [table for module in found.modules for table in _tables(module)]
+        parts = list(_tables(found.modules, _PARTS))
+        hooks = list(_tables(found.modules, _HOOKS))
+        self._filled = [table for table in (*parts, *hooks) if table]
         # Most modules have no hooks: looking whether all those tables are still empty is cheaper
-        # than reading them.
-        self._filled, self._empty = [t for t in tables if t], [t for t in tables if not t]
+        # than reading them, and not needed before another hook is registered anywhere.
+        self._empty = [table for table in parts if not table]
+        self._without_hooks = [table for table in hooks if not table]
+        self._hooks_so_far = RemovableHandle.next_id
         self._tensors = list(
             chain.from_iterable(
                 chain(module.parameters(recurse=False), module.buffers(recurse=False))
                 for module in found.modules
             )
         )
+        self._sharded = any(map(is_sharded, self._tensors))
 
     def state(self) -> GuardState:
         """Return what the guards read now."""
-        if any(self._empty):  # a module has got its first hook, say
+        if any(self._empty) or self._has_first_hook():
             self.rescan()
         try:
             attributes = [(len(items), *get(items)) for items, get in self._constants]
@@ -185,9 +222,15 @@ class Guards:
             [summarize(read()) for read, summarize in self._readers],
             attributes,
             [*chain.from_iterable(map(dict.values, self._filled)), *others],
-            list(map(_address, self._tensors)),
+            _addresses(self._tensors, self._sharded),
             _modes(),
         )
+
+    def _has_first_hook(self) -> bool:
+        if self._hooks_so_far == RemovableHandle.next_id:
+            return False
+        self._hooks_so_far = RemovableHandle.next_id
+        return any(self._without_hooks)
 
     def tensors(self) -> Iterator[Tensor]:
         """Yield the tensors that code reads by name, and all parameters and buffers."""
@@ -230,9 +273,16 @@ class _Attributes:
             self.others.append(name)
 
 
-def _tables(module: nn.Module) -> Iterator[dict[Any, Any]]:
-    own = vars(module)
-    return (own[name] for name in _TABLES if name in own)
+def _tables(modules: Iterable[nn.Module], names: Sequence[str]) -> Iterator[dict[Any, Any]]:
+    owned = map(vars, modules)
+    return (own[name] for own in owned for name in names if name in own)
+
+
+def _is_never_equal(value: Any) -> bool:
+    """Return whether a value equals nothing but itself, or raises when it is compared."""
+    if isinstance(value, Tensor):
+        return type(value) in (Tensor, nn.Parameter) and value.numel() > 1
+    return value is None or getattr(type(value), "__eq__", None) is object.__eq__
 
 
 def _is_constant(value: Any) -> bool:
@@ -272,11 +322,19 @@ def _tensor_summary(tensor: Tensor) -> Any:
     return (tensor.data_ptr(), version, leaf_metadata(tensor))
 
 
-def _address(tensor: Tensor) -> tuple[Any, ...]:
+def _addresses(tensors: Sequence[Tensor], sharded: bool) -> list[Any]:
+    flags = [tensor.requires_grad for tensor in tensors]
     try:
-        return own_part(tensor).data_ptr(), tensor.requires_grad
+        return [*map(_address if sharded else Tensor.data_ptr, tensors), *flags]
+    except (RuntimeError, ValueError):
+        return [*map(_address, tensors), *flags]
+
+
+def _address(tensor: Tensor) -> int | IdentityKey:
+    try:
+        return own_part(tensor).data_ptr()
     except (RuntimeError, ValueError):  # a sparse tensor, or a parameter of no shape yet
-        return IdentityKey(tensor), tensor.requires_grad
+        return IdentityKey(tensor)
 
 
 def _modes() -> tuple[Hashable, ...]:

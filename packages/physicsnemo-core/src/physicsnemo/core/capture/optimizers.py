@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from itertools import chain
+from operator import is_, itemgetter
 from typing import Any
 
 import torch
@@ -12,10 +13,13 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim import optimizer as shared
 
-from physicsnemo.core.capture.guards import IdentityKey
+from physicsnemo.core.capture.dependency_scan import CONSTANT_TYPES
+from physicsnemo.core.capture.guards import IdentityKey, Objects
 
 _BOUND = ("lr", "capturable")
 """Entries of a parameter group that a recording replaces by its own."""
+
+_NOT_SETTINGS = dict.fromkeys(("params", *_BOUND))
 
 
 def why_outside(optimizer: Optimizer) -> str | None:
@@ -104,6 +108,44 @@ def has_state(optimizer: Optimizer) -> bool:
     )
 
 
+class SettingsWatch:
+    """Settings of an optimizer, worked out anew only where a glance finds another object.
+
+    Parameters
+    ----------
+    optimizer
+        The optimizer.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._settings: Hashable = None
+        self._seen: list[Any] | None = None
+        self._hooks: list[int] = []
+        self._parameters: list[Objects] = []
+
+    def read(self) -> Hashable:
+        """Return :func:`settings`, the same object as long as they are equal."""
+        groups, hooks = self._optimizer.param_groups, list(map(len, _hooks(self._optimizer)))
+        values = [value for group in groups for value in (group | _NOT_SETTINGS).values()]
+        seen = [*values, vars(self._optimizer).get("step")]
+        if (
+            self._seen is not None
+            and len(seen) == len(self._seen)
+            and all(map(is_, seen, self._seen))
+            and hooks == self._hooks
+            and all(map(Objects.are, self._parameters, map(itemgetter("params"), groups)))
+        ):
+            return self._settings
+        now = settings(self._optimizer)
+        if now != self._settings:
+            self._settings = now
+        # The same list may hold other items.
+        self._seen, self._hooks = seen if all(map(_is_constant, values)) else None, hooks
+        self._parameters = [Objects(group["params"]) for group in groups]
+        return self._settings
+
+
 class LearningRates:
     """Learning rates as tensors, one for each parameter group, which recordings read.
 
@@ -130,15 +172,14 @@ class LearningRates:
 
     def refresh(self) -> None:
         """Write the groups' learning rates into the tensors, where they have changed."""
-        with torch.no_grad():
-            for index, group in enumerate(self._optimizer.param_groups[: len(self._rates)]):
-                rate = group["lr"]
-                if isinstance(rate, Tensor):  # comparing its value would wait for the device
-                    self._rates[index].copy_(rate, non_blocking=True)
-                    self._values[index] = None
-                elif rate != self._values[index]:
-                    self._rates[index].fill_(rate)
-                    self._values[index] = rate
+        for index, group in enumerate(self._optimizer.param_groups[: len(self._rates)]):
+            rate = group["lr"]
+            if isinstance(rate, Tensor):  # comparing its value would wait for the device
+                self._rates[index].copy_(rate.detach(), non_blocking=True)
+                self._values[index] = None
+            elif rate != self._values[index]:
+                self._rates[index].fill_(rate)
+                self._values[index] = rate
 
     @contextmanager
     def bound(self) -> Iterator[None]:
@@ -195,6 +236,12 @@ def _hashable(value: Any) -> Hashable:
     if isinstance(value, Tensor):
         return id(value)
     return tuple(map(_hashable, value)) if isinstance(value, tuple | list) else value
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_constant, value))
+    return isinstance(value, CONSTANT_TYPES)
 
 
 def _hooks(optimizer: Optimizer) -> tuple[dict[int, Any], ...]:

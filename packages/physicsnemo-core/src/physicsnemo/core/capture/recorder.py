@@ -258,12 +258,14 @@ class Recorder:
             reason = self._why_not_leaf(leaf)
             if reason is not None:
                 return f"{_names(arguments)[place]} {reason}"
-        generators = [id(leaf) for leaf in leaves if isinstance(leaf, torch.Generator)]
+        generators = [id(leaf) for leaf in leaves if type(leaf) is torch.Generator]
         if len(set(generators)) < len(generators):
             return "a generator is passed twice; pass it once"
         return None
 
     def _why_not_leaf(self, leaf: Any) -> str | None:
+        if type(leaf) is Tensor and not leaf.requires_grad and leaf.layout is torch.strided:
+            return None if leaf.device == self._device else _elsewhere(leaf, self._device)
         if isinstance(leaf, CONSTANT_TYPES) or (isinstance(leaf, CODE_TYPES) and is_foreign(leaf)):
             return None
         if isinstance(leaf, torch.Generator):

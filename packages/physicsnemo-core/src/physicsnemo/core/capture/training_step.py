@@ -4,7 +4,7 @@
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from operator import is_
+from operator import attrgetter, is_
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -14,9 +14,9 @@ from torch.optim import Optimizer
 
 from physicsnemo.core.capture.optimizers import (
     LearningRates,
+    SettingsWatch,
     has_state,
     parameters,
-    settings,
     state_objects,
     state_tensors,
     step_if_finite,
@@ -27,10 +27,36 @@ from physicsnemo.core.capture.promotion import Promotion, has_sparse
 from physicsnemo.core.capture.step_program import StepFunction, StepProgram, finished
 from physicsnemo.core.pytree import detach
 
-Gradients = list[tuple[Tensor, Tensor | None]]
-"""Parameters, and the gradient of each."""
-
 _MANY_CHANGES = 3
+_gradient_of = attrgetter("grad")
+
+
+class Gradients(NamedTuple):
+    """Gradients of some moment.
+
+    Attributes
+    ----------
+    parameters, values
+        Parameters, and the gradient of each.
+    """
+
+    parameters: list[Tensor]
+    values: list[Tensor | None]
+
+    @classmethod
+    def of(cls, parameters: list[Tensor]) -> "Gradients":
+        """Return what parameters have now."""
+        return cls(parameters, list(map(_gradient_of, parameters)))
+
+    def are_attached(self) -> bool:
+        """Return whether the parameters still have these very gradients."""
+        return all(map(is_, map(_gradient_of, self.parameters), self.values))
+
+    def attach(self) -> None:
+        """Give them back to the parameters, which takes longer than to see that they are there."""
+        if not self.are_attached():
+            for parameter, gradient in zip(self.parameters, self.values, strict=True):
+                parameter.grad = gradient
 
 
 class GraphState(NamedTuple):
@@ -94,9 +120,10 @@ class TrainingStep(StepProgram):
         self._rates = LearningRates(optimizer)
         self._promotion = Promotion(optimizer, options.promote_optimizer)
         self._outside: str | None = None
+        self._watch = SettingsWatch(optimizer)
         self._settings: Hashable = None
         self._changes = 0
-        self._before: Gradients = []
+        self._before = Gradients([], [])
         self._pinned: dict[Tensor, Tensor] = {}
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
@@ -129,9 +156,9 @@ class TrainingStep(StepProgram):
 
     def record(self, *args: Any, **kwargs: Any) -> tuple[Any, GraphState]:
         """Make the part of a step that a recording can hold."""
-        self._before = [] if self._is_first else self._gradients()
+        self._before = Gradients.of([] if self._is_first else self._parameters())
         result = self._differentiate(args, kwargs)
-        gradients = self._gradients()
+        gradients = Gradients.of(self._parameters())
         if self._outside is not None:
             return result, GraphState(self._before, gradients, (), self._buckets)
         if self._is_last:
@@ -152,13 +179,13 @@ class TrainingStep(StepProgram):
         for unscaled, and refuse to unscale those of the eager step that follows.
         """
         self._forget()
-        _attach(self._before)
+        self._before.attach()
 
     def may_replay(self, graph_state: GraphState) -> bool:
         """Return whether the same parameters have gradients to add to."""
         if not self._is_first:
             self._pin()
-        return all(parameter.grad is gradient for parameter, gradient in graph_state.before)
+        return graph_state.before.are_attached()
 
     def is_outdated(self, graph_state: GraphState) -> bool:
         """Return whether the optimizer's state or the buckets for gradients were replaced.
@@ -180,7 +207,7 @@ class TrainingStep(StepProgram):
     def finish(self, graph_state: GraphState) -> None:
         """Attach the gradients, and make the part of the step that is not recorded."""
         # Another recording, or an eager call, may have put its own in their place.
-        _attach(graph_state.after)
+        graph_state.after.attach()
         if not self._is_last:
             self._pin()
         elif self._outside is not None:
@@ -189,14 +216,14 @@ class TrainingStep(StepProgram):
 
     def reset(self) -> None:
         """Begin anew after a call that failed: gradients of an unfinished accumulation are lost."""
-        self._call, self._before = 0, []
+        self._call, self._before = 0, Gradients([], [])
         self._forget()
 
     def written_tensors(self) -> list[Tensor]:
         """Return weights, buffers, sums of gradients, and the states of optimizer and scaler."""
         enabled = self._scaler.is_enabled()
         scaler = (self._scaler._scale, self._scaler._growth_tracker) if enabled else ()
-        gradients = [] if self._is_first else [gradient for _, gradient in self._gradients()]
+        gradients = [] if self._is_first else [p.grad for p in self._parameters()]
         return [
             *(tensor.detach() for tensor in (*self._parameters(), *self._model.buffers())),
             *state_tensors(self._optimizer),
@@ -256,15 +283,13 @@ class TrainingStep(StepProgram):
         They have to outlast other replays, which may write over what this one left in the graph
         pool; and the recordings of an accumulation's other calls expect them at fixed addresses.
         """
-        for parameter, gradient in self._gradients():
+        for parameter in self._parameters():
+            gradient = parameter.grad
             if gradient is None or gradient is self._pinned.get(parameter):
                 continue
             if parameter not in self._pinned:
                 self._pinned[parameter] = torch.empty_like(gradient)
             parameter.grad = self._pinned[parameter].copy_(gradient)
-
-    def _gradients(self) -> Gradients:
-        return [(parameter, parameter.grad) for parameter in self._parameters()]
 
     def _parameters(self) -> list[Tensor]:
         return list(dict.fromkeys([*self._model.parameters(), *parameters(self._optimizer)]))
@@ -284,8 +309,8 @@ class TrainingStep(StepProgram):
                 self._buckets += 1
 
     def _watch_settings(self) -> None:
-        now = settings(self._optimizer)
-        if now == self._settings:
+        now = self._watch.read()
+        if now is self._settings:
             return
         self._changes += self._settings is not None
         self._settings = now
@@ -339,8 +364,3 @@ def find_loss(result: Any) -> Tensor:
         f"a training step must return the loss, one number with gradient, alone, first in a tuple "
         f"or list, or called 'loss'; got {got}"
     )
-
-
-def _attach(gradients: Gradients) -> None:
-    for parameter, gradient in gradients:
-        parameter.grad = gradient
