@@ -1,215 +1,165 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time training steps on several GPUs: ``torchrun --nproc-per-node 2 -m tools.bench.scaling``.
+"""Time training steps on several GPUs.
+
+    torchrun --nproc-per-node 2 --max-restarts 50 -m tools.bench.scaling --json results.json
 
 For each case and way of dividing the work it prints the time of a step and the largest memory of a
 GPU. The problem has H rows (or nodes) on one GPU. Divided by domain, it is timed with H rows on all
 GPUs together (fixed), and with H rows on each (weak); data-parallel and sharded steps have a sample
-on each GPU. ``--device cpu --size small`` tries it on processors.
+on each GPU. All but the step of one GPU average gradients.
+
+A measurement that fails, or takes too long, in any process is noted, and ends all processes;
+torchrun starts them again for the next one, as often as ``--max-restarts`` says. With as many
+processes as GPUs, 1, 2, 4 or 8, the command is the same. ``--profile`` tells what part of steps is
+communication that no computation hides. ``--device cpu --size small`` tries all this on processors.
 """
 
 import argparse
 import gc
+import json
 import os
 import statistics
+import sys
+import tempfile
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree as pytree
 
 from physicsnemo.distributed import distribute, partition, shard, split
-from physicsnemo.models.afno import AFNO
-from physicsnemo.models.diffusion import SongUNet
-from physicsnemo.models.fno import FNO
 from physicsnemo.models.gnn_layers import Graph
-from physicsnemo.models.meshgraphnet import MeshGraphNet
-from physicsnemo.models.sfno import SFNO
 from physicsnemo.utils import StaticCaptureTraining
+from tools.bench.overlap import Overlap, profiled
 from tools.bench.report import provenance, show, write_json
+from tools.bench.scaling_cases import Inputs, Problem, problems
 
 WAYS = ("alone", "ddp", "fsdp", "domain-fixed", "domain-weak")
-WARMUP, STEPS = 11, 10
-Inputs = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A model and a sample, of which ``rows`` are the size that is varied."""
-
-    name: str
-    rows: int
-    model: Callable[[int], nn.Module]
-    sample: Callable[[int], Inputs]
+STEPS, SECONDS = 10, 4.0  # how many steps are timed; fewer, but three, of slow ones
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one way of one problem took."""
+    """What one way of one problem took: of all GPUs, the longest time and the largest memory.
+
+    Attributes
+    ----------
+    case, way
+        What was timed.
+    gpus, rows
+        The number of GPUs, and the size of the problem on all of them if it is divided.
+    captured
+        Whether the step was to be recorded as a CUDA graph; ``replays`` tells how often one ran.
+    step_ms
+        Median of the timed steps.
+    peak_gib
+        The most memory that PyTorch's allocator had given at once, from building the model to the
+        last step: a recorded step gets its memory while it is recorded.
+    whole_s
+        Time of the whole measurement, with building the model and warming up.
+    overlap
+        What a profile tells.
+    error
+        What went wrong, and where.
+    """
 
     case: str
     way: str
     gpus: int
     rows: int
     captured: bool
-    step_ms: float
-    peak_gib: float
-    replays: int
+    step_ms: float | None = None
+    peak_gib: float | None = None
+    replays: int = 0
+    whole_s: float | None = None
+    overlap: Overlap | None = None
     error: str = ""
-
-
-def problems(small: bool) -> list[Problem]:
-    """Return what is timed, at the sizes of the documentation or at small ones."""
-    factor = 8 if small else 1
-    n, nodes = 192 // factor, 500_000 // factor**3
-    height, width = (96, 192) if small else (720, 1440)
-    width_of = {"fno": 32, "afno": 768, "sfno": 256, "song": 128}
-    w = {name: max(16, size // factor) for name, size in width_of.items()}
-    depth = 2 if small else 12
-
-    def fields(channels: int, *rest: int) -> Callable[[int], Inputs]:
-        return lambda rows: (torch.randn(1, channels, rows, *rest),)
-
-    return [
-        Problem(
-            "FNO 3D",
-            n,
-            lambda rows: FNO(
-                3,
-                3,
-                dimension=3,
-                latent_channels=w["fno"],
-                num_fno_modes=24 // (4 if small else 1),
-                padding=0,
-            ),
-            fields(3, n, n),
-        ),
-        Problem(
-            "AFNO",
-            height,
-            lambda rows: AFNO(
-                [rows, width], 20, 20, patch_size=[6, 6], embed_dim=w["afno"], depth=depth
-            ),
-            fields(20, width),
-        ),
-        Problem(
-            "SFNO",
-            height // 2 + 1,
-            lambda rows: SFNO(
-                [rows, width], [rows, width], 20, 20, embed_dim=w["sfno"], scale_factor=3
-            ),
-            fields(20, width),
-        ),
-        Problem(
-            "SongUNet",
-            height // 2,
-            lambda rows: SongUNet(
-                [rows, width], 4, 4, model_channels=w["song"], attn_resolutions=[], dropout=0.0,
-                bottleneck_attention=False, channel_mult=[1, 2, 2],
-            ),
-            lambda rows: (torch.randn(1, 4, rows, width), torch.tensor([0.5]), None),
-        ),
-        Problem(
-            "MeshGraphNet",
-            nodes,
-            lambda rows: MeshGraphNet(4, 3, 2, num_processor_checkpoint_segments=15),
-            triangles,
-        ),
-    ]  # fmt: skip
-
-
-def triangles(nodes: int) -> Inputs:
-    """Return features of a mesh of triangles with about so many nodes, and the mesh."""
-    columns = int(nodes**0.5)
-    rows = nodes // columns
-    row, column = torch.arange(rows * columns) // columns, torch.arange(rows * columns) % columns
-    ends = []
-    for y, x in ((0, 1), (1, 0), (1, 1), (0, -1), (-1, 0), (-1, -1)):
-        inside = (row + y >= 0) & (row + y < rows) & (column + x >= 0) & (column + x < columns)
-        start = inside.nonzero()[:, 0]
-        ends.append(torch.stack((start, (row + y)[start] * columns + (column + x)[start])))
-    position = torch.stack((row, column), dim=1).float()
-    graph = Graph(torch.cat(ends, dim=1), rows * columns, pos=position)
-    return torch.randn(rows * columns, 4), torch.randn(graph.num_edges, 3), graph
 
 
 class Bench:
     """The processes, and what each does."""
 
-    def __init__(self, device: torch.device, amp: torch.dtype | None) -> None:
+    def __init__(
+        self, device: torch.device, amp: torch.dtype | None, captured: bool, profile: bool
+    ) -> None:
         self.device, self.amp = device, amp
+        self.captured, self.profile = captured, profile
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.mesh = init_device_mesh(device.type, (self.size,))
 
-    def run(self, problem: Problem, way: str, captured: bool) -> Row:
-        """Time one way of one problem; on failure, say why."""
-        torch.manual_seed(0)
-        rows = problem.rows * (self.size if way == "domain-weak" else 1)
+    def planned(self, problem: Problem, way: str) -> Row:
+        """Return what will be timed."""
         gpus = 1 if way == "alone" else self.size
-        try:
-            timed = self._time(problem, way, rows, captured) if self.rank < gpus else None
-            error = ""
-        except Exception as failure:
-            timed, error = None, f"{type(failure).__name__}: {failure}"[:300]
+        rows = problem.rows * (self.size if way == "domain-weak" else 1)
+        return Row(problem.name, way, gpus, rows, self.captured)
+
+    def run(self, problem: Problem, way: str) -> Row:
+        """Time one way of one problem; all processes return the same."""
+        torch.manual_seed(0)
+        planned, start = self.planned(problem, way), time.perf_counter()
+        timed = self._time(problem, planned) if self.rank < planned.gpus else (0.0, 0.0, 0.0, None)
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        dist.barrier()
-        step, peak, replays = timed or (float("nan"), float("nan"), 0)
-        return Row(problem.name, way, gpus, rows, captured, step, peak, replays, error)
+        step, peak, replays = self._largest(*timed[:3])
+        found = {"step_ms": step, "peak_gib": peak, "replays": int(replays), "overlap": timed[3]}
+        return Row(**vars(planned) | found | {"whole_s": time.perf_counter() - start})
 
-    def _time(
-        self, problem: Problem, way: str, rows: int, captured: bool
-    ) -> tuple[float, float, int]:
-        inputs, model = problem.sample(rows), problem.model(rows).to(self.device)
-        trained, inputs = self._divide(model, inputs, way)
+    def _time(self, problem: Problem, planned: Row) -> tuple[float, float, float, Overlap | None]:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        inputs = problem.sample(planned.rows)
+        with self.device:  # where random weights take no time
+            model = problem.model(planned.rows)
+        trained, inputs = self._divide(model, inputs, planned.way)
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+        warmup = 11 if isinstance(trained, DistributedDataParallel) else 3
 
         @StaticCaptureTraining(
             trained,
             optimizer,
             use_amp=self.amp is not None,
             amp_type=self.amp or torch.bfloat16,
-            use_graphs=captured,
-            cuda_graph_warmup=WARMUP,
+            use_graphs=self.captured,
+            cuda_graph_warmup=warmup,
         )
         def step(inputs: Inputs) -> Tensor:
             return trained(*inputs).float().square().mean()
 
-        for _ in range(WARMUP + 2 if captured else 3):
+        for _ in range(warmup + 2 if self.captured else 3):
             step(inputs)
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        times = []
-        for _ in range(STEPS):
-            self._wait()
-            start = time.perf_counter()
-            step(inputs)
-            self._wait()
-            times.append(time.perf_counter() - start)
+        times = [self._timed(step, inputs)]
+        # All take as many steps, those of the slowest.
+        (longest,) = times if planned.gpus == 1 else self._largest(times[0])
+        for _ in range(max(3, min(STEPS, int(SECONDS / longest))) - 1):
+            times.append(self._timed(step, inputs))
         peak = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0.0
-        return 1e3 * statistics.median(times), peak, step.replays()
+        overlap = profiled(lambda: step(inputs), 3, self.device) if self.profile else None
+        return 1e3 * statistics.median(times), peak, float(step.replays()), overlap
 
     def _divide(self, model: nn.Module, inputs: Inputs, way: str) -> tuple[nn.Module, Inputs]:
-        mesh: DeviceMesh = self.mesh
         if way.startswith("domain"):
-            distribute(model, mesh)
+            distribute(model, self.mesh)
             if isinstance(inputs[-1], Graph):
-                part = partition(inputs[-1], mesh)
+                part = partition(inputs[-1], self.mesh)
                 inputs = part.of_nodes(inputs[0]), part.of_edges(inputs[1]), part
             else:
-                inputs = split(inputs[0], model), *inputs[1:]
+                inputs = split(inputs[0], model).contiguous(), *inputs[1:]
         inputs = pytree.tree_map_only(Tensor, lambda x: x.to(self.device), inputs)
         if way == "alone":
             return model, inputs
         if way == "fsdp":
-            return shard(model, mesh), inputs
+            return shard(model, self.mesh), inputs
         # DistributedDataParallel adds up gradients on the stream on which it was made, and the
         # default one cannot be part of a CUDA graph.
         if self.device.type == "cpu":
@@ -219,41 +169,163 @@ class Bench:
         torch.cuda.synchronize()
         return wrapper, inputs
 
+    def _timed(self, step: Any, inputs: Inputs) -> float:
+        self._wait()
+        start = time.perf_counter()
+        step(inputs)
+        self._wait()
+        return time.perf_counter() - start
+
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
+    def _largest(self, *numbers: float) -> list[float]:
+        """Return the largest of all processes' numbers, one by one."""
+        both = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        dist.all_reduce(both, dist.ReduceOp.MAX)
+        found: list[float] = both.tolist()
+        return found
+
+
+class Notes:
+    """Rows of all measurements so far, in a file that outlives processes."""
+
+    def __init__(self) -> None:
+        # torchrun, whose children the processes are, is the same before and after a restart.
+        self._path = Path(tempfile.gettempdir()) / f"scaling-{os.getppid()}.jsonl"
+        if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0" and dist.get_rank() == 0:
+            self._path.write_text("", encoding="utf-8")
+        dist.barrier()
+
+    def add(self, row: Row) -> None:
+        """Note a row, in one write, as several processes may fail at once."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
+
+    def rows(self) -> list[Row]:
+        """Return the first row of each measurement."""
+        found: dict[tuple[str, str], Row] = {}
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            content = json.loads(line)
+            if content["overlap"]:
+                content["overlap"] = Overlap(**content["overlap"])
+            row = Row(**content)
+            found.setdefault((row.case, row.way), row)
+        return list(found.values())
+
+    def remove(self) -> None:
+        """Delete the file."""
+        self._path.unlink()
+
+
+@contextmanager
+def noted(notes: Notes, planned: Row, seconds: float) -> Iterator[None]:
+    """Note a failure, or that time is up, and end the process."""
+
+    def fail(error: str) -> None:
+        error = f"process {dist.get_rank()}: {error}"[:300]
+        notes.add(Row(**vars(planned) | {"error": error}))
+        print(f"{planned.case}, {planned.way}: {error}", file=sys.stderr, flush=True)
+        os._exit(1)  # others may wait for this process, and this one's threads for others
+
+    timer = threading.Timer(seconds, fail, [f"not done after {seconds:g} seconds"])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except Exception as failure:
+        timer.cancel()
+        traceback.print_exc()
+        fail(f"{type(failure).__name__}: {failure}")
+    timer.cancel()
+
 
 def main() -> None:
     """Time what the command line names."""
+    options = _parser().parse_args()
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler tells when it starts
+    device = torch.device("cpu")
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"])))
+    if options.device == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    on_gpu = options.device == "cuda"
+    dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+    bench = Bench(device, torch.bfloat16 if on_gpu else None, not options.eager, options.profile)
+    notes = Notes()
+    done = {(row.case, row.way) for row in notes.rows()}
+    _write(notes, options.json, bench)
+    for problem in problems(options.size == "small"):
+        for way in options.way:
+            if problem.name not in options.case or (problem.name, way) in done:
+                continue
+            if bench.rank == 0:
+                print(f"{problem.name}, {way} ...", flush=True)
+            with noted(notes, bench.planned(problem, way), options.limit):
+                row = bench.run(problem, way)
+            if bench.rank == 0:
+                notes.add(row)
+                print(row, flush=True)
+                _write(notes, options.json, bench)
+    dist.barrier()
+    if bench.rank == 0:
+        _show(notes.rows())
+        notes.remove()
+    dist.destroy_process_group()
+
+
+def _parser() -> argparse.ArgumentParser:
     names = [problem.name for problem in problems(small=True)]
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--case", nargs="+", choices=names, default=names)
     parser.add_argument("--way", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--size", choices=("full", "small"), default="full")
     parser.add_argument("--eager", action="store_true", help="do not record steps")
-    parser.add_argument("--json", type=Path, help="write the table here too")
-    options = parser.parse_args()
-    device = torch.device("cpu")
-    if options.device == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if options.device == "cuda" else "gloo")
-    bench = Bench(device, torch.bfloat16 if options.device == "cuda" else None)
-    rows = []
-    for problem in problems(options.size == "small"):
-        if problem.name in options.case:
-            for way in options.way:
-                rows.append(bench.run(problem, way, not options.eager))
-                if bench.rank == 0:
-                    print(rows[-1], flush=True)
-    if bench.rank == 0:
-        columns = ("case", "way", "gpus", "rows", "step_ms", "peak_gib", "replays")
-        show("Steps", columns, [tuple(str(getattr(row, it)) for it in columns) for row in rows])
-        if options.json:
-            write_json(options.json, provenance(), rows=rows)
-    dist.destroy_process_group()
+    parser.add_argument("--profile", action="store_true", help="profile steps after timing them")
+    parser.add_argument("--limit", type=float, default=60.0, help="of a measurement, in seconds")
+    parser.add_argument("--json", type=Path, help="write the table here too, after each row")
+    return parser
+
+
+def _write(notes: Notes, path: Path | None, bench: Bench) -> None:
+    if path is None or bench.rank > 0:
+        return
+    on_gpu = bench.device.type == "cuda"
+    machine = {
+        "device": torch.cuda.get_device_name(bench.device) if on_gpu else "CPU",
+        "gpus": bench.size,
+        "nccl": ".".join(map(str, torch.cuda.nccl.version())) if on_gpu else None,
+        "command": " ".join(["-m tools.bench.scaling", *sys.argv[1:]]),
+    }
+    write_json(path, provenance() | machine, rows=notes.rows())
+
+
+def _show(rows: list[Row]) -> None:
+    alone = {row.case: row.step_ms for row in rows if row.way == "alone" and row.step_ms}
+    columns = ("case", "way", "GPUs", "rows", "ms", "efficiency", "GiB", "exposed ms", "")
+    show("Steps", columns, [_cells(row, alone.get(row.case)) for row in rows])
+
+
+def _cells(row: Row, alone: float | None) -> tuple[str, ...]:
+    efficiency = ""
+    if alone and row.step_ms:
+        shared = row.gpus if row.way == "domain-fixed" else 1
+        efficiency = f"{alone / row.step_ms / shared:.0%}"
+    return (
+        row.case,
+        row.way,
+        str(row.gpus),
+        str(row.rows),
+        "" if row.step_ms is None else f"{row.step_ms:.1f}",
+        efficiency,
+        "" if row.peak_gib is None else f"{row.peak_gib:.1f}",
+        "" if row.overlap is None else f"{row.overlap.exposed:.1f}",
+        "fails" if row.error else "",
+    )
 
 
 if __name__ == "__main__":
