@@ -157,42 +157,49 @@ class SpectralConv(nn.Module):
         # unknown to compilers, and autocast would leave it in single precision.
         _, _, *sizes, _ = modes.shape  # (batch, parts, *kept, channels)
         rows = modes.flatten(2, -2).permute(2, 0, 1, 3).flatten(1, 2)
-        weights = self._weights(frequencies)
+        weights = self._weights(frequencies, modes.dtype)
         if share is not None:
-            weights = weights[:, :, share[0] : share[1]]
-        weights = weights.to(modes.dtype).flatten(2, -2).permute(2, 0, 3, 1)
-        products = torch.bmm(rows, weights.flatten(2)).unflatten(2, (2, -1))
+            weights = weights[share[0] : share[1]]
+        matrices = weights.flatten(0, len(sizes) - 1).flatten(2)
+        products = torch.bmm(rows, matrices).unflatten(2, (2, -1))
         (rr, ri), (ir, ii) = (part.unbind(2) for part in products.unflatten(1, (-1, 2)).unbind(2))
         mixed = torch.stack((rr - ii, ri + ir), dim=1)
         result: Tensor = mixed.permute(2, 1, 0, 3).unflatten(2, sizes)
         return result
 
-    def _weights(self, frequencies: Sequence[Frequencies]) -> Tensor:
-        """Return the weights of all kept modes, (in_channels, out_channels, *kept, 2)."""
+    def _weights(self, frequencies: Sequence[Frequencies], dtype: torch.dtype) -> Tensor:
+        """Return the weights of all kept modes, (*kept, in_channels, 2, out_channels)."""
         # The corners are joined axis by axis to one block, in the order that the transform returns
-        # its modes in: one product then serves all corners, and modes stay where they are.
-        corners: dict[str, Tensor] = dict(
-            zip(CORNERS[len(self.modes)], self.parameters(), strict=True)
-        )
-        for axis in range(len(self.modes) - 1, 0, -1):
+        # its modes in: one product then serves all corners, and modes stay where they are. Each is
+        # rounded and turned before, so that joining is the one copy of weights of that size.
+        count = len(self.modes)
+        order = (*range(2, 2 + count), 0, 2 + count, 1)
+        rounded = None if self.sums_corners else dtype  # sums are rounded once
+        corners: dict[str, Tensor] = {
+            signs: weights.to(rounded or weights.dtype).permute(order)
+            for signs, weights in zip(CORNERS[count], self.parameters(), strict=True)
+        }
+        for axis in range(count - 1, 0, -1):
             kept, modes = len(frequencies[axis - 1]), self.modes[axis - 1]
             join = _sum if self.sums_corners and kept < 2 * modes else _join
             corners = {
                 signs[:-1]: join(
                     positive=corners[signs[:-1] + "+"],
                     negative=corners[signs[:-1] + "-"],
-                    axis=axis + 1,
+                    axis=axis - 1,
                     size=kept,
                 )
                 for signs in corners
             }
-        return corners[""]
+        return corners[""].to(dtype)
 
 
 def _join(positive: Tensor, negative: Tensor, axis: int, size: int) -> Tensor:
     """Return the weights of both sides of zero, the negative ones where they overlap."""
     rest = size - negative.shape[axis]
-    return torch.cat((positive.narrow(axis, 0, rest), negative), dim=axis)
+    if rest < positive.shape[axis]:  # else there would be a copy in the backward pass
+        positive = positive.narrow(axis, 0, rest)
+    return torch.cat((positive, negative), dim=axis)
 
 
 def _sum(positive: Tensor, negative: Tensor, axis: int, size: int) -> Tensor:
