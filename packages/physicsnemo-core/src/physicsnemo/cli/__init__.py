@@ -9,6 +9,7 @@ import click
 
 from physicsnemo.cli._group import CommandGroup
 from physicsnemo.cli.check import check_model
+from physicsnemo.cli.export import export_model
 from physicsnemo.cli.info import show_info
 from physicsnemo.cli.merge import merge_shards
 from physicsnemo.cli.models import list_models
@@ -24,5 +25,8 @@ def main() -> None:
     """Look into installed models and .mdlus files."""
 
 
-for command in (list_models, show_info, verify_file, check_model, merge_shards, new_plugin):
+for command in (
+    *(list_models, show_info, verify_file, check_model),
+    *(export_model, merge_shards, new_plugin),
+):
     main.add_command(command)

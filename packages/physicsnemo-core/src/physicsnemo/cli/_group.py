@@ -11,6 +11,7 @@ import click
 from physicsnemo import hooks
 from physicsnemo.cli._output import complain, printable
 from physicsnemo.core.errors import (
+    ExportError,
     ModelNotFoundError,
     NamespaceWarning,
     PluginError,
@@ -18,7 +19,7 @@ from physicsnemo.core.errors import (
     RegistryWarning,
 )
 
-_KNOWN_ERRORS = (OSError, ImportError, ModelNotFoundError, PluginError)
+_KNOWN_ERRORS = (OSError, ImportError, ExportError, ModelNotFoundError, PluginError)
 _KNOWN_WARNINGS = (NamespaceWarning, PluginWarning, RegistryWarning)
 
 

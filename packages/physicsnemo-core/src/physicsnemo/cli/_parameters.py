@@ -3,9 +3,12 @@
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from physicsnemo.core.rebuild.example import Inputs
 
 
 def _known_file(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
@@ -38,6 +41,21 @@ def read_inputs(
     return inputs
 
 
+def draw_inputs(inputs: list[RandomInput]) -> "Inputs":
+    """Return such inputs, the same numbers each time."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    values = [
+        torch.randn(it.shape, generator=generator)
+        if it.below is None
+        else torch.randint(it.below, it.shape, generator=generator)
+        for it in inputs
+    ]
+    names = [it.name for it in inputs if it.name is not None]
+    return dict(zip(names, values, strict=True)) if names else tuple(values)
+
+
 def _read_input(text: str) -> RandomInput:
     found = re.fullmatch(r"(?:(\w+)=)?(\d+(?:,\d+)*)(?::([1-9]\d*))?", text, re.ASCII)
     if found is None or (found[1] and not found[1].isidentifier()):
@@ -62,4 +80,13 @@ def read_object(
     return content
 
 
+inputs_option = click.option(
+    "--input",
+    "inputs",
+    metavar="[NAME=]SHAPE[:BELOW]",
+    multiple=True,
+    callback=read_inputs,
+    help="An input of this shape, such as 8,3, with random numbers, or of 8,3:10 with whole ones "
+    "from 0 to 9. Give one for each, and a NAME, as in x=8,3, to all or none.",
+)
 file_argument = click.argument("file", callback=_known_file)

@@ -12,12 +12,11 @@ from packaging.requirements import Requirement
 
 from physicsnemo import testing
 from physicsnemo.cli._output import complain, json_option, print_json, print_table
-from physicsnemo.cli._parameters import RandomInput, read_inputs, read_object
+from physicsnemo.cli._parameters import RandomInput, draw_inputs, inputs_option, read_object
 from physicsnemo.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from physicsnemo.testing import Case, Result
-    from physicsnemo.testing.case import Inputs
 
 
 @click.command("check")
@@ -25,15 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--args", "arguments", metavar="JSON", callback=read_object, help="Constructor arguments."
 )
-@click.option(
-    "--input",
-    "inputs",
-    metavar="[NAME=]SHAPE[:BELOW]",
-    multiple=True,
-    callback=read_inputs,
-    help="An input of this shape, such as 8,3, with random numbers, or of 8,3:10 with whole ones "
-    "from 0 to 9. Give one for each, and a NAME, as in x=8,3, to all or none.",
-)
+@inputs_option
 @click.option(
     "--cases",
     "path",
@@ -105,20 +96,7 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _case(name: str, arguments: dict[str, Any], inputs: list[RandomInput]) -> "Case":
-    import torch
-
-    def drawn() -> "Inputs":
-        generator = torch.Generator().manual_seed(0)
-        values = [
-            torch.randn(it.shape, generator=generator)
-            if it.below is None
-            else torch.randint(it.below, it.shape, generator=generator)
-            for it in inputs
-        ]
-        names = [it.name for it in inputs if it.name is not None]
-        return dict(zip(names, values, strict=True)) if names else tuple(values)
-
-    return testing.Case("command-line", name, arguments, drawn)
+    return testing.Case("command-line", name, arguments, lambda: draw_inputs(inputs))
 
 
 def _cases_in(path: Path, name: str) -> "list[Case]":

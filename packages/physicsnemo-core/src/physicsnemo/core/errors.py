@@ -61,6 +61,10 @@ class CheckpointError(OSError):
         super().__init__(shown(text, _MAX_TEXT))
 
 
+class ExportError(RuntimeError):
+    """A model cannot be written as a program; the text says which step fails and why."""
+
+
 class ModelNotFoundError(KeyError):
     """The registry knows no model of that name."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Utilities around models: captured steps, checkpoints of a training, files replaced as a whole."""
+"""Utilities around models: captured steps, checkpoints of a training, export, safe writing."""
 
 from pkgutil import extend_path
 from typing import TYPE_CHECKING
@@ -11,6 +11,8 @@ from physicsnemo.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from physicsnemo.core.base import unwrap as unwrap
     from physicsnemo.core.format.atomic import atomic_write as atomic_write
+    from physicsnemo.core.programs.export import Exported as Exported
+    from physicsnemo.core.programs.export import export as export
     from physicsnemo.utils.capture import StaticCaptureEvaluateNoGrad as StaticCaptureEvaluateNoGrad
     from physicsnemo.utils.capture import StaticCaptureTraining as StaticCaptureTraining
     from physicsnemo.utils.checkpoint import get_checkpoint_dir as get_checkpoint_dir
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
     from physicsnemo.utils.checkpoint import save_checkpoint as save_checkpoint
 
 __all__ = [
+    "Exported",
     "StaticCaptureEvaluateNoGrad",
     "StaticCaptureTraining",
     "atomic_write",
+    "export",
     "get_checkpoint_dir",
     "load_checkpoint",
     "save_checkpoint",
@@ -30,9 +34,11 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "Exported": "physicsnemo.core.programs.export",
         "StaticCaptureEvaluateNoGrad": "physicsnemo.utils.capture",
         "StaticCaptureTraining": "physicsnemo.utils.capture",
         "atomic_write": "physicsnemo.core.format.atomic",
+        "export": "physicsnemo.core.programs.export",
         "get_checkpoint_dir": "physicsnemo.utils.checkpoint",
         "load_checkpoint": "physicsnemo.utils.checkpoint",
         "save_checkpoint": "physicsnemo.utils.checkpoint",

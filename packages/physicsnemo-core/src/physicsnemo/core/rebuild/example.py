@@ -12,6 +12,8 @@ import torch
 
 from physicsnemo.core.base import ModelBase
 from physicsnemo.core.errors import CheckpointError
+from physicsnemo.core.format.container import open_checkpoint
+from physicsnemo.core.format.files import Url
 from physicsnemo.core.format.storable import problem_of, problem_of_tensor
 from physicsnemo.core.pytree import flatten, map_tensors
 
@@ -55,6 +57,22 @@ def make_example(model: ModelBase, inputs: Inputs) -> dict[str, Any]:
     return example
 
 
+def stored_inputs(url: Url) -> Inputs | None:
+    """Return the inputs of the example in a file, None if it has none.
+
+    Raises
+    ------
+    CheckpointError
+        If it cannot be read.
+    """
+    with open_checkpoint(url) as checkpoint:
+        if not checkpoint.has_example:
+            return None
+        example = checkpoint.example()
+        _check_kinds(example, checkpoint.name)
+    return example["kwargs"] or tuple(example["args"])
+
+
 def check_example(model: ModelBase, example: Mapping[str, Any], source: str) -> str:
     """Run a model on the inputs of an example, and compare.
 
@@ -79,10 +97,7 @@ def check_example(model: ModelBase, example: Mapping[str, Any], source: str) -> 
     CheckpointError
         If the example is none, the model fails on it, or returns something else.
     """
-    if example.keys() != _KINDS.keys() or not all(
-        isinstance(example[name], kind) for name, kind in _KINDS.items()
-    ):
-        raise CheckpointError(f"the example in {source} has no inputs and outputs")
+    _check_kinds(example, source)
     try:
         outputs = _run(model, example)
     except Exception as error:  # whatever a model makes of inputs that it does not expect
@@ -104,8 +119,27 @@ def check_example(model: ModelBase, example: Mapping[str, Any], source: str) -> 
             raise CheckpointError(
                 f"output {number} of {len(stored)} for the example in {source} {distance}"
             )
-        largest = max(largest, _relative(own, theirs))
+        largest = max(largest, relative_distance(own, theirs))
     return f"{len(stored)} outputs, which differ by {largest:.1e} of the largest number at most"
+
+
+def relative_distance(own: Any, theirs: Any) -> float:
+    """Return the largest distance of two tensors, relative to the largest number of the second."""
+    if not isinstance(own, torch.Tensor) or not theirs.numel():
+        return 0.0
+    own, theirs = (it.cpu().to_dense() for it in (own, theirs))
+    wide = torch.complex128 if theirs.is_complex() else torch.float64
+    own, theirs = own.to(wide).nan_to_num(), theirs.to(wide).nan_to_num()
+    distance = float((own - theirs).abs().max())
+    scale = float(theirs.abs().max())
+    return distance / scale if scale else distance
+
+
+def _check_kinds(example: Mapping[str, Any], source: str) -> None:
+    if example.keys() != _KINDS.keys() or not all(
+        isinstance(example[name], kind) for name, kind in _KINDS.items()
+    ):
+        raise CheckpointError(f"the example in {source} has no inputs and outputs")
 
 
 def _run(model: ModelBase, example: Mapping[str, Any]) -> list[Any]:
@@ -159,24 +193,12 @@ def _distance(own: Any, theirs: Any, weights: list[torch.dtype]) -> str | None:
     own, theirs = own.to_dense(), theirs.to_dense()
     if not torch.equal(own.isnan(), theirs.isnan()):
         return "has numbers that are none (NaN) in other places"
-    if (found := _relative(own, theirs)) > allowed:
+    if (found := relative_distance(own, theirs)) > allowed:
         return (
             f"differs by {found:.1e} of the largest number in it; {allowed:.1e} is allowed for "
             f"{str(own.dtype).removeprefix('torch.')}"
         )
     return None
-
-
-def _relative(own: Any, theirs: Any) -> float:
-    """Return the largest distance of two tensors, relative to the largest number of the second."""
-    if not isinstance(own, torch.Tensor) or not theirs.numel():
-        return 0.0
-    own, theirs = (it.cpu().to_dense() for it in (own, theirs))
-    wide = torch.complex128 if theirs.is_complex() else torch.float64
-    own, theirs = own.to(wide).nan_to_num(), theirs.to(wide).nan_to_num()
-    distance = float((own - theirs).abs().max())
-    scale = float(theirs.abs().max())
-    return distance / scale if scale else distance
 
 
 def _is_rounded(dtype: torch.dtype) -> bool:

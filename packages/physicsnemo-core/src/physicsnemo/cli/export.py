@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``physicsnemo export``: a file that runs without this library."""
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from physicsnemo.cli._output import print_facts
+from physicsnemo.cli._parameters import RandomInput, draw_inputs, file_argument, inputs_option
+
+if TYPE_CHECKING:
+    from physicsnemo.core.rebuild.example import Inputs
+
+
+@click.command("export")
+@file_argument
+@click.argument("output", type=click.Path(dir_okay=False))
+@click.option(
+    "--format", type=click.Choice(["pt2", "onnx"]), help="By default what OUTPUT ends in."
+)
+@click.option("--no-compile", is_flag=True, help="Write a .pt2 file that holds no machine code.")
+@inputs_option
+@click.option(
+    "--dynamic-batch", is_flag=True, help="Let the first axis of all inputs have any size."
+)
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
+    help="Of weights and inputs, or mixed with 16 bits; by default as in FILE.",
+)
+@click.option(
+    "--trust",
+    "modules",
+    metavar="MODULE",
+    multiple=True,
+    help="Import this module, and look the class up there too; may be given again.",
+)
+def export_model(
+    file: str,
+    output: str,
+    inputs: list[RandomInput],
+    modules: tuple[str, ...],
+    no_compile: bool,
+    **options: Any,
+) -> None:
+    """Write the model of a .mdlus FILE as an OUTPUT that runs without this library.
+
+    An OUTPUT that ends in .pt2 is compiled by AOTInductor, for Python and C++; one that ends in
+    .onnx is for ONNX Runtime and others. Shapes are those of the example in FILE, or of --input.
+    The result is run, and has to compute the same.
+    """
+    from physicsnemo import Module
+    from physicsnemo.utils import export
+
+    if modules:
+        sys.path.append(os.getcwd())  # where scripts that define models lie
+    model = Module.from_checkpoint(file, trusted=[import_module(name) for name in modules])
+    example = draw_inputs(inputs) if inputs else _example_in(file)
+    try:
+        made = export(model, output, example, compile=not no_compile, **options)
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(str(error)) from error
+    facts = [("file", output), ("format", f"{made.format} for {made.device}")]
+    facts += [("input", text) for text in made.inputs]
+    facts += [("output", text) for text in made.outputs]
+    facts += [("difference", f"{made.difference:.1e} of the largest number"), ("load", made.how)]
+    print_facts(facts)
+
+
+def _example_in(file: str) -> "Inputs":
+    """Return the inputs that a file holds."""
+    from physicsnemo.core.rebuild.example import stored_inputs
+
+    inputs = stored_inputs(file)
+    if inputs is None:
+        raise click.UsageError(
+            f"{file} holds no example, so that shapes of inputs are not known; give each by "
+            f"--input, as in --input 8,3 or --input x=8,3, or save the model with an example: "
+            f"model.save({file!r}, example=(x,))"
+        )
+    return inputs
