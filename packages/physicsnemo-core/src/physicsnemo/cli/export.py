@@ -4,15 +4,13 @@
 import os
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from physicsnemo.cli._output import print_facts
 from physicsnemo.cli._parameters import RandomInput, draw_inputs, file_argument, inputs_option
-
-if TYPE_CHECKING:
-    from physicsnemo.core.rebuild.example import Inputs
+from physicsnemo.core import programs
 
 
 @click.command("export")
@@ -53,15 +51,14 @@ def export_model(
     .onnx is for ONNX Runtime and others. Shapes are those of the example in FILE, or of --input.
     The result is run, and has to compute the same.
     """
-    from physicsnemo import Module
-    from physicsnemo.utils import export
-
     if modules:
         sys.path.append(os.getcwd())  # where scripts that define models lie
-    model = Module.from_checkpoint(file, trusted=[import_module(name) for name in modules])
-    example = draw_inputs(inputs) if inputs else _example_in(file)
+    trusted = [import_module(name) for name in modules]
+    example = draw_inputs(inputs) if inputs else None
     try:
-        made = export(model, output, example, compile=not no_compile, **options)
+        made = programs.export_checkpoint(
+            file, output, example, trusted, compile=not no_compile, **options
+        )
     except (ValueError, TypeError) as error:
         raise click.UsageError(str(error)) from error
     facts = [("file", output), ("format", f"{made.format} for {made.device}")]
@@ -69,17 +66,3 @@ def export_model(
     facts += [("output", text) for text in made.outputs]
     facts += [("difference", f"{made.difference:.1e} of the largest number"), ("load", made.how)]
     print_facts(facts)
-
-
-def _example_in(file: str) -> "Inputs":
-    """Return the inputs that a file holds."""
-    from physicsnemo.core.rebuild.example import stored_inputs
-
-    inputs = stored_inputs(file)
-    if inputs is None:
-        raise click.UsageError(
-            f"{file} holds no example, so that shapes of inputs are not known; give each by "
-            f"--input, as in --input 8,3 or --input x=8,3, or save the model with an example: "
-            f"model.save({file!r}, example=(x,))"
-        )
-    return inputs
