@@ -51,6 +51,13 @@ def distributed(session: nox.Session) -> None:
 
 
 @nox.session
+def engines(session: nox.Session) -> None:
+    """Train models with Lightning Fabric, accelerate and Ray Train, in two processes each."""
+    install(session, packages=PACKAGES, groups=["engines", *TEST_GROUPS])
+    session.run("pytest", "-m", "engines", *session.posargs)
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """Run the tests that need a GPU; after -- -m two_gpus, those that need two."""
     run_tests(session, "-m", "gpu", *map(str, [*Path().glob("packages/*/tests/gpu"), "tests/gpu"]))

@@ -104,6 +104,14 @@ FAULTS = {
     "metadata": (tamper(lambda s: s.update(metadata=[1, 2])), "metadata in"),
     "random numbers": (tamper(lambda s: s["random_state"].update(cpu=torch.ones(3))), "random_sta"),
     "random text": (tamper(lambda s: s.update(random_state={"cpu": "x"})), "random_state"),
+    "Python's random numbers": (
+        tamper(lambda s: s["random_state"]["python"].update(words=torch.ones(3))),
+        "random_state",
+    ),
+    "NumPy's random numbers": (
+        tamper(lambda s: s["random_state"]["numpy"].update(words=torch.ones(3))),
+        "random_state",
+    ),
     "random list": (tamper(lambda s: s.update(random_state=[])), "random_state"),
     "a list": (lambda folder: torch.save([1], folder / "checkpoint.0.0.pt"), "not a dictionary"),
     "second model": (spoil_a_model, "Picky.*not these"),

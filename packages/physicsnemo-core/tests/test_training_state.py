@@ -2,6 +2,7 @@
 """A training saved to a folder and resumed from it."""
 
 import os
+import random
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,6 +105,32 @@ def test_schedules_resume(schedule, tmp_path):
     resumed = new_training(schedule=schedule, **options)
     load_checkpoint(tmp_path, **vars(resumed))
     assert equal(states(train(resumed, 3)), expected)
+
+
+def drawn():
+    """Numbers from all generators that a process shares; each keeps every second normal one."""
+    shared = np.random.rand(), np.random.randn()  # noqa: NPY002
+    return torch.rand(1).item(), random.random(), random.gauss(0, 1), *shared
+
+
+def test_random_numbers_of_python_and_numpy_go_on(tmp_path):
+    drawn()
+    save_checkpoint(tmp_path, torch.nn.Linear(2, 1))
+    expected = [drawn() for _ in range(3)]
+    load_checkpoint(tmp_path)
+    assert [drawn() for _ in range(3)] == expected
+
+
+def test_random_numbers_of_a_file_without_all_generators(tmp_path):
+    save_checkpoint(tmp_path, epoch=0)
+    training = torch.load(tmp_path / "checkpoint.0.0.pt")
+    del training["random_state"]["python"], training["random_state"]["numpy"]
+    torch.save(training, tmp_path / "checkpoint.0.0.pt")
+    (tmp_path / "manifest.0.0.json").unlink()
+    expected = random.Random(3).random()
+    random.seed(3)
+    load_checkpoint(tmp_path)
+    assert random.random() == expected
 
 
 def test_random_numbers_are_left_alone_on_request(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 import physicsnemo
 from physicsnemo.distributed import shard
@@ -99,6 +100,25 @@ def test_a_sharded_model_is_saved_byte_for_byte_as_one_that_is_not(processes, tm
     restored = physicsnemo.Module.from_checkpoint(tmp_path / "sharded.mdlus", trusted=[Net])
     for key, value in model.state_dict().items():
         torch.testing.assert_close(restored.state_dict()[key], value, rtol=0, atol=0)
+
+
+def save_flat(path, original):
+    model = made()
+    wrapper = FullyShardedDataParallel(
+        model, use_orig_params=original, device_id=torch.device("cpu")
+    )
+    return error_of(lambda: model.save(path)), wrapper.state_dict()
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_slices_of_flat_parameters_are_not_taken_for_the_model(processes, tmp_path, original):
+    path = tmp_path / "flat.mdlus"
+    for error, state in processes.run(save_flat, str(path), original):
+        assert error.startswith("CheckpointError: this process has but slices of Net's parameters")
+        again = made(seed=1)
+        again.load_state_dict(state)  # as the error says
+        torch.testing.assert_close(again.state_dict(), made().state_dict(), rtol=0, atol=0)
+    assert not path.exists()
 
 
 def load(path):

@@ -27,6 +27,7 @@ from physicsnemo.models.meta import ModelMetaData
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 _UNSET = object()
+_INNER = ("_orig_mod", "_original_module")  # the model in torch.compile, and in Lightning Fabric
 
 
 class ModelBase(torch.nn.Module):
@@ -163,7 +164,10 @@ def class_of(model: Model) -> type[Model]:
 
 
 def unwrap(model: torch.nn.Module) -> torch.nn.Module:
-    """Return the model inside ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile``.
+    """Return the model inside wrappers for parallel training and compilation.
+
+    These are ``DataParallel``, ``DistributedDataParallel`` and ``torch.compile``, in which
+    accelerate and Ray Train wrap models too, and what ``setup`` of Lightning Fabric returns.
 
     Parameters
     ----------
@@ -179,8 +183,8 @@ def unwrap(model: torch.nn.Module) -> torch.nn.Module:
     """
     if isinstance(model, DataParallel | DistributedDataParallel):
         return unwrap(cast(torch.nn.Module, model.module))
-    compiled = model._modules.get("_orig_mod")
-    return model if compiled is None else unwrap(compiled)
+    inner = next(filter(None, map(model._modules.get, _INNER)), None)
+    return model if inner is None else unwrap(inner)
 
 
 def forgive_device_buffer(module: torch.nn.Module, incompatible: Any) -> None:

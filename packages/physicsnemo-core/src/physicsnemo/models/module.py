@@ -107,7 +107,8 @@ class Module(ModelBase):
             example cannot be stored, as with graphs; the text names it, and nothing is written.
         CheckpointError
             If the model is sharded, and another process has failed, saves something else or does
-            not save at all.
+            not save at all; or if it is sharded by ``FullyShardedDataParallel`` (FSDP1), whose
+            slices of parameters cannot be gathered here.
         """
         file_name = f"{self._name}{EXTENSION}" if file_name is None else file_name
         accord = Accord(f"save {os.fspath(file_name)}", is_sharded_model(self))

@@ -84,8 +84,9 @@ def save_checkpoint(
 ) -> Saving | None:
     """Save a step of a training: all of it, or nothing.
 
-    The state of PyTorch's random numbers, of the CPU and of the current GPU, and the gradient
-    scalers of :class:`physicsnemo.utils.StaticCaptureTraining` are saved too.
+    The states of the random numbers of Python, NumPy and PyTorch, there of the CPU and of the
+    current GPU, and the gradient scalers of :class:`physicsnemo.utils.StaticCaptureTraining` are
+    saved too.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def save_checkpoint(
         One or several models. A :class:`physicsnemo.Module` goes to
         ``<metadata name>.<rank>.<epoch>.mdlus``, the weights of another one to
         ``<class name>.<rank>.<epoch>.pt``; models of one name are numbered in their order.
-        ``DistributedDataParallel`` and ``torch.compile`` are looked through.
+        Wrappers are looked through as by :func:`physicsnemo.utils.unwrap`.
     optimizer, scheduler, scaler
         What else has a state.
     epoch
@@ -230,7 +231,7 @@ def load_checkpoint(
     strict
         Whether each file must hold exactly its model's weights.
     restore_random_state
-        Whether PyTorch's random numbers go on as in the saved process, if its rank is this one's.
+        Whether random numbers go on as in the saved process, if its rank is this one's.
     rank
         Number in the names of the files, handled without regard to other processes. By default
         that of this process in ``torch.distributed`` where it is initialized; all of its processes

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from physicsnemo.distributed.meeting import meet
 
 __all__ = ["Job", "start"]
 
@@ -159,9 +161,7 @@ def join(
     if owns_group:
         dist.init_process_group(
             backend or _backend(chosen),
-            init_method=f"tcp://{_bracketed(place.address)}:{place.port}"
-            if "TORCHELASTIC_RUN_ID" not in os.environ
-            else "env://",  # torchrun's own store, which survives a restart of processes
+            **_meeting(place, timeout),
             rank=place.rank,
             world_size=place.world_size,
             timeout=timeout,
@@ -172,6 +172,15 @@ def join(
     job = Job(place, chosen, owns_group)
     atexit.register(job.close)
     return job
+
+
+def _meeting(place: Place, timeout: timedelta | None) -> dict[str, Any]:
+    """Return where the processes meet, as ``init_process_group`` takes it."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True):
+        patience = timeout or dist.default_pg_timeout
+        address, port = place.address, int(place.port)
+        return {"store": meet(address, port, place.rank, place.world_size, patience)}
+    return {"init_method": f"tcp://{_bracketed(place.address)}:{place.port}"}
 
 
 def find_place(environment: Mapping[str, str], method: str | None = None) -> Place | None:

@@ -14,10 +14,10 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
-from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from physicsnemo.distributed.plans import Plan, plan_of
+from physicsnemo.utils import unwrap
 
 __all__ = ["shard"]
 
@@ -145,7 +145,7 @@ def outermost(modules: Iterable[nn.Module]) -> list[nn.Module]:
 
 
 def _check(model: nn.Module, mesh: DeviceMesh) -> None:
-    if isinstance(model, DataParallel | DistributedDataParallel) or "_orig_mod" in model._modules:
+    if unwrap(model) is not model:
         raise TypeError(
             f"expected a model, got it wrapped in {type(model).__name__}: pass the model itself; "
             f"shard() averages gradients, and compiles with compile=True"

@@ -256,9 +256,11 @@ class TrainingStep(StepProgram):
 
     def _synchronization(self) -> AbstractContextManager[Any]:
         """Let processes exchange gradients in the last call of an accumulation only."""
-        if self._is_last or not hasattr(self._wrapper, "no_sync"):
+        wrappers = (part for part in self._wrapper.modules() if hasattr(part, "no_sync"))
+        outermost = None if self._is_last else next(wrappers, None)
+        if outermost is None:
             return nullcontext()
-        no_sync = cast(Callable[[], AbstractContextManager[Any]], self._wrapper.no_sync)
+        no_sync = cast(Callable[[], AbstractContextManager[Any]], outermost.no_sync)
         return no_sync()
 
     def _drop_gradients(self) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from physicsnemo import hooks
 from physicsnemo.core.base import ModelBase, class_of, record_of
-from physicsnemo.core.errors import PluginError
+from physicsnemo.core.errors import CheckpointError, PluginError
 from physicsnemo.core.format.records import NESTED, Record, metadata_key
 from physicsnemo.core.format.storable import check_storable
 from physicsnemo.core.format.values import Path, Types, write
@@ -73,7 +73,16 @@ def state_of(model: torch.nn.Module, for_release: str | None = None) -> dict[str
     ------
     TypeError
         If a file cannot hold a value, as with shards of a distributed model; the text names it.
+    CheckpointError
+        If FSDP1, ``FullyShardedDataParallel``, has the model's parameters.
     """
+    if any(getattr(parameter, "_fsdp_flattened", False) for parameter in model.parameters()):
+        name = class_of(model).__name__
+        raise CheckpointError(
+            f"this process has but slices of {name}'s parameters, since it is wrapped in "
+            f"FullyShardedDataParallel: use fully_shard in its place, or save another {name} that "
+            f"has loaded the wrapper's state_dict()"
+        )
     own = (*model.named_parameters(), *model.named_buffers())
     # Those without sizes come first, since not every module can make a state dict of them.
     lazy = {name: tensor for name, tensor in own if torch.nn.parameter.is_lazy(tensor)}

@@ -2,7 +2,7 @@
 """What a training consists of besides its models: optimizer, schedules, scalers, random numbers."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +18,11 @@ from physicsnemo.core.pytree import map_tensors
 from physicsnemo.core.ranks import Accord, Ranks
 from physicsnemo.core.rebuild.contents import contents, state_of
 from physicsnemo.core.rebuild.weights import check_weights, moved
+from physicsnemo.core.training.random_numbers import (
+    check_random_state,
+    random_state,
+    set_random_state,
+)
 from physicsnemo.core.training.serializable import check_data
 from physicsnemo.models.module import Module
 
@@ -50,8 +55,8 @@ def collect(
     if metadata:
         state[METADATA] = metadata
     if accord.together:
-        state[RANDOM_BY_RANK] = accord.gather(_random_state())
-    return state | {"epoch": epoch, RANDOM: _random_state()}
+        state[RANDOM_BY_RANK] = accord.gather(random_state())
+    return state | {"epoch": epoch, RANDOM: random_state()}
 
 
 def check_training(state: dict[str, Any], stateful: Stateful, source: str) -> None:
@@ -69,8 +74,8 @@ def check_training(state: dict[str, Any], stateful: Stateful, source: str) -> No
         if not isinstance(state.get(key, {}), dict):
             raise CheckpointError(f"{key} in {source} is no dictionary")
     try:
-        _set_random(state, torch.Generator("cpu").set_state, _check_cuda)
-    except (TypeError, RuntimeError, AttributeError) as error:
+        check_random_state(state.get(RANDOM, {}))
+    except Exception as error:  # each generator has its own ways to refuse
         raise CheckpointError(f"{RANDOM} in {source} is not valid: {error}") from error
 
 
@@ -97,7 +102,7 @@ def with_grad_scalers(stateful: Stateful) -> Stateful:
 
 
 def restore_random(state: dict[str, Any], ranks: Ranks, rank: int) -> None:
-    """Let PyTorch's random numbers go on where they were; those of a GPU where there is one.
+    """Let random numbers go on where they were; those of a GPU where there is one.
 
     Parameters
     ----------
@@ -109,23 +114,7 @@ def restore_random(state: dict[str, Any], ranks: Ranks, rank: int) -> None:
     own = ranks.own(state.get(RANDOM_BY_RANK, []))
     if own is None and not ranks.owns(rank):
         return
-    _set_random(
-        state if own is None else {RANDOM: own}, torch.set_rng_state, torch.cuda.set_rng_state
-    )
-
-
-def _set_random(
-    state: dict[str, Any], on_cpu: Callable[[Any], Any], on_gpu: Callable[[Any], Any]
-) -> None:
-    own = state.get(RANDOM, {})
-    if "cpu" in own:
-        on_cpu(own["cpu"].cpu())
-    if "cuda" in own and torch.cuda.is_available():
-        on_gpu(own["cuda"].cpu())
-
-
-def _check_cuda(state: torch.Tensor) -> None:
-    torch.Generator("cuda").set_state(state)
+    set_random_state(state.get(RANDOM, {}) if own is None else own)
 
 
 def model_state(model: torch.nn.Module) -> dict[str, Any]:
@@ -237,10 +226,3 @@ def read_data(file: BinaryIO, source: str, mmap: bool = False) -> dict[str, Any]
     if not isinstance(content, dict):
         raise CheckpointError(f"{source} is not a dictionary")
     return content
-
-
-def _random_state() -> dict[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
