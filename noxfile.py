@@ -130,6 +130,10 @@ def examples(session: nox.Session) -> None:
     install_data(session)
     runs = {path.stem: [str(path)] for path in sorted(Path("docs/examples").glob("*.py"))}
     runs["burgers"] = [*runs["quickstart"], "--problem", "burgers"]
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for parallel in ("data", "domain"):
+        command = [*two, *runs["phase_separation"], "--device", "cpu", "--parallel", parallel]
+        runs[f"phase_separation_by_{parallel}"] = command
     for name, command in runs.items():
         small = ["--epochs", "2", "--output", f"outputs/{name}"]
         session.run("python", *command, *small, *session.posargs)

@@ -266,3 +266,4 @@ if first:
     picture = options.output / "phase_separation.png"
     figure.savefig(picture)
     print(f"{picture} shows one of the forecasts")
+job.close()
