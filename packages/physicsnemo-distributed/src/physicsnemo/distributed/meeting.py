@@ -13,13 +13,13 @@ import time
 import uuid
 from datetime import timedelta
 
-import torch.distributed as dist
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 _PLACE = "physicsnemo"
 _PAUSE = 0.02  # in seconds
 
 
-def meet(address: str, port: int, rank: int, size: int, timeout: timedelta) -> dist.Store:
+def meet(address: str, port: int, rank: int, size: int, timeout: timedelta) -> Store:
     """Return a store of torchrun's that the processes of this start have for themselves.
 
     Raises
@@ -27,12 +27,12 @@ def meet(address: str, port: int, rank: int, size: int, timeout: timedelta) -> d
     TimeoutError
         If they do not all come.
     """
-    shared = dist.TCPStore(address, port, size, is_master=False, timeout=timeout)
-    start = agree(dist.PrefixStore(_PLACE, shared), rank, size, timeout)
-    return dist.PrefixStore(f"{_PLACE}/{start}", shared)
+    shared = TCPStore(address, port, size, is_master=False, timeout=timeout)
+    start = agree(PrefixStore(_PLACE, shared), rank, size, timeout)
+    return PrefixStore(f"{_PLACE}/{start}", shared)
 
 
-def agree(store: dist.Store, rank: int, size: int, timeout: timedelta) -> str:
+def agree(store: Store, rank: int, size: int, timeout: timedelta) -> str:
     """Return what all processes of this start, and no others, know."""
     own, end = uuid.uuid4().hex[:12], time.monotonic() + timeout.total_seconds()
     store.set(f"seen/{rank}", "")
