@@ -108,8 +108,11 @@ def main(folder, parallel):
             layout = "shards" if parallel == "shards" else "whole"
             save_checkpoint(run, **training, epoch=step + 1, keep_last=2, layout=layout)
 
+        state = model.state_dict()
+        if parallel != "data" and job.rank > 0:  # those of the first process are saved for all
+            state = {key: state[key] for key, _ in model.named_parameters()}
         ends = {
-            "model": model.state_dict(),
+            "model": state,
             "optimizer": optimizer.state_dict(),
             "rates": schedule.get_last_lr(),
             "random": [torch.rand(3), random.random(), np.random.rand()],  # noqa: NPY002
