@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
-from operator import is_, itemgetter
+from operator import is_
 from typing import Any
 
 import torch
@@ -98,7 +98,7 @@ class Objects:
             return False
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class GuardState:
     """What the guards read in one call.
 
@@ -108,8 +108,10 @@ class GuardState:
         The names of values and of attributes, for messages.
     values
         What sources hold: constants, the metadata of tensors, the identity of other things.
+    sizes
+        How many attributes each module has.
     attributes
-        For each module, how many attributes it has, and those of them that are constants.
+        Those of all modules that are constants.
     objects
         Parameters, buffers, submodules, hooks and other attributes of modules.
     addresses
@@ -118,9 +120,10 @@ class GuardState:
         Settings of PyTorch that choose what is computed.
     """
 
-    names: tuple[Sequence[str], Sequence[Sequence[str]]]
+    names: Sequence[str]
     values: list[Any]
-    attributes: list[tuple[Any, ...]]
+    sizes: list[int]
+    attributes: list[Any]
     objects: list[Any]
     addresses: list[Any]
     modes: tuple[Hashable, ...]
@@ -131,6 +134,7 @@ class GuardState:
             self.addresses == other.addresses
             # By identity: ``==`` of tensors compares values, and waits for the device.
             and self._own_objects.are(other.objects)
+            and self.sizes == other.sizes
             and _equal(self.attributes, other.attributes)
             and self.modes == other.modes
             and _equal(self.values, other.values)
@@ -155,10 +159,7 @@ class GuardState:
         return "parameters, buffers, submodules, hooks or other objects of a module are exchanged"
 
     def _named(self) -> Iterator[tuple[str, Any]]:
-        names, attributes = self.names
-        yield from zip(names, self.values, strict=True)
-        for labels, constants in zip(attributes, self.attributes, strict=True):
-            yield from zip(labels, constants[1:], strict=True)
+        return zip(self.names, (*self.values, *self.attributes), strict=True)
 
 
 class Guards:
@@ -186,11 +187,13 @@ class Guards:
         attributes = [_Attributes(name, module) for module, name in found.modules.items()]
         sources = [*found.sources, *chain.from_iterable(part.sources for part in attributes)]
         self._readers = [(s.read, _summary if s.small else IdentityKey) for s in sources]
-        self._names = ([s.label for s in sources], [part.labels for part in attributes])
-        self._constants = [
-            (part.items, itemgetter("training", *part.constants)) for part in attributes
-        ]
-        self._others = [(part.items, part.others) for part in attributes if part.others]
+        constants = [(part.items, name) for part in attributes for name in part.constants]
+        labels = [f"{part.label}.{name}" for part in attributes for name in part.constants]
+        self._names = [*(source.label for source in sources), *labels]
+        self._modules = [part.items for part in attributes]
+        self._constants = _columns(constants)
+        others = [(part.items, name) for part in attributes for name in part.others]
+        self._others = _columns(others)
         parts = list(_tables(found.modules, _PARTS))
         hooks = list(_tables(found.modules, _HOOKS))
         self._filled = [table for table in (*parts, *hooks) if table]
@@ -212,14 +215,15 @@ class Guards:
         if any(self._empty) or self._has_first_hook():
             self.rescan()
         try:
-            attributes = [(len(items), *get(items)) for items, get in self._constants]
-            others = [items[name] for items, names in self._others for name in names]
+            attributes = list(map(dict.__getitem__, *self._constants))
+            others = list(map(dict.__getitem__, *self._others))
         except KeyError:  # a module has lost an attribute
             self.rescan()
             return self.state()
         return GuardState(
             self._names,
             [summarize(read()) for read, summarize in self._readers],
+            list(map(len, self._modules)),
             attributes,
             [*chain.from_iterable(map(dict.values, self._filled)), *others],
             _addresses(self._tensors, self._sharded),
@@ -245,7 +249,7 @@ class _Attributes:
     Attributes
     ----------
     constants
-        Names of those to be compared by value, ``labels`` with the module's name before them.
+        Names of those to be compared by value.
     others
         Names of those to be compared by identity.
     sources
@@ -253,14 +257,13 @@ class _Attributes:
     """
 
     def __init__(self, label: str, module: nn.Module) -> None:
-        self.items = vars(module)
+        self.label, self.items = label, vars(module)
         self.constants, self.others, self.sources = ["training"], list[str](), list[Source]()
         if not class_of(module).__module__.startswith(_WRAPPERS):  # which note there what they do
             for name in sorted(self.items.keys() - _UNGUARDED):
                 if name.startswith(_NOTES_OF_FSDP):
                     continue
                 self._sort(name, self.items[name], f"{label}.{name}", of_pytorch(module))
-        self.labels = [f"{label}.{name}" for name in ("training", *self.constants)]
 
     def _sort(self, name: str, value: Any, label: str, of_pytorch: bool) -> None:
         if _is_constant(value):
@@ -271,6 +274,10 @@ class _Attributes:
             self.sources.append(Source(label, partial(self.items.get, name), is_small(value)))
         else:
             self.others.append(name)
+
+
+def _columns(pairs: list[tuple[dict[str, Any], str]]) -> tuple[list[Any], list[str]]:
+    return [items for items, _ in pairs], [name for _, name in pairs]
 
 
 def _tables(modules: Iterable[nn.Module], names: Sequence[str]) -> Iterator[dict[Any, Any]]:

@@ -120,7 +120,8 @@ class Recorder:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Warm up, record or replay; which one depends on the calls before."""
         self._units.reshard()
-        arguments, leaves = (args, kwargs), list[Any]()
+        arguments: Arguments = (args, kwargs)
+        leaves: list[Any] = []
         spec = flatten(arguments, leaves)
         reason = self._why_not(arguments, leaves)
         if reason is not None:
