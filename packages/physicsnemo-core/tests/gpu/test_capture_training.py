@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captured training steps on a GPU: results, errors, gradients and verification."""
 
+import gc
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +99,31 @@ def test_an_error_of_the_step_is_shown_and_survived(
             assert raised.value.__context__ is None
         expected = reference.step(loss_of, x, y)
         assert_close(step(x, y, good=True), expected)
+    assert step.replays() == 9
+
+
+def test_recordings_that_are_garbage_do_not_disturb_the_next(small, batches, capture_training):
+    """Freeing a CUDA graph while another is recorded would end that recording."""
+    model = small()
+    for _ in range(3):
+        cycle = [capture_training(model)(lambda x, y: loss_of(model, x, y))]
+        cycle.append(cycle)
+        for x, y in batches():
+            cycle[0](x, y)
+        del cycle
+
+    @capture_training(model)
+    def step(x, y):
+        garbage = [[] for _ in range(1000)]  # which makes the collector run
+        return mse_loss(model(x), y) + 0 * len(garbage)
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(10, 1, 1)
+    try:
+        for x, y in batches():
+            step(x, y)
+    finally:
+        gc.set_threshold(*threshold)
     assert step.replays() == 9
 
 

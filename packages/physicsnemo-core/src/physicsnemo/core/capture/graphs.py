@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """CUDA graphs: one recording with its static inputs, and the graph pool that all share."""
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, cast
 
@@ -131,8 +133,11 @@ class GraphPool:
         torch.clear_autocast_cache()
         try:
             # "thread_local", since communication libraries query events from threads of their own.
-            with torch.cuda.graph(
-                graph, cast(Any, self._pool.id), self.stream, capture_error_mode="thread_local"
+            with (
+                _no_collection(),
+                torch.cuda.graph(
+                    graph, cast(Any, self._pool.id), self.stream, capture_error_mode="thread_local"
+                ),
             ):
                 result = function()
         except BaseException:
@@ -148,6 +153,18 @@ class GraphPool:
             # Casts of the recording's lie in the pool, and hold values only after a replay.
             torch.clear_autocast_cache()
         return graph.replay, result
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep garbage: freeing an old recording, which may be part of it, ends a stream capture."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _static(leaf: Any, shared: bool) -> Any:
