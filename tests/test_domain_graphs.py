@@ -23,6 +23,8 @@ from physicsnemo.distributed import (
 )
 from physicsnemo.models.gnn_layers import Graph
 from physicsnemo.models.graphcast import GraphCastNet
+from physicsnemo.models.graphcast._domain import vertex_owners
+from physicsnemo.models.graphcast.icosahedral_mesh import mesh_hierarchy
 from physicsnemo.models.mesh_reduced import Mesh_Reduced, Sequence_Model
 from physicsnemo.models.meshgraphnet import (
     BiStrideMeshGraphNet,
@@ -182,6 +184,24 @@ def check_graphcast(options: dict[str, Any], checkpoints: dict[str, Any]) -> Non
     assert_close(gather(got.detach(), model), want)
     assert_close(gather(part.grad, model), x.grad)
     assert_gradients(model, one)
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 8])
+def test_graphcast_divides_the_work_on_its_mesh(ranks: int):
+    model = GraphCastNet(
+        mesh_level=4, input_res=(91, 180), hidden_dim=4, input_dim_grid_nodes=1, processor_layers=16
+    )
+    graphs = model._graphs()
+    owners = vertex_owners(graphs, 4, 16, ranks)
+    assert owners.unique().tolist() == list(range(ranks))
+    messages = torch.bincount(owners[graphs.mesh.edge_index[1]])
+    assert messages.max() <= 1.1 * messages.double().mean()
+    # In bands from south to north, of which few edges cross the borders.
+    vertices = torch.from_numpy(mesh_hierarchy(4)[-1].vertices[:, 2])
+    assert all(
+        vertices[owners == rank].max() <= vertices[owners == rank + 1].min() + 1e-12
+        for rank in range(ranks - 1)
+    )
 
 
 def test_graphcast_stays_a_module(processes: Any):

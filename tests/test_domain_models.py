@@ -232,6 +232,11 @@ def examples() -> dict[str, Example]:
             | {"batch_norm": True},
             [(2, 2, 22, 6, 5)],
         ),
+        "Pix2Pix-uneven": Example(
+            "Pix2Pix",
+            PIX2PIX | {"dimension": 2, "n_downsampling": 2, "batch_norm": True},
+            [(2, 2, 37, 15)],
+        ),
         "SRResNet": Example("SRResNet", SRRESNET | {"scaling_factor": 4}, [(1, 3, 10, 5, 6)]),
         "One2ManyRNN": Example("One2ManyRNN", RNN, [(2, 2, 1, 13, 8)]),
         "One2ManyRNN-3d": Example("One2ManyRNN", RNN | {"dimension": 3}, [(2, 2, 1, 9, 5, 6)]),

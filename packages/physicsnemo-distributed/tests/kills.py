@@ -138,6 +138,9 @@ def main(count, layout, folder):
             os.waitpid(children[victim], 0)
             # While they have not met, the other one waits for as long as the group allows.
             found["hung"] += not early and not ended(children[1 - victim], PATIENCE)
+        if last < 0 and newest(run) < 0:
+            found["before the first step"] += 1
+            continue
         model, kind = prepared()
         optimizer = kind(model.parameters())
         try:
@@ -159,7 +162,7 @@ def main(count, layout, folder):
     left = [name for name in os.listdir(run) if name.startswith(".saving")]
     print(f"{count} kills, layout {layout}: {dict(found)}, last step {last}, left over: {left}")
     bad = found["hung"] + found["not loaded"] + found["differs"] + found["lost"]
-    return int(bool(bad) or found["whole"] != count)
+    return int(bool(bad) or found["whole"] + found["before the first step"] != count)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,17 @@
 """Models whose rows are divided over processes compute what one process does."""
 
 import copy
+import io
+import pickle
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.nn.parallel import DistributedDataParallel
 
+import physicsnemo
 from physicsnemo.distributed import distribute, gather, split
 
 GRID = {1: (24,), 2: (24, 7), 3: (24, 6, 5)}
@@ -32,6 +36,17 @@ TRANSPOSED = [
     {"kernel_size": 5, "stride": 3, "padding": 1},
 ]
 PADDED = ["ReflectionPad2d", "ReplicationPad2d", "ZeroPad2d", "CircularPad2d"]
+
+
+class Net(physicsnemo.Module):
+    """Two layers, of which one looks at neighbouring rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv1d(2, 2, 3, padding=1), nn.ReLU())
+
+    def forward(self, x):
+        return self.layers(x)
 
 
 def layers() -> dict[str, nn.Module]:
@@ -115,6 +130,63 @@ def test_what_cannot_be_divided_is_refused(processes):
         assert "multiplies the rows" in texts[1]
         assert "windows side by side" in texts[2]
         assert "5 rows far, and a rank holds 4" in texts[3]
+
+
+def check_uneven() -> None:
+    """Compare rows that no stride divides: statistics, outputs and whole fields without a count."""
+    ranks = dist.get_world_size()
+    torch.manual_seed(0)
+    alone = nn.Sequential(
+        nn.Conv1d(2, 3, 3, stride=2, padding=1),
+        nn.BatchNorm1d(3),
+        nn.Conv1d(3, 3, 3, stride=2, padding=1),
+        nn.BatchNorm1d(3, momentum=None),
+        nn.ConvTranspose1d(3, 2, 3, stride=2, padding=1, output_padding=1),
+        nn.InstanceNorm1d(2, affine=True),
+    ).double()
+    model = distribute(copy.deepcopy(alone), init_device_mesh("cpu", (ranks,)), axis=2, unit=4)
+    for rows in (4 * ranks - 3, 37):  # also such that the last rank has a single one
+        x = torch.randn(2, 2, rows, dtype=torch.float64, requires_grad=True)
+        expected = alone(x)
+        weight = torch.randn_like(expected)
+        (expected * weight).sum().backward()
+        part = split(x.detach(), model).requires_grad_()
+        own = model(part)
+        counts = [0] * ranks
+        dist.all_gather_object(counts, own.shape[2])
+        (own * weight.split(counts, dim=2)[dist.get_rank()]).sum().backward()
+        got = gather(own.detach(), model)
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(gather(part.grad, model), x.grad, rtol=0, atol=1e-12)
+    for mine, whole in zip(model.parameters(), alone.parameters(), strict=True):
+        dist.all_reduce(mine.grad)
+        torch.testing.assert_close(mine.grad, whole.grad, rtol=1e-12, atol=1e-11)
+    for mine, whole in zip(model.buffers(), alone.buffers(), strict=True):
+        torch.testing.assert_close(mine, whole, rtol=1e-12, atol=1e-12)
+
+
+def test_rows_that_strides_do_not_divide(processes):
+    processes.run(check_uneven)
+
+
+def check_copies(folder: str) -> None:
+    """Expect an error of copies, and a file that any process loads."""
+    model = Net()
+    distribute(model, init_device_mesh("cpu", (dist.get_world_size(),)), axis=2)
+    for copied in (copy.deepcopy, pickle.dumps, lambda it: torch.save(it, io.BytesIO())):
+        for part in (model, model.layers, DistributedDataParallel(model)):
+            with pytest.raises(TypeError, match="this Net, which was distributed.*state_dict"):
+                copied(part)
+    model.save(f"{folder}/{dist.get_rank()}.mdlus")
+    again = physicsnemo.Module.from_checkpoint(f"{folder}/{dist.get_rank()}.mdlus")
+    x = torch.randn(1, 2, 6)
+    dist.broadcast(x, 0)
+    whole = gather(model(split(x, model)).detach(), model)
+    torch.testing.assert_close(whole, again(x).detach())
+
+
+def test_a_distributed_model_is_saved_but_not_copied(processes, tmp_path):
+    processes.run(check_copies, str(tmp_path))
 
 
 def test_a_model_without_rules(tmp_path):

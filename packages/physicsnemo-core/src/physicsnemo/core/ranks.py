@@ -25,12 +25,17 @@ class Ranks:
     ----------
     rank
         Whose files this process handles.
+    together
+        Whether there are other processes.
+    processes
+        How many processes handle files, each those of its rank; None if that is not known.
     """
 
     def __init__(self, rank: int | None = None) -> None:
         joined = dist.is_available() and dist.is_initialized()
         self._process = dist.get_rank() if joined else None
-        self._together = joined and rank is None
+        self.together = joined and rank is None
+        self.processes = None if rank is not None else dist.get_world_size() if joined else 1
         self.rank = rank if rank is not None else self._process or 0
 
     @classmethod
@@ -42,7 +47,7 @@ class Ranks:
 
     def gather(self, value: T) -> list[T]:
         """Return the value of every process by rank, after waiting for all of them."""
-        if not self._together:
+        if not self.together:
             return [value]
         values: list[T] = [value] * dist.get_world_size()
         dist.all_gather_object(values, value)
@@ -54,7 +59,7 @@ class Ranks:
 
     def own(self, by_rank: Sequence[T]) -> T | None:
         """Return this process's item of what as many processes have saved, None of others."""
-        count = dist.get_world_size() if self._together else 1
+        count = dist.get_world_size() if self.together else 1
         return by_rank[self._process or 0] if len(by_rank) == count else None
 
 
@@ -91,6 +96,11 @@ class Accord:
     def rank(self) -> int:
         """Whose files this process handles."""
         return 0 if self.together else self._ranks.rank
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes have files of their own; None if that is not known."""
+        return 1 if self.together else self._ranks.processes
 
     @property
     def writes(self) -> bool:

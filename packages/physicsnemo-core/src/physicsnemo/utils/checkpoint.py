@@ -170,7 +170,7 @@ def save_checkpoint(
             finish = write_shards(accord, steps, step, parts, training, metadata, wait)
         else:
             states = [*map(model_state, parts.values()), training]
-            write = partial(_write, steps, step, parts, metadata)
+            write = partial(_write, steps, step, parts, metadata, accord.processes)
             said = f"step {step} of {', '.join(part.stem for part in parts)}"
             write_together(accord, states, write, said)
 
@@ -235,8 +235,9 @@ def load_checkpoint(
     rank
         Number in the names of the files, handled without regard to other processes. By default
         that of this process in ``torch.distributed`` where it is initialized; all of its processes
-        must then load, and get the newest step that all of them have. Where only rank 0 has files,
-        all load those.
+        must then load, and get the newest step that all of them have. A process takes the files of
+        rank 0 where only rank 0 has any, and where fewer processes have saved the step; so what
+        data-parallel training has saved loads on any number of processes.
 
     Returns
     -------
@@ -340,6 +341,7 @@ def _write(
     step: int,
     parts: Mapping[Part, torch.nn.Module],
     metadata: dict[str, Any],
+    processes: int | None,
     states: Sequence[Any],
     commit: Commit,
 ) -> None:
@@ -349,7 +351,7 @@ def _write(
         for (part, model), state in zip(parts.items(), states, strict=False)
     }
     writers[TRAINING] = partial(write_data, states[-1])
-    steps.write(step, writers, metadata, commit)
+    steps.write(step, writers, metadata, commit, processes)
 
 
 def _remove(steps: Steps, old: Iterable[int], writes: bool) -> None:

@@ -172,7 +172,9 @@ def halo(
     return received[previous].narrow(axis, start, comes[previous][0]), sent_after
 
 
-def moments(x: Tensor, axes: Sequence[int], share: float, group: Group) -> tuple[Tensor, Tensor]:
+def moments(
+    x: Tensor, axes: Sequence[int], share: float | Tensor, group: Group
+) -> tuple[Tensor, Tensor]:
     """Return mean and biased variance over axes and ranks, in float32 or better, without gradients.
 
     Parameters
@@ -197,7 +199,12 @@ def moments(x: Tensor, axes: Sequence[int], share: float, group: Group) -> tuple
 
 
 def normalize(
-    x: Tensor, axes: Sequence[int], share: float, eps: float, correction: float, group: Group
+    x: Tensor,
+    axes: Sequence[int],
+    share: float | Tensor,
+    eps: float,
+    correction: float | Tensor,
+    group: Group,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return values less their mean, divided by their standard deviation, and these moments.
 
@@ -224,9 +231,9 @@ class _Normalize(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         axes: tuple[int, ...],
-        share: float,
+        share: float | Tensor,
         eps: float,
-        correction: float,
+        correction: float | Tensor,
         group: Group,
     ) -> tuple[Tensor, Tensor, Tensor]:
         mean, variance = moments(x, axes, share, group)

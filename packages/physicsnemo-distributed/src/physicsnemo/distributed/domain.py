@@ -87,6 +87,17 @@ class Domain:
         """Return which rows this rank holds, where they are ``local``; see :meth:`counts`."""
         return self._rows(self.counts(local))
 
+    def total(self, x: Tensor, axis: int) -> int | Tensor:
+        """Return how many rows all ranks hold of fields of which this one has these.
+
+        It takes a sum over the ranks, and so is a tensor, where the unit does not divide the rows
+        of the input: coarser grids are rounded up then.
+        """
+        if sum(self._known_sizes()) % self.unit == 0:
+            return sum(self.counts(x.shape[axis]))
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        return collectives.all_reduce(x.new_full((), x.shape[axis], dtype=dtype), self.group)
+
     def all_gather(self, x: Tensor, axis: int, sizes: Sequence[int]) -> Tensor:
         """Return the ranks' parts, which have these sizes along an axis, joined."""
         return collectives.all_gather(x, axis, sizes, self.group)
@@ -227,9 +238,9 @@ class Domain:
         The latter two have no gradients, and keep the axes.
         """
         points = math.prod([x.shape[axis] for axis in axes])
-        rows = sum(self.counts(x.shape[row])) if rows is None else rows
-        share = x.shape[row] / rows
-        count = points // x.shape[row] * rows
+        total = self.total(x, row) if rows is None else rows
+        share = x.shape[row] / total
+        count = points // x.shape[row] * total
         correction = count / max(1, count - 1) if unbiased else 1.0
         return collectives.normalize(x, axes, share, eps, correction, self.group)
 

@@ -150,12 +150,12 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 def _track(layer: Any, x: Tensor, mean: Tensor, variance: Tensor, domain: Domain) -> None:
     """Update running statistics as PyTorch does, by the unbiased variance."""
-    count = x.numel() // x.shape[1] // x.shape[AXIS] * domain.rows(x.shape[AXIS]).total
+    count = x.numel() // x.shape[1] // x.shape[AXIS] * domain.total(x, AXIS)
     with torch.no_grad():
         layer.num_batches_tracked += 1
         share = layer.momentum or 1 / float(layer.num_batches_tracked)
         layer.running_mean.lerp_(mean.flatten().to(layer.running_mean.dtype), share)
-        unbiased = variance.flatten() * count / max(1, count - 1)
+        unbiased = variance.flatten() * count / (count - 1 + (count < 2))  # of a tensor, too
         layer.running_var.lerp_(unbiased.to(layer.running_var.dtype), share)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 
@@ -66,7 +67,7 @@ def distribute(model: Model, mesh: DeviceMesh, *, axis: int | None = None, unit:
 
     Returns
     -------
-    The model.
+    The model. It cannot be copied or pickled; its state and files are those of any other.
 
     Raises
     ------
@@ -95,8 +96,32 @@ def distribute(model: Model, mesh: DeviceMesh, *, axis: int | None = None, unit:
     for module, forward in found:
         if forward is not None:
             module.forward = forward
+    for changed in (model, *(module for module, _ in found)):
+        vars(changed).update(__deepcopy__=_refusal(model), __reduce_ex__=_refusal(model))
     vars(model)["_domain"] = domain
     return model
+
+
+def _refusal(model: nn.Module) -> Callable[[Any], Any]:
+    """Return what is called to copy or pickle a part of a model."""
+    name = type(model).__name__
+
+    def refuse(_: Any) -> Any:
+        # The forwards that rules give to layers would go on with the parameters of these.
+        raise TypeError(
+            f"cannot copy or pickle this {name}, which was distributed: its layers work with those "
+            f"of other processes. Copy it before distribute(), or build another {name}, load the "
+            f"state_dict() of this one and distribute that; files are made by save() or of the "
+            f"state_dict()"
+        )
+
+    return refuse
+
+
+def _told(y: Tensor, axis: int, domain: Domain) -> tuple[int, ...]:
+    """Return how many rows each rank has."""
+    own = torch.tensor([y.shape[axis]], device=y.device)
+    return tuple(domain.all_gather(own, 0, [1] * domain.size).tolist())
 
 
 def domain_of(model: nn.Module) -> Domain:
@@ -148,11 +173,12 @@ def gather(y: Tensor, model: nn.Module, rows: int | None = None, axis: int | Non
     model
         The model.
     rows
-        How many rows there are, if neither as many as in the input nor a multiple or a part.
+        How many rows there are, if that is known; otherwise the ranks tell each other how many
+        each has, which cannot be recorded in a graph.
     axis
         Their axis of rows, if it is another than that of inputs.
     """
     domain = domain_of(model)
     axis = domain.axis if axis is None else axis
-    counts = domain.counts(y.shape[axis]) if rows is None else domain.chunks(rows, domain.unit)
+    counts = _told(y, axis, domain) if rows is None else domain.chunks(rows, domain.unit)
     return domain.all_gather(y, axis, counts)

@@ -56,16 +56,21 @@ class Manifest:
         The digest of each file by its name.
     metadata
         What the user stored with the step.
+    processes
+        How many processes have saved the step, each the files of its rank; None if not known.
     """
 
     token: str
     files: dict[str, FileDigest]
     metadata: dict[str, Any]
+    processes: int | None = None
 
     def write(self, path: Path) -> None:
         """Write a manifest file, and see it on the disk."""
         files = {name: vars(digest) for name, digest in self.files.items()}
         content = {"format": _FORMAT, "token": self.token, "files": files}
+        if self.processes is not None:
+            content["processes"] = self.processes
         with open(path, "x", encoding="utf-8") as file:
             file.write(json.dumps(content | {"metadata": self.metadata}, indent=1))
             file.flush()
@@ -90,6 +95,9 @@ class Manifest:
                 raise ValueError("it names files of other kinds")
             if not re.fullmatch(r"[0-9a-f]+", fields["token"]):
                 raise ValueError(f"its token is {fields['token']!r}")
-            return cls(fields["token"], files, dict(fields["metadata"]))
+            processes = fields.get("processes")
+            if processes is not None and (type(processes) is not int or processes < 1):
+                raise ValueError(f"it is of {processes!r} processes")
+            return cls(fields["token"], files, dict(fields["metadata"]), processes)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"{source} is damaged: {error!r}") from error

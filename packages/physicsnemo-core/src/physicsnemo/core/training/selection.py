@@ -75,15 +75,23 @@ def choose_step(
     CheckpointError
         If the given step is not complete on every rank or, without one, no step is.
     """
-    steps = Steps(folder, ranks.rank)
-    found = ranks.gather(steps.available(parts))
+    steps, first = Steps(folder, ranks.rank), Steps(folder, 0)
+    complete, begun = steps.available(parts)
+    # Steps of fewer processes than that this one were among them: it takes those of rank 0, and
+    # what it has itself of the same number is older.
+    shared = first.saved_by_at_most(ranks.rank) if ranks.together else set()
+    if shared:
+        complete = (complete - shared) | (first.available(parts)[0] & shared)
+        begun = begun | shared
+    found = ranks.gather((complete, begun))
     if len(found) > 1 and not any(begun for _, begun in found[1:]):
-        steps, found = Steps(folder, 0), found[:1]  # rank 0 saved for all
+        steps, found = first, found[:1]  # rank 0 saved for all
     complete = set.intersection(*(own for own, _ in found))
     begun = set().union(*(own for _, own in found))
     if epoch is None and not begun:
         return steps, None
     step = max(complete or begun) if epoch is None else epoch
+    steps = first if step in shared else steps
     if step not in complete:
         raise _incomplete(steps, step, parts, complete)
     if epoch is None and step < max(begun):

@@ -133,7 +133,7 @@ def write_shards(
             if pending is not None:
                 pending()
             if accord.writes:
-                steps.write(step, writers, metadata)
+                steps.write(step, writers, metadata, processes=1)
                 clear(steps)
 
     return finish

@@ -12,7 +12,7 @@ by one at a time. Elsewhere there are no locks, and files are left alone until t
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -66,6 +66,16 @@ class Steps:
         """Return the metadata of each step that has a manifest."""
         return {step: manifest.metadata for step, manifest in self._manifests().items()}
 
+    def saved_by_at_most(self, count: int) -> set[int]:
+        """Return the steps that are known to be of so many processes, or of fewer."""
+        found = set()
+        for step in MANIFEST.steps(self.folder.names(), self.rank):
+            with suppress(CheckpointError):  # of a damaged manifest, which is told when it is read
+                manifest = self._manifest(step)
+                if manifest is not None and (manifest.processes or count + 1) <= count:
+                    found.add(step)
+        return found
+
     @contextmanager
     def open(
         self, step: int, needed: Iterable[Part], optional: Iterable[Part] = ()
@@ -110,6 +120,7 @@ class Steps:
         writers: Mapping[Part, Writer],
         metadata: dict[str, Any],
         before_commit: Callable[[], None] = lambda: None,
+        processes: int | None = None,
     ) -> None:
         """Make or replace a step of the files that the writers write.
 
@@ -123,6 +134,8 @@ class Steps:
             What to store with the step.
         before_commit
             Called when all is written, before the step appears, which an exception prevents.
+        processes
+            How many processes save the step, each the files of its rank; None if not known.
 
         Raises
         ------
@@ -136,7 +149,7 @@ class Steps:
                 self._finish_interrupted()
                 old = self._manifest(step)
             try:
-                new = self._stage(token, step, writers, metadata)
+                new = self._stage(token, step, writers, metadata, processes)
                 before_commit()
                 with self.folder.locked(_MOVE_LOCK):
                     self._commit(step, old, new)
@@ -154,7 +167,12 @@ class Steps:
             self.folder.remove(MANIFEST.file(self.rank, step))
 
     def _stage(
-        self, token: str, step: int, writers: Mapping[Part, Writer], metadata: dict[str, Any]
+        self,
+        token: str,
+        step: int,
+        writers: Mapping[Part, Writer],
+        metadata: dict[str, Any],
+        processes: int | None,
     ) -> Manifest:
         """Write the files of a step, and its manifest, into a folder of their own."""
         with self.folder.staging(self._staging(token)) as scratch:
@@ -165,7 +183,7 @@ class Steps:
                 # Read back from the disk, so that the digest is of what is there.
                 with open(path, "rb") as file:
                     files[path.name] = FileDigest.of(file)
-            manifest = Manifest(token, files, metadata)
+            manifest = Manifest(token, files, metadata, processes)
             manifest.write(scratch / MANIFEST.file(self.rank, step))
         return manifest
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rules by which ``physicsnemo.distributed`` divides GraphCast over ranks.
 
-Each rank has some latitudes of the grid, and the mesh vertices between them. The four steps, from
-grid to mesh, on the mesh and from mesh to grid, are divided by the nodes that they update. The
+Each rank has some latitudes of the grid, and a band of mesh vertices near them. The four steps,
+from grid to mesh, on the mesh and from mesh to grid, are divided by the nodes that they update. The
 entry-point group ``physicsnemo.domain`` names this module.
 """
 
@@ -29,8 +29,9 @@ def model(module: GraphCastNet, domain: Any) -> None:
         raise ValueError(f"expected at least one latitude a rank, got {height} for {domain.size}")
     with torch.device("cpu"):  # as the graphs
         rows = torch.arange(domain.size).repeat_interleave(torch.tensor(counts))
-        vertices = vertex_owners(module._mesh_level, rows)
-        graphs = _divide(module._graphs(), rows.repeat_interleave(width), vertices, domain)
+        whole = module._graphs()
+        vertices = vertex_owners(whole, module._mesh_level, _layers(module), domain.size)
+        graphs = _divide(whole, rows.repeat_interleave(width), vertices, domain)
     module._graphs = lambda: graphs
     with torch.device(module.mesh_ndata.device):
         module._register(graphs, module.mesh_ndata.dtype)
@@ -39,19 +40,42 @@ def model(module: GraphCastNet, domain: Any) -> None:
         _divide_attention(module, vertices, domain)
 
 
-def vertex_owners(mesh_level: int, rows: Tensor) -> Tensor:
-    """Return the rank of each mesh vertex: that of the latitude next to it.
+def vertex_owners(graphs: GraphCastGraphs, mesh_level: int, layers: int, ranks: int) -> Tensor:
+    """Return the rank of each mesh vertex: bands of latitude with as much work each.
+
+    The work is the number of messages that reach a vertex, once from the grid and in each layer
+    of the processor from other vertices. Owners of the grid's latitudes would not do: as many
+    latitudes have more vertices the nearer they are to the equator.
 
     Parameters
     ----------
+    graphs
+        The whole graphs.
     mesh_level
         Number of refinements of the mesh.
-    rows
-        The rank of each latitude of the grid.
+    layers
+        Number of layers of the processor.
+    ranks
+        The number of ranks, the first of which has the southernmost vertices, as it has the first
+        latitudes of the grid.
     """
-    height = torch.from_numpy(mesh_hierarchy(mesh_level)[-1].vertices[:, 2]).clamp(-1, 1)
-    place = (height.asin() / torch.pi + 0.5) * (len(rows) - 1)
-    return rows[place.round().long()]
+    vertices = mesh_hierarchy(mesh_level)[-1].vertices
+    order = torch.from_numpy(vertices[:, 2]).argsort(stable=True)
+    from_grid, from_mesh = (
+        torch.bincount(graph.edge_index[1], minlength=len(vertices))
+        for graph in (graphs.g2m, graphs.mesh)
+    )
+    work = (from_grid + layers * from_mesh).double()[order]
+    before = work.cumsum(0) - work / 2
+    owners = torch.empty_like(order)
+    owners[order] = (before / work.sum() * ranks).long()
+    return owners
+
+
+def _layers(module: GraphCastNet) -> int:
+    count = len(module.processor.processor_layers)
+    # Blocks of edges and of nodes, without the first and the last layer, which are apart.
+    return count // 2 + 2 if module._passes_messages else count
 
 
 def processor(module: GraphCastProcessor, domain: Any) -> Any:
