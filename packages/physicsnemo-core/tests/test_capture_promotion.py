@@ -154,18 +154,31 @@ def test_counts_lie_with_the_parameters():
     assert optimizer.state[weight]["step"].device.type == "meta"
 
 
-def test_a_sparse_gradient_is_left_to_the_optimizers_own():
-    results = []
+@pytest.mark.parametrize(
+    ("fill", "shape", "reason"),
+    [
+        (lambda w: setattr(w, "grad", torch.ones_like(w)), (2, 3), None),
+        (lambda w: setattr(w, "grad", torch.ones(3).as_strided((1, 3), (7, 1))), (1, 3), None),
+        (lambda w: setattr(w, "grad", torch.ones(3, 2).T), (2, 3), "unlike its parameters"),
+        (lambda w: setattr(w, "grad", torch.eye(2, 3).to_sparse()), (2, 3), "sparse"),
+    ],
+    ids=["alike", "one row", "transposed", "sparse"],
+)
+def test_gradients_that_do_not_suit_are_left_to_the_optimizers_own(fill, shape, reason):
+    results, fused = [], []
     for promote in (True, False):
-        torch.manual_seed(0)
-        table = torch.nn.Embedding(5, 2, sparse=True)
-        optimizer = SGD(table.parameters(), lr=0.1)
+        weight = torch.nn.Parameter(torch.ones(shape))
+        optimizer = SGD([weight], lr=0.1)
         promotion = Promotion(optimizer, promote)
         promotion.choose()
-        table(torch.tensor([1, 3])).square().sum().backward()
+        fill(weight)
+        why = promotion.why_not()
+        assert (why is None) if reason is None or not promote else (reason in why)
         with promotion.of_step():
+            fused.append(optimizer.param_groups[0]["fused"])
             optimizer.step()
-        results.append(table.weight.detach())
+        results.append(weight.detach())
+    assert fused == [True if reason is None else None, None]
     torch.testing.assert_close(*results)
 
 

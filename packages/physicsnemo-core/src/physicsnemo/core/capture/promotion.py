@@ -80,13 +80,26 @@ class Promotion:
         """
         if self.name is None:
             yield
-        elif has_state(self._optimizer) and not has_sparse(self._optimizer):
+        elif has_state(self._optimizer) and self.why_not() is None:
             self.place_counts()
             with self.bound():
                 yield
         else:
             _place_counts(self._optimizer, on_host=True)
             yield
+
+    def why_not(self) -> str | None:
+        """Return why gradients or state do not suit the implementation, None if they do."""
+        for parameter in parameters(self._optimizer):
+            if self.name is None or parameter.grad is None:
+                continue
+            if parameter.grad.layout is not torch.strided:
+                return "its gradients are sparse"
+            state = self._optimizer.state.get(parameter, {}).values()
+            for tensor in (parameter.grad, *(it for it in state if isinstance(it, Tensor))):
+                if self.name == "fused" and not _are_aligned(parameter, tensor):
+                    return "its gradients or its state lie in memory unlike its parameters"
+        return None
 
     def place_counts(self) -> None:
         """Move the counts of steps to the device, from where a state dict brings them back."""
@@ -104,12 +117,6 @@ class Promotion:
             _place_counts(self._optimizer, on_host=True)
 
 
-def has_sparse(optimizer: Optimizer) -> bool:
-    """Return whether a parameter has a sparse gradient, which fused implementations refuse."""
-    gradients = (parameter.grad for parameter in parameters(optimizer))
-    return any(g is not None and g.layout is not torch.strided for g in gradients)
-
-
 def _implementation(optimizer: Optimizer) -> str | None:
     if type(optimizer) not in (Adam, AdamW, SGD):
         return None
@@ -121,6 +128,14 @@ def _implementation(optimizer: Optimizer) -> str | None:
     if all(p.is_floating_point() for group in groups for p in group["params"]):
         return "fused"
     return "capturable" if isinstance(optimizer, Adam) else None
+
+
+def _are_aligned(parameter: Tensor, tensor: Tensor) -> bool:
+    """Return whether a kernel may go through both by one index; counts of steps lie elsewhere."""
+    strides = zip(parameter.shape, parameter.stride(), tensor.stride(), strict=False)
+    return tensor.ndim == 0 or (
+        parameter.dtype == tensor.dtype and all(n == 1 or one == two for n, one, two in strides)
+    )
 
 
 def _place_counts(optimizer: Optimizer, *, on_host: bool) -> None:

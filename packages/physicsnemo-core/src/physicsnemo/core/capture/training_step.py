@@ -23,7 +23,7 @@ from physicsnemo.core.capture.optimizers import (
     why_outside,
 )
 from physicsnemo.core.capture.options import Options, Precision
-from physicsnemo.core.capture.promotion import Promotion, has_sparse
+from physicsnemo.core.capture.promotion import Promotion
 from physicsnemo.core.capture.step_program import StepFunction, StepProgram, finished
 from physicsnemo.core.pytree import detach
 
@@ -143,8 +143,9 @@ class TrainingStep(StepProgram):
 
     def may_record(self) -> bool:
         """Return whether the optimizer has its state, which is made in its first step."""
-        if self._outside is None and self._promotion.name and has_sparse(self._optimizer):
-            self._leave_outside("its gradients are sparse")
+        reason = self._promotion.why_not()
+        if self._outside is None and reason is not None:
+            self._leave_outside(reason)
         return self._outside is not None or has_state(self._optimizer)
 
     def prepare(self) -> None:
