@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.autograd.profiler import profile
 
 Span = tuple[int, int]  # start and end, in nanoseconds
@@ -50,7 +51,7 @@ def profiled(step: Callable[[], object], repeats: int, device: torch.device) -> 
     device
         Where it runs.
     """
-    kind = getattr(torch.autograd.DeviceType, device.type.upper())
+    kind = getattr(DeviceType, device.type.upper())
     with profile(use_device="cuda" if device.type == "cuda" else None) as profiler:
         for _ in range(repeats):
             step()

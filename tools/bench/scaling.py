@@ -134,7 +134,8 @@ class Bench:
             cuda_graph_warmup=warmup,
         )
         def step(inputs: Inputs) -> Tensor:
-            return trained(*inputs).float().square().mean()
+            loss: Tensor = trained(*inputs).float().square().mean()
+            return loss
 
         for _ in range(warmup + 2 if self.captured else 3):
             step(inputs)
