@@ -204,6 +204,23 @@ def test_computing_layers_again_saves_memory_alone(dtype, trick, monkeypatch):
     assert all(map(torch.equal, gradients, same))
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # by PyTorch
+def test_compiled_layers_are_computed_again_too(monkeypatch):
+    graph = Graph(torch.randint(0, SOURCES, (2, 500)), SOURCES)
+    block = MeshEdgeBlock(8, 8, 8, **SIZES)
+    inputs = torch.randn(500, 8).requires_grad_(), torch.randn(SOURCES, 8).requires_grad_()
+    expected = torch.autograd.grad(block(*inputs, graph)[0].square().sum(), inputs)
+    kept = []
+    for again in (False, True):
+        monkeypatch.setattr(mesh_graph_mlp, "_is_cheap_again", lambda x, again=again: again)
+        compiled = torch.compile(block, backend="aot_eager_decomp_partition", fullgraph=True)
+        kept.append(saved_bytes(lambda run=compiled: run(*inputs, graph)[0]))
+        got = torch.autograd.grad(compiled(*inputs, graph)[0].square().sum(), inputs)
+        torch.testing.assert_close(got, expected)
+        torch.compiler.reset()
+    assert kept[1] < 0.7 * kept[0]
+
+
 def test_transformer_engine_is_replaced():
     with pytest.warns(UserWarning, match=r"torch\.nn\.LayerNorm is used"):
         mlp = MeshGraphMLP(5, 3, **SIZES, norm_type="TELayerNorm")

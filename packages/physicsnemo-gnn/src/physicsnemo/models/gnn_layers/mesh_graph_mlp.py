@@ -315,9 +315,9 @@ def _first_and_others(model: nn.Sequential) -> tuple[nn.Linear, Iterable[nn.Modu
 def _apply_further(layers: Iterable[nn.Module], x: Tensor, *, again: bool) -> Tensor:
     """Apply what follows the first linear layer, if cheap again in the backward pass."""
     if not (again and _is_cheap_again(x)):
-        for layer in layers:
-            x = layer(x)
-        return x
+        return _apply_all(layers, x)
+    if torch.compiler.is_compiling():
+        return maybe_checkpoint(_apply_all, True, list(layers), x)
     model = nn.Sequential(*layers)
     names, weights = zip(*model.named_parameters(), strict=True)
 
@@ -328,12 +328,16 @@ def _apply_further(layers: Iterable[nn.Module], x: Tensor, *, again: bool) -> Te
     return computed_again(apply, x, *weights)
 
 
+def _apply_all(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
 def _is_cheap_again(x: Tensor) -> bool:
     """Return whether layers cost less when computed again than what they make when it is kept.
 
     On GPUs, products of half precision take about as long as reading and writing their features,
     and features of edges are most of what a training step keeps.
     """
-    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-        return False
-    return x.is_cuda and x.dtype in (torch.float16, torch.bfloat16)
+    return x.is_cuda and x.dtype in (torch.float16, torch.bfloat16) and torch.is_grad_enabled()
