@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial, reduce
 from operator import add
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -44,12 +44,24 @@ class Variant:
         ``torch.compile``, of the model and the loss.
     amp
         Automatic mixed precision.
+    blocks
+        Compilation of the model's blocks, each kind once; with capture only.
     """
 
     plain: bool = False
     capture: bool = False
     compile: bool = False
     amp: bool = False
+    blocks: bool = False
+
+    def __post_init__(self) -> None:
+        if self.blocks and (self.compile or not self.capture):
+            raise ValueError("blocks are compiled with capture, and instead of compile")
+
+    @property
+    def compilation(self) -> bool | Literal["blocks"]:
+        """The decorators' argument ``compile``."""
+        return "blocks" if self.blocks else self.compile
 
     @classmethod
     def parse(cls, name: str) -> "Variant":
@@ -84,7 +96,7 @@ def forward_step(case: BenchCase, variant: Variant, device: torch.device) -> Fun
 
     decorate = (
         StaticCaptureEvaluateNoGrad(
-            model, use_amp=variant.amp, compile=variant.compile, cuda_graph_warmup=GRAPH_WARMUP
+            model, use_amp=variant.amp, compile=variant.compilation, cuda_graph_warmup=GRAPH_WARMUP
         )
         if variant.capture
         else partial(_plain_forward, variant, device)
@@ -108,7 +120,7 @@ def training_step(case: BenchCase, variant: Variant, device: torch.device) -> Fu
             model,
             optimizer,
             use_amp=variant.amp,
-            compile=variant.compile,
+            compile=variant.compilation,
             cuda_graph_warmup=GRAPH_WARMUP,
         )
         if variant.capture

@@ -5,9 +5,10 @@ import logging
 
 import torch
 
+from physicsnemo.core.capture.compilation import Compilation
 from physicsnemo.core.capture.decorator import StaticCapture as _StaticCapture
-from physicsnemo.core.capture.options import Options
-from physicsnemo.core.capture.step_program import EvaluationStep, StepFunction, StepProgram
+from physicsnemo.core.capture.options import Compile, Options
+from physicsnemo.core.capture.step_program import EvaluationStep, StepProgram
 from physicsnemo.core.capture.training_step import TrainingStep
 
 __all__ = ["StaticCaptureEvaluateNoGrad", "StaticCaptureTraining"]
@@ -54,7 +55,11 @@ class StaticCaptureTraining(_StaticCapture):
     use_amp
         Mixed precision, where the model allows it: autocast, and a gradient scaler for float16.
     compile
-        Compilation of the function with ``torch.compile``.
+        Compilation with ``torch.compile``: True, of the function; ``blocks``, of the model's
+        blocks, each kind once however often it is repeated, while the rest runs as it is;
+        ``auto``, of these (of the function, if no third of the model is repeated) where the step
+        is recorded as a CUDA graph, and there are Triton and a C++ compiler. If it fails, the step
+        runs uncompiled, which is logged.
     cuda_graph_warmup
         Number of eager calls before one is recorded; ``DistributedDataParallel`` needs 11.
     amp_type
@@ -115,7 +120,7 @@ class StaticCaptureTraining(_StaticCapture):
         logger: logging.Logger | None = None,
         use_graphs: bool = True,
         use_amp: bool = True,
-        compile: bool = False,
+        compile: Compile = False,
         cuda_graph_warmup: int = 11,
         amp_type: torch.dtype = torch.float16,
         gradient_clip_norm: float | None = None,
@@ -142,9 +147,9 @@ class StaticCaptureTraining(_StaticCapture):
             ),
         )
 
-    def _program(self, fn: StepFunction) -> StepProgram:
+    def _program(self, function: Compilation) -> StepProgram:
         return TrainingStep(
-            fn,
+            function,
             model=self.model,
             wrapper=self.wrapper,
             optimizer=self.optim,
@@ -196,7 +201,7 @@ class StaticCaptureEvaluateNoGrad(_StaticCapture):
         logger: logging.Logger | None = None,
         use_graphs: bool = True,
         use_amp: bool = True,
-        compile: bool = False,
+        compile: Compile = False,
         cuda_graph_warmup: int = 11,
         amp_type: torch.dtype = torch.float16,
         label: str | None = None,
@@ -217,5 +222,5 @@ class StaticCaptureEvaluateNoGrad(_StaticCapture):
             ),
         )
 
-    def _program(self, fn: StepFunction) -> StepProgram:
-        return EvaluationStep(fn, self.model, self.precision)
+    def _program(self, function: Compilation) -> StepProgram:
+        return EvaluationStep(function, self.model, self.precision)

@@ -18,7 +18,7 @@ def drop_path(module: DropPath, domain: Any) -> Callable[[Tensor], Tensor]:
     whole = module.forward
 
     def forward(x: Tensor) -> Tensor:
-        if not (module.training and module.drop_prob):
+        if not (module.training and module.drops):
             return x
         factors = whole(torch.ones_like(x[(slice(None), *[slice(1)] * (x.ndim - 1))]))
         of_first = factors if domain.rank == 0 else torch.zeros_like(factors)

@@ -48,6 +48,10 @@ class Table(nn.Module):
         start = compute().to(precision).to(torch.get_default_device())
         self.register_buffer("value", start, persistent=False)
 
+    def exact(self) -> Tensor:
+        """Return the table as it is computed: in float64, on the CPU."""
+        return self._compute()
+
     def like(self, x: Tensor) -> Tensor:
         """Return the table in the type of what it is to meet, but in float32 at least.
 

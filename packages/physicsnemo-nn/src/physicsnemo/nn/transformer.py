@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Parts of transformers: attention, the MLP of each token, and stochastic depth."""
 
+from functools import partial
+
+import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from physicsnemo.nn.table import Table
 from physicsnemo.nn.tracing import is_transformed
 
 __all__ = ["DropPath", "Mlp", "dot_product_attention"]
@@ -70,15 +74,22 @@ class DropPath(nn.Module):
 
     def __init__(self, drop_prob: float = 0.0) -> None:
         super().__init__()
-        self.drop_prob = drop_prob
+        self.drops = drop_prob > 0
+        # Not a number, since compiled code is shared by layers whose numbers are the same.
+        self.rate = Table(partial(torch.tensor, drop_prob, dtype=torch.float64, device="cpu"))
+
+    @property
+    def drop_prob(self) -> float:
+        """Probability of zeroing a sample."""
+        return self.rate.exact().item()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map a branch of shape (batch, ...) to one of that shape and the same mean."""
-        if not (self.training and self.drop_prob):
+        if not (self.training and self.drops):
             return x
-        keep = 1 - self.drop_prob
-        shape = (x.shape[0],) + (1,) * (x.ndim - 1)
-        return x * x.new_empty(shape).bernoulli_(keep).div_(keep)
+        keep = 1 - self.rate.value
+        kept = torch.bernoulli(keep.expand(x.shape[0], *[1] * (x.ndim - 1)))
+        return x * (kept / keep).to(x.dtype)
 
     def extra_repr(self) -> str:
         """Return the probability, as it appears in the printed model."""

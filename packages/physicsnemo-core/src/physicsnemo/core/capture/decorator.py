@@ -12,12 +12,13 @@ import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass as _is_wrapped
 
 from physicsnemo.core.base import class_of, device_of, metadata_of, unwrap
+from physicsnemo.core.capture.compilation import Compilation, StepFunction
 from physicsnemo.core.capture.fully_sharded import ShardedUnits, own_part
 from physicsnemo.core.capture.guards import Guards
 from physicsnemo.core.capture.optimizers import check_optimizer
 from physicsnemo.core.capture.options import Options, choose_precision
 from physicsnemo.core.capture.recorder import Recorder
-from physicsnemo.core.capture.step_program import StepFunction, StepProgram, check_step
+from physicsnemo.core.capture.step_program import StepProgram, check_step
 from physicsnemo.core.rebuild.rollback import rollback_on_failure
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
@@ -143,7 +144,15 @@ class StaticCapture:
             If it is a generator or coroutine function, whose code runs after the call.
         """
         check_step(fn)
-        program = self._program(torch.compile(fn) if self.options.compile else fn)
+        compilation = Compilation(
+            fn,
+            self.model,
+            self.options.compile,
+            # Of a sharded model, fully_shard compiles the units where it is asked to.
+            captured=self.use_graphs and not self._units,
+            logger=self.logger,
+        )
+        program = self._program(compilation)
         recorder = self._recorder(program, fn) if self.use_graphs else None
         run = program.run if recorder is None else recorder
 
@@ -151,16 +160,18 @@ class StaticCapture:
         def step(*args: Any, **kwargs: Any) -> Any:
             try:
                 return run(*args, **kwargs)
-            except BaseException:
+            except BaseException as error:
                 program.reset()
                 self._units.reset()
-                raise
+                if not compilation.give_up(error):
+                    raise
+            return step(*args, **kwargs)
 
         captured = cast(CapturedStep, step)
         captured.replays = lambda: 0 if recorder is None else recorder.replays  # type: ignore[method-assign]
         return captured
 
-    def _program(self, fn: StepFunction) -> StepProgram:
+    def _program(self, function: Compilation) -> StepProgram:
         raise NotImplementedError
 
     def _recorder(self, program: StepProgram, fn: StepFunction) -> Recorder:

@@ -3,12 +3,16 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
 from physicsnemo.models.meta import ModelMetaData
 
 AMP_TYPES = (torch.float16, torch.bfloat16)
+
+Compile = bool | Literal["auto", "blocks"]
+COMPILE_CHOICES = (False, True, "auto", "blocks")
 
 _CHECKED_REPLAYS = 3
 
@@ -28,7 +32,7 @@ class Options:
 
     use_graphs: bool
     use_amp: bool
-    compile: bool
+    compile: Compile
     cuda_graph_warmup: int
     amp_type: torch.dtype
     verify: bool | int
@@ -40,6 +44,10 @@ class Options:
         # Conditions are negated as a whole, so that NaN fails them.
         _check_number("accumulation_steps", self.accumulation_steps, 1)
         _check_number("cuda_graph_warmup", self.cuda_graph_warmup, 0)
+        if self.compile not in COMPILE_CHOICES:
+            raise ValueError(
+                f"compile must be True, False, 'blocks' or 'auto', got {self.compile!r}"
+            )
         if not self.verify >= 0:
             raise ValueError(f"verify must be a number of replays from 0 on, got {self.verify}")
         if self.gradient_clip_norm is not None and not self.gradient_clip_norm > 0:

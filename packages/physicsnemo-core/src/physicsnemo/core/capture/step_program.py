@@ -3,16 +3,15 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from physicsnemo.core.capture.compilation import Compilation, StepFunction
 from physicsnemo.core.capture.options import Precision
-
-StepFunction = Callable[..., Any]
 
 _UNFINISHED = (GeneratorType, CoroutineType, AsyncGeneratorType)
 _UNFINISHED_TEXT = (
@@ -97,12 +96,12 @@ class EvaluationStep(StepProgram):
         Its autocast settings.
     """
 
-    def __init__(self, function: StepFunction, model: nn.Module, precision: Precision) -> None:
+    def __init__(self, function: Compilation, model: nn.Module, precision: Precision) -> None:
         self._function, self._model, self._precision = function, model, precision
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
-        with torch.no_grad(), self._precision.context():
+        with torch.no_grad(), self._precision.context(), self._function.active():
             return finished(self._function(*args, **kwargs))
 
     def record(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Tensor]]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from physicsnemo.core.capture.compilation import Compilation
 from physicsnemo.core.capture.optimizers import (
     LearningRates,
     SettingsWatch,
@@ -24,7 +25,7 @@ from physicsnemo.core.capture.optimizers import (
 )
 from physicsnemo.core.capture.options import Options, Precision
 from physicsnemo.core.capture.promotion import Promotion
-from physicsnemo.core.capture.step_program import StepFunction, StepProgram, finished
+from physicsnemo.core.capture.step_program import StepProgram, finished
 from physicsnemo.core.pytree import detach
 
 _MANY_CHANGES = 3
@@ -101,7 +102,7 @@ class TrainingStep(StepProgram):
 
     def __init__(
         self,
-        function: StepFunction,
+        function: Compilation,
         *,
         model: nn.Module,
         wrapper: nn.Module,
@@ -246,7 +247,8 @@ class TrainingStep(StepProgram):
         # At the start rather than the end, so that gradients can be read between calls.
         if self._is_first:
             self._drop_gradients()
-        with self._synchronization():
+        # A block that is computed again in the backward pass has to run the same code there.
+        with self._synchronization(), self._function.active():
             with self._precision.context():
                 result = finished(self._function(*args, **kwargs))
             loss = find_loss(result)
