@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from physicsnemo.distributed import collectives
+from physicsnemo.distributed.halo import AXIS, convolve, halo
+from physicsnemo.distributed.normalization import normalize
 from physicsnemo.distributed.partition import Part, part_of
 
 __all__ = ["Domain", "Rows"]
-
-AXIS = 2  # of (batch, channels, rows, ...), as convolutions have it
 
 
 class Rows(NamedTuple):
@@ -120,15 +120,8 @@ class Domain:
         self, x: Tensor, axis: int, before: int, after: int, periodic: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Return the rows of other ranks before and after this one's; none beyond the border."""
-        # Rounded up, as grids are whose rows no stride divides.
-        own = self._known_sizes()[self.rank]
-        fewest = min(-(-size * x.shape[axis] // own) for size in self.sizes)
-        if max(before, after) > fewest:
-            raise ValueError(
-                f"a layer looks {max(before, after)} rows far, and a rank holds {fewest} there; "
-                f"use fewer ranks or a finer grid"
-            )
-        return collectives.halo(x, axis, before, after, self.group, periodic)
+        self._check_reach(x.shape[axis], before, after)
+        return halo(x, axis, before, after, self.group, periodic)
 
     def redistribute(
         self,
@@ -178,16 +171,61 @@ class Domain:
         return functional.pad(x, [*[0, 0] * behind, *widths, *[0, 0] * (axis - 2)], mode=mode)
 
     def normalize(
+        self, x: Tensor, axes: Sequence[int], row: int, eps: float, **options: Any
+    ) -> Tensor:
+        """Return values less their mean, divided by their standard deviation, over all ranks.
+
+        Parameters and what else they may be are those of :meth:`normalize_with_moments`.
+        """
+        result, _, _ = self.normalize_with_moments(x, axes, row, eps, **options)
+        return result
+
+    def normalize_groups(
+        self,
+        x: Tensor,
+        groups: int,
+        eps: float,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """Return fields normalized by groups of their channels.
+
+        Parameters
+        ----------
+        x
+            This rank's rows, of shape (batch, channels, rows, ...).
+        groups
+            The number of groups.
+        eps, options
+            As for :meth:`normalize_with_moments`.
+        weight, bias
+            Of each channel, of shape (channels,).
+        """
+        grouped = x.unflatten(1, (groups, -1))
+        weight, bias = (
+            None if it is None else it.view(1, groups, -1, *[1] * (x.ndim - 2))
+            for it in (weight, bias)
+        )
+        axes = range(2, grouped.ndim)
+        result = self.normalize(grouped, axes, AXIS + 1, eps, weight=weight, bias=bias, **options)
+        return result.flatten(1, 2)
+
+    def normalize_with_moments(
         self,
         x: Tensor,
         axes: Sequence[int],
         row: int,
         eps: float,
         *,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
         unbiased: bool = False,
         rows: int | None = None,
-    ) -> Tensor:
-        """Return values less their mean, divided by their standard deviation, over all ranks.
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return values normalized over all ranks, their mean and their biased variance.
+
+        The latter two have no gradients, and keep the axes.
 
         Parameters
         ----------
@@ -199,50 +237,27 @@ class Domain:
             The axis of rows.
         eps
             What is added to the variance.
+        weight, bias
+            What normalized values are multiplied by, and what is added: of as many axes as the
+            values, each of their length or of length 1.
         unbiased
-            Whether the variance is the sum of squares divided by one less than their number.
+            Whether to divide by the unbiased estimate of the variance.
         rows
             How many rows all ranks have, if that does not follow from the division of the input.
         """
-        result, _, _ = self.normalize_with_moments(x, axes, row, eps, unbiased=unbiased, rows=rows)
-        return result
-
-    def normalize_groups(self, x: Tensor, groups: int, eps: float, **options: Any) -> Tensor:
-        """Return fields normalized by groups of their channels, without weights.
-
-        Parameters
-        ----------
-        x
-            This rank's rows, of shape (batch, channels, rows, ...).
-        groups
-            The number of groups.
-        eps, options
-            As for :meth:`normalize`.
-        """
-        grouped = x.unflatten(1, (groups, -1))
-        axes = range(2, grouped.ndim)
-        return self.normalize(grouped, axes, AXIS + 1, eps, **options).flatten(1, 2)
-
-    def normalize_with_moments(
-        self,
-        x: Tensor,
-        axes: Sequence[int],
-        row: int,
-        eps: float,
-        *,
-        unbiased: bool = False,
-        rows: int | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return what :meth:`normalize` does, the mean and the biased variance.
-
-        The latter two have no gradients, and keep the axes.
-        """
         points = math.prod([x.shape[axis] for axis in axes])
         total = self.total(x, row) if rows is None else rows
-        share = x.shape[row] / total
         count = points // x.shape[row] * total
-        correction = count / max(1, count - 1) if unbiased else 1.0
-        return collectives.normalize(x, axes, share, eps, correction, self.group)
+        return normalize(
+            x,
+            weight,
+            bias,
+            axes=axes,
+            share=x.shape[row] / total,
+            eps=eps,
+            correction=count / max(1, count - 1) if unbiased else 1.0,
+            group=self.group,
+        )
 
     def convolve(
         self,
@@ -291,6 +306,20 @@ class Domain:
             )
         # What the last output, whose window begins at row -stride - padding, sees beyond the rows.
         behind = reach - padding[0] - stride[0] + 1
+        # Compilers fuse the copy in which rows are joined, and know no collectives that go on.
+        if mode in ("constant", "circular") and not torch.compiler.is_compiling():
+            self._check_reach(x.shape[AXIS], padding[0], behind)
+            return convolve(
+                x,
+                weight,
+                bias,
+                stride=stride,
+                padding=padding,
+                dilation=dilation,
+                groups=groups,
+                group=self.group,
+                periodic=mode == "circular",
+            )
         x = self.pad(x, AXIS, padding[0], behind, mode)
         if rest:  # its window, if whole, is the last one
             x = functional.pad(x, [*[0, 0] * (axes - 1), 0, padding[0] - behind])
@@ -344,6 +373,17 @@ class Domain:
             y = functional.pad(y, [*[0, 0] * (axes - 1), 0, missing])
         y = y.narrow(AXIS, first, rows * stride[0])
         return y if bias is None else y + bias.view(-1, *[1] * axes)
+
+    def _check_reach(self, local: int, before: int, after: int) -> None:
+        """Raise an error if a layer looks beyond the neighbouring ranks."""
+        # Rounded up, as grids are whose rows no stride divides.
+        own = self._known_sizes()[self.rank]
+        fewest = min(-(-size * local // own) for size in self.sizes)
+        if max(before, after) > fewest:
+            raise ValueError(
+                f"a layer looks {max(before, after)} rows far, and a rank holds {fewest} there; "
+                f"use fewer ranks or a finer grid"
+            )
 
     def _known_sizes(self) -> tuple[int, ...]:
         if not self.sizes:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from physicsnemo.distributed.domain import AXIS, Domain
+from physicsnemo.distributed.domain import Domain
+from physicsnemo.distributed.halo import AXIS
 
 
 def convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d, domain: Domain) -> Any:
@@ -66,8 +67,7 @@ def group_normalization(layer: nn.GroupNorm, domain: Domain) -> Callable[[Tensor
     """Return the forward of a group normalization by the moments of all ranks' rows."""
 
     def forward(x: Tensor) -> Tensor:
-        normed = domain.normalize_groups(x, layer.num_groups, layer.eps)
-        return _affine(normed, layer.weight, layer.bias)
+        return domain.normalize_groups(x, layer.num_groups, layer.eps, layer.weight, layer.bias)
 
     return forward
 
@@ -78,8 +78,9 @@ def instance_normalization(layer: Any, domain: Domain) -> Callable[[Tensor], Ten
         raise NotImplementedError(f"expected no running statistics, got {layer}")
 
     def forward(x: Tensor) -> Tensor:
-        normed = domain.normalize(x, range(2, x.ndim), AXIS, layer.eps)
-        return _affine(normed, layer.weight, layer.bias)
+        weight, bias = _affine(layer, x)
+        axes = range(2, x.ndim)
+        return domain.normalize(x, axes, AXIS, layer.eps, weight=weight, bias=bias)
 
     return forward
 
@@ -93,10 +94,13 @@ def batch_normalization(layer: Any, domain: Domain) -> Callable[[Tensor], Tensor
             result: Tensor = whole(layer, x)
             return result
         axes = (0, *range(2, x.ndim))
-        normed, mean, variance = domain.normalize_with_moments(x, axes, AXIS, layer.eps)
+        weight, bias = _affine(layer, x)
+        normed, mean, variance = domain.normalize_with_moments(
+            x, axes, AXIS, layer.eps, weight=weight, bias=bias
+        )
         if layer.training and layer.track_running_stats:
             _track(layer, x, mean, variance, domain)
-        return _affine(normed, layer.weight, layer.bias)
+        return normed
 
     return forward
 
@@ -142,10 +146,10 @@ def _others(layer: Any) -> list[int]:
     return [reach // 2 if layer.padding == "same" else 0 for reach in reaches]
 
 
-def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-    shape = (-1, *[1] * (x.ndim - 2))
-    x = x if weight is None else x * weight.view(shape)
-    return x if bias is None else x + bias.view(shape)
+def _affine(layer: Any, x: Tensor) -> list[Tensor | None]:
+    """Return weight and bias of each channel in a shape that goes with the fields."""
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    return [None if it is None else it.view(shape) for it in (layer.weight, layer.bias)]
 
 
 def _track(layer: Any, x: Tensor, mean: Tensor, variance: Tensor, domain: Domain) -> None:

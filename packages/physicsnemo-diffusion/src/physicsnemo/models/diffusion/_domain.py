@@ -107,9 +107,10 @@ def normalization(layer: GroupNorm, domain: Any) -> None:
 
     def normalize(x: Tensor) -> Tensor:
         unbiased = layer.unbiased_in_eval and not layer.training
-        normed: Tensor = domain.normalize_groups(x, layer.num_groups, layer.eps, unbiased=unbiased)
-        weight, bias = (it.to(x.dtype)[:, None, None] for it in (layer.weight, layer.bias))
-        return torch.addcmul(bias, normed, weight)
+        normed: Tensor = domain.normalize_groups(
+            x, layer.num_groups, layer.eps, layer.weight, layer.bias, unbiased=unbiased
+        )
+        return normed
 
     layer._normalize = normalize  # type: ignore[method-assign]
 
@@ -131,10 +132,9 @@ def attention(layer: Attention, domain: Any) -> Callable[[Tensor], Tensor]:
             query = query[:, :, first * columns : stop * columns]
         else:
             mixed = mixed.unflatten(1, (width, 3))
-            query, (key, value) = (
-                mixed[:, :, 0],
-                (domain.all_gather(mixed[:, :, part], 2, counts) for part in (1, 2)),
-            )
+            query, others = mixed.split((1, 2), dim=2)
+            key, value = domain.all_gather(others, 3, counts).unbind(2)
+            query = query[:, :, 0]
             query, key, value = (
                 part.unflatten(1, (heads, -1)).flatten(3).transpose(-1, -2).contiguous()
                 for part in (query, key, value)

@@ -157,9 +157,7 @@ class SpectralConv(nn.Module):
         # unknown to compilers, and autocast would leave it in single precision.
         _, _, *sizes, _ = modes.shape  # (batch, parts, *kept, channels)
         rows = modes.flatten(2, -2).permute(2, 0, 1, 3).flatten(1, 2)
-        weights = self._weights(frequencies, modes.dtype)
-        if share is not None:
-            weights = weights[share[0] : share[1]]
+        weights = self._weights(frequencies, share, modes.dtype)
         matrices = weights.flatten(0, len(sizes) - 1).flatten(2)
         products = torch.bmm(rows, matrices).unflatten(2, (2, -1))
         (rr, ri), (ir, ii) = (part.unbind(2) for part in products.unflatten(1, (-1, 2)).unbind(2))
@@ -167,31 +165,56 @@ class SpectralConv(nn.Module):
         result: Tensor = mixed.permute(2, 1, 0, 3).unflatten(2, sizes)
         return result
 
-    def _weights(self, frequencies: Sequence[Frequencies], dtype: torch.dtype) -> Tensor:
-        """Return the weights of all kept modes, (*kept, in_channels, 2, out_channels)."""
+    def _weights(
+        self,
+        frequencies: Sequence[Frequencies],
+        share: tuple[int, int] | None,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """Return weights of all kept modes or a share, (*kept, in_channels, 2, out_channels)."""
         # The corners are joined axis by axis to one block, in the order that the transform returns
         # its modes in: one product then serves all corners, and modes stay where they are. Each is
         # rounded and turned before, so that joining is the one copy of weights of that size.
         count = len(self.modes)
+        sizes = [len(kept) for kept in frequencies]
+        joins = [
+            _sum if self.sums_corners and size < 2 * modes else _join
+            for size, modes in zip(sizes, self.modes, strict=True)
+        ]
         order = (*range(2, 2 + count), 0, 2 + count, 1)
         rounded = None if self.sums_corners else dtype  # sums are rounded once
-        corners: dict[str, Tensor] = {
-            signs: weights.to(rounded or weights.dtype).permute(order)
-            for signs, weights in zip(CORNERS[count], self.parameters(), strict=True)
-        }
-        for axis in range(count - 1, 0, -1):
-            kept, modes = len(frequencies[axis - 1]), self.modes[axis - 1]
-            join = _sum if self.sums_corners and kept < 2 * modes else _join
+        corners: dict[str, Tensor] = dict(zip(CORNERS[count], self.parameters(), strict=True))
+        if share is not None and count > 1 and joins[0] is _join:
             corners = {
-                signs[:-1]: join(
+                signs: _own(weights, signs[0] == "-", sizes[0], share)
+                for signs, weights in corners.items()
+            }
+            sizes[0], share = share[1] - share[0], None
+        corners = {
+            signs: weights.to(rounded or weights.dtype).permute(order)
+            for signs, weights in corners.items()
+        }
+        for axis in reversed(range(count - 1)):
+            corners = {
+                signs[:-1]: joins[axis](
                     positive=corners[signs[:-1] + "+"],
                     negative=corners[signs[:-1] + "-"],
-                    axis=axis - 1,
-                    size=kept,
+                    axis=axis,
+                    size=sizes[axis],
                 )
                 for signs in corners
             }
-        return corners[""].to(dtype)
+        weights = corners[""].to(dtype)
+        return weights if share is None else weights[slice(*share)]
+
+
+def _own(weights: Tensor, negative: bool, size: int, share: tuple[int, int]) -> Tensor:
+    """Return those weights of one side of zero that belong to a share of the first axis."""
+    modes = weights.shape[2]
+    start, count = (size - modes, modes) if negative else (0, size - modes)
+    first, stop = (min(max(place - start, 0), count) for place in share)
+    # Whole ones as they are: the derivatives of a slice would be copied to zeros.
+    return weights if stop - first == modes else weights[:, :, first:stop]
 
 
 def _join(positive: Tensor, negative: Tensor, axis: int, size: int) -> Tensor:

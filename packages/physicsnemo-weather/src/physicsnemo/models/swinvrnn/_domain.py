@@ -89,9 +89,9 @@ def _convolve(layer: Any, x: Tensor, domain: Any, given: Ranges, made: Ranges) -
 
 def _normalize(layer: nn.GroupNorm, x: Tensor, domain: Any, rows: Ranges) -> Tensor:
     total = rows[-1][-1][1]
-    normed = domain.normalize_groups(x, layer.num_groups, layer.eps, rows=total)
-    weight, bias = (part.to(x.dtype)[:, None, None] for part in (layer.weight, layer.bias))
-    fields: Tensor = normed * weight + bias
+    fields: Tensor = domain.normalize_groups(
+        x, layer.num_groups, layer.eps, layer.weight, layer.bias, rows=total
+    )
     return fields
 
 
