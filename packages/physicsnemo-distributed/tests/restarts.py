@@ -109,7 +109,7 @@ def main(folder, parallel):
             save_checkpoint(run, **training, epoch=step + 1, keep_last=2, layout=layout)
 
         state = model.state_dict()
-        if parallel != "data" and job.rank > 0:  # those of the first process are saved for all
+        if parallel != "data":  # buffers of one process are saved for all
             state = {key: state[key] for key, _ in model.named_parameters()}
         ends = {
             "model": state,
