@@ -202,6 +202,29 @@ def misuse():
     return errors
 
 
+def placements():
+    class Grid(physicsnemo.Module):
+        def __init__(self):
+            super().__init__()
+            self.positions = nn.Parameter(torch.arange(40.0).reshape(1, 5, 8))
+            self.odd = nn.Parameter(torch.ones(1, 5))
+
+        def forward(self, x):
+            return (self.positions * x).sum() + self.odd.sum()
+
+    model = shard(Grid(), init_device_mesh("cpu", (2,)))
+    model(torch.ones(8)).backward()
+    assert model.positions.placements[0].dim == 2
+    assert model.positions.to_local().shape == (1, 5, 4)
+    assert torch.equal(model.positions.grad.full_tensor(), torch.ones(1, 5, 8))
+    assert torch.equal(model.positions.full_tensor(), torch.arange(40.0).reshape(1, 5, 8))
+    assert model.odd.placements[0].dim == 0
+
+
+def test_an_axis_of_few_items_is_not_padded(processes):
+    processes.run(placements)
+
+
 def test_misuse_is_named(processes):
     texts = (
         "is sharded already",

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
+from torch.distributed.tensor import Shard
 from torch.utils.checkpoint import checkpoint
 
 from physicsnemo.distributed.plans import Plan, plan_of
@@ -84,7 +85,8 @@ def shard(
     for block in outermost(blocks):
         _change_calls(block, plan.methods_of(block), compile, recompute)
     _make_contiguous(model)
-    settings = partial(fully_shard, mesh=mesh)
+    placement = partial(_placement, count=mesh.size(-1))
+    settings = partial(fully_shard, mesh=mesh, shard_placement_fn=placement)
     for module in chosen:
         policy = _policy(precision, module)
         settings(module, mp_policy=policy, reshard_after_forward=reshard_after_forward)
@@ -254,6 +256,18 @@ def _make_contiguous(model: nn.Module) -> None:
     for parameter in model.parameters():
         if not parameter.is_contiguous():
             parameter.data = parameter.data.contiguous()
+
+
+def _placement(parameter: nn.Parameter, count: int) -> Shard | None:
+    """Return the axis to divide, if it is not the first: one of fewer items is padded to others.
+
+    FSDP2 divides other axes evenly or not at all.
+    """
+    shape = parameter.shape
+    even = [axis for axis in range(1, len(shape)) if shape[axis] % count == 0]
+    if not even or shape[0] >= count:
+        return None
+    return Shard(max(even, key=lambda axis: shape[axis]))
 
 
 def _policy(

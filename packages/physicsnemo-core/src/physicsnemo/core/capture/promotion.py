@@ -85,7 +85,9 @@ class Promotion:
             with self.bound():
                 yield
         else:
-            _place_counts(self._optimizer, on_host=True)
+            # Where only state is missing, those that recordings read stay where they lie.
+            if has_state(self._optimizer):
+                _place_counts(self._optimizer, on_host=True)
             yield
 
     def why_not(self) -> str | None:
