@@ -160,7 +160,7 @@ class Bench:
         if way == "alone":
             return model, inputs
         if way == "fsdp":
-            return shard(model, self.mesh), inputs
+            return shard(model, self.mesh, precision=self.amp), inputs
         # DistributedDataParallel adds up gradients on the stream on which it was made, and the
         # default one cannot be part of a CUDA graph.
         if self.device.type == "cpu":
