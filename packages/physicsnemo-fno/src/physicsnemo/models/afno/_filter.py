@@ -278,4 +278,5 @@ def _complex_linear(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         (torch.cat((real, imaginary), dim=-1), torch.cat((-imaginary, real), dim=-1)), dim=-2
     )
     products = torch.einsum("...ni,nio->...no", features, matrix)
-    return products + torch.cat(tuple(bias), dim=-1)
+    # In the precision of the products, or all that follows would be promoted to that of the bias.
+    return products + torch.cat(tuple(bias.to(products.dtype)), dim=-1)

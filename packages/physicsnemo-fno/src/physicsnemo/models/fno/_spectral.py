@@ -219,8 +219,8 @@ def _own(weights: Tensor, negative: bool, size: int, share: tuple[int, int]) -> 
 
 def _join(positive: Tensor, negative: Tensor, axis: int, size: int) -> Tensor:
     """Return the weights of both sides of zero, the negative ones where they overlap."""
-    rest = size - negative.shape[axis]
-    if rest < positive.shape[axis]:  # else there would be a copy in the backward pass
+    rest = size - concrete(negative.shape[axis])
+    if rest < concrete(positive.shape[axis]):  # else there would be a copy in the backward pass
         positive = positive.narrow(axis, 0, rest)
     return torch.cat((positive, negative), dim=axis)
 
