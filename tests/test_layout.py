@@ -9,7 +9,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tools.families import EXTRAS, FAMILIES, families_json, with_extras
+from tools.families import (
+    EXTRAS,
+    FAMILIES,
+    OWNERS,
+    families_json,
+    owners_json,
+    with_extras,
+)
 from tools.workspace import PREFIX, ROOT, Package, closure, names, packages
 
 WORKSPACE = packages()
@@ -109,6 +116,7 @@ def test_generated_files_are_current():
     families = [package for package in WORKSPACE.values() if package.models]
     extras = (ROOT / EXTRAS).read_text()
     assert (ROOT / FAMILIES).read_text() == families_json(families)
+    assert (ROOT / OWNERS).read_text() == owners_json(WORKSPACE)
     assert extras == with_extras(extras, families)
 
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write down which package ships which model, where users without that package need to know.
 
-Two files follow from the entry points in ``packages/*/pyproject.toml``: ``families.json`` in core,
-for error texts, and the extras of the ``physicsnemo`` distribution.
+Three files follow from the entry points in ``packages/*/pyproject.toml`` and from what the packages
+ship: ``families.json`` and ``owners.json`` in core, for error texts, and the extras of the
+``physicsnemo`` distribution.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import tomlkit
@@ -16,17 +17,23 @@ import tomlkit
 from tools.workspace import PREFIX, ROOT, Package, packages
 
 FAMILIES = Path("packages/physicsnemo-core/src/physicsnemo/core/install/families.json")
+OWNERS = FAMILIES.with_name("owners.json")
+CORE = "physicsnemo-core"
 EXTRAS = Path("packages/physicsnemo/pyproject.toml")
 
 
 def main() -> None:
-    """Write both files, or with ``--check`` only tell whether they are current."""
+    """Write the files, or with ``--check`` only tell whether they are current."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     families = [package for package in packages().values() if package.models]
     extras = (ROOT / EXTRAS).read_text(encoding="utf-8")
-    texts = {FAMILIES: families_json(families), EXTRAS: with_extras(extras, families)}
+    texts = {
+        FAMILIES: families_json(families),
+        OWNERS: owners_json(packages()),
+        EXTRAS: with_extras(extras, families),
+    }
     for path, text in texts.items():
         if not check:
             (ROOT / path).write_text(text, encoding="utf-8")
@@ -42,6 +49,18 @@ def families_json(families: Sequence[Package]) -> str:
         for model, module in package.models.items()
     }
     return json.dumps(shipped, indent=2, sort_keys=True) + "\n"
+
+
+def owners_json(workspace: Mapping[str, Package]) -> str:
+    """Return the distribution of each package that lies in one of core's, as JSON."""
+    shared = workspace[CORE].modules
+    owners = {
+        module: package.name
+        for package in workspace.values()
+        for module in package.modules
+        if module not in shared and module.rpartition(".")[0] in shared
+    }
+    return json.dumps(owners, indent=2, sort_keys=True) + "\n"
 
 
 def with_extras(pyproject: str, families: Sequence[Package]) -> str:

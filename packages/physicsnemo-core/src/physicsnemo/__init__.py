@@ -12,6 +12,7 @@ __path__ = extend_path(
 )  # families are installed beside core, or elsewhere on the path
 
 from physicsnemo.core.install import distributions as _distributions
+from physicsnemo.core.install import former_paths as _former_paths
 from physicsnemo.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
@@ -39,4 +40,5 @@ def __getattr__(name: str) -> Any:
     return _lazy_getattr(name)
 
 
+_former_paths.install()
 _distributions.warn_about_conflicts()

@@ -8,4 +8,20 @@ stand between ``base`` and ``rebuild``, ``physicsnemo.models.module`` on top of 
 them all, ``releases`` reads the state dicts of former releases by what classes declare with
 ``history``, and ``errors``, ``lazy`` and ``pytree`` know nothing of models. None of them is needed
 to use a model.
+
+Releases of nvidia-physicsnemo from 2.0 on have their public classes under this name, so these are
+found here too.
 """
+
+from physicsnemo.core.lazy import lazy_exports
+
+__all__ = ["ModelMetaData", "ModelRegistry", "Module"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "ModelMetaData": "physicsnemo.models.meta",
+        "ModelRegistry": "physicsnemo.registry",
+        "Module": "physicsnemo.models.module",
+    },
+)

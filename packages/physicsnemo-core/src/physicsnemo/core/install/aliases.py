@@ -1,22 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Aliases: class paths of other releases of the reference implementation, and the present ones.
+"""Aliases: where names of other releases of the reference implementation are here.
 
-``aliases.json`` is the reviewed table: ``packages`` maps packages and modules, the deepest that
-fits counts; ``classes`` maps class names below a package, already by its name here.
+All of it follows from the one table in ``paths``; nothing is imported to look something up.
 """
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cache
-from importlib.resources import files
+from typing import NamedTuple
 
+from physicsnemo.core.install.paths import MODULES, TABLE, Row
+
+ROOT = "physicsnemo"
 FORMER_PACKAGE = "modulus"
+_SHARED = {ROOT, *(f"{ROOT}.{name}" for name in ("core", "metrics", "models", "utils"))}
+
+
+class Place(NamedTuple):
+    """Where a name of another release is here, if its row of the table says so."""
+
+    name: str
+    row: Row
+
+    @property
+    def module(self) -> str:
+        """The module to import it from, empty if it is not here."""
+        return absolute(self.row.here.split()[0]) if self.row.here else ""
 
 
 def current_name(module: str, name: str) -> tuple[str, str]:
     """Return the module and name here of a class that a file of some release names.
 
-    What the table of aliases does not know stays as it is. Nothing is imported.
+    What the table of paths does not know stays as it is. Nothing is imported.
 
     Parameters
     ----------
@@ -30,40 +44,89 @@ def current_name(module: str, name: str) -> tuple[str, str]:
     >>> current_name("modulus.models.fno.fno", "FNO")
     ('physicsnemo.models.fno.fno', 'FNO')
     """
-    module, table = without_former_package(module), _table()
+    module = without_former_package(module)
     for known in _parents(module):
-        if known in table.packages:
-            module = table.packages[known] + module.removeprefix(known)
-            break
+        place = places(known).get(name)
+        # What a package has may be defined anywhere in it, but that of a shared one is its own.
+        if place and place.module and (known == module or known not in _SHARED):
+            return place.module, place.name
+    return current_module(module), name
+
+
+def current_module(module: str) -> str:
+    """Return where a module of another release is here as a whole, itself if it has not moved."""
+    modules = _modules()
     for known in _parents(module):
-        name = table.classes.get(known, {}).get(name, name)
-    return module, name
+        if known in modules:
+            return modules[known] + module.removeprefix(known)
+    return module
 
 
 def without_former_package(module: str) -> str:
     """Return a module's path by the present name of the reference implementation."""
     package, dot, rest = module.partition(".")
-    return f"physicsnemo{dot}{rest}" if package == FORMER_PACKAGE else module
+    return f"{ROOT}{dot}{rest}" if package == FORMER_PACKAGE else module
 
 
-def _parents(module: str) -> list[str]:
-    """Return a module and the packages around it, the deepest that the table may know first."""
-    parts = module.split(".", _table().depth)[: _table().depth]
-    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
+def places(module: str) -> dict[str, Place]:
+    """Return where the names are that other releases have in a module, and this project has not."""
+    return _places().get(module, {})
 
 
-@dataclass(frozen=True)
-class _Table:
-    packages: dict[str, str]
-    classes: dict[str, dict[str, str]]
+def is_former(module: str) -> bool:
+    """Tell whether other releases have a module, or packages that hold one."""
+    return module in _former()
 
-    @property
-    def depth(self) -> int:
-        """How many names the deepest module in it has."""
-        return max(name.count(".") for name in (*self.packages, *self.classes)) + 1
+
+def renames(row: Row) -> Iterator[tuple[str, str]]:
+    """Yield each name of a row and what it is called here."""
+    for text in row.names.split():
+        former, _, present = text.partition(":")
+        yield former, present or former
+
+
+def absolute(relative: str) -> str:
+    """Return a module's path, as the table shortens it, in full."""
+    return f"{ROOT}{relative}".rstrip(".")
+
+
+def _parents(module: str) -> Iterator[str]:
+    """Yield a module and the packages around it, the deepest that the table may know first."""
+    parts = module.split(".", _depth())[: _depth()]
+    for count in range(len(parts), 0, -1):
+        yield ".".join(parts[:count])
 
 
 @cache
-def _table() -> _Table:
-    text = files("physicsnemo.core.install").joinpath("aliases.json").read_text(encoding="utf-8")
-    return _Table(**json.loads(text))
+def _places() -> dict[str, dict[str, Place]]:
+    found: dict[str, dict[str, Place]] = {}
+    for rows in TABLE.values():
+        for row in rows:
+            for module in (*row.of_1.split(), *row.of_2.split()):
+                stays = module in row.here.split()
+                names = found.setdefault(absolute(module), {})
+                for former, present in renames(row):
+                    if not (stays and former == present):
+                        names[former] = Place(present, row)
+    return found
+
+
+@cache
+def _modules() -> dict[str, str]:
+    return {absolute(former): absolute(present) for former, present in MODULES.items()}
+
+
+@cache
+def _former() -> frozenset[str]:
+    known = (*_places(), *_modules())
+    return frozenset(
+        ".".join(parts[:count])
+        for parts in (module.split(".") for module in known)
+        for count in range(2, len(parts) + 1)
+    )
+
+
+@cache
+def _depth() -> int:
+    """How many names the deepest module of the table has."""
+    return max(module.count(".") for module in _former()) + 1

@@ -131,9 +131,20 @@ def entry_of(model_class: type) -> ModelEntryPoint | None:
 @cache
 def shipped_models() -> dict[str, dict[str, str]]:
     """Return the distribution and module of every model of this project; for error texts."""
-    text = files("physicsnemo.core.install").joinpath("families.json").read_text(encoding="utf-8")
-    shipped: dict[str, dict[str, str]] = json.loads(text)
+    shipped: dict[str, dict[str, str]] = _read("families.json")
     return shipped
+
+
+@cache
+def owners() -> dict[str, str]:
+    """Return the distribution that ships each package of this project; for error texts."""
+    shipped: dict[str, str] = _read("owners.json")
+    return shipped
+
+
+def _read(name: str) -> Any:
+    text = files("physicsnemo.core.install").joinpath(name).read_text(encoding="utf-8")
+    return json.loads(text)
 
 
 def _discover() -> dict[str, list[ModelEntryPoint]]:
