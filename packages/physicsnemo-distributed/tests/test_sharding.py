@@ -2,6 +2,7 @@
 """Sharded models compute what one process does, whatever is gathered, shared or recomputed."""
 
 import re
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -181,6 +182,46 @@ def test_blocks_compute_in_lower_precision(processes):
         assert seen == [torch.bfloat16] * 2
         assert output == torch.float32
         assert kinds == {torch.float32}
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Like a graph, it is made once, and FSDP2 could not make it anew."""
+
+    values: torch.Tensor
+    order: torch.Tensor = field(init=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "order", self.values.argsort())
+
+
+class Ordered(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear, self.given = nn.Linear(6, 6), []
+
+    def forward(self, x, ordered):
+        self.given.append((x.dtype, ordered))
+        return self.linear(x[ordered.order])
+
+
+def dataclasses_among_arguments():
+    class Net(physicsnemo.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([Ordered()])
+
+        def forward(self, x, ordered):
+            return self.blocks[0](x, ordered=ordered)
+
+    model = shard(Net(), init_device_mesh("cpu", (2,)), precision=torch.bfloat16)
+    ordered = Sorted(torch.rand(5))
+    model(torch.rand(5, 6), ordered).sum().backward()
+    assert model.blocks[0].given == [(torch.bfloat16, ordered)]
+
+
+def test_dataclasses_among_arguments_stay_as_they_are(processes):
+    processes.run(dataclasses_among_arguments)
 
 
 def misuse():

@@ -10,6 +10,7 @@ from physicsnemo.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from physicsnemo.core.base import unwrap as unwrap
+    from physicsnemo.core.capture.recomputation import recomputed as recomputed
     from physicsnemo.core.format.atomic import atomic_write as atomic_write
     from physicsnemo.core.programs.export import Exported as Exported
     from physicsnemo.core.programs.export import export as export
@@ -27,6 +28,7 @@ __all__ = [
     "export",
     "get_checkpoint_dir",
     "load_checkpoint",
+    "recomputed",
     "save_checkpoint",
     "unwrap",
 ]
@@ -41,6 +43,7 @@ __getattr__, __dir__ = lazy_exports(
         "export": "physicsnemo.core.programs.export",
         "get_checkpoint_dir": "physicsnemo.utils.checkpoint",
         "load_checkpoint": "physicsnemo.utils.checkpoint",
+        "recomputed": "physicsnemo.core.capture.recomputation",
         "save_checkpoint": "physicsnemo.utils.checkpoint",
         "unwrap": "physicsnemo.core.base",
     },

@@ -6,7 +6,7 @@ from functools import partial, wraps
 from typing import Any, Literal, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import (
     FSDPModule,
@@ -15,10 +15,9 @@ from torch.distributed.fsdp import (
     register_fsdp_forward_method,
 )
 from torch.distributed.tensor import Shard
-from torch.utils.checkpoint import checkpoint
 
 from physicsnemo.distributed.plans import Plan, plan_of
-from physicsnemo.utils import unwrap
+from physicsnemo.utils import recomputed, unwrap
 
 __all__ = ["shard"]
 
@@ -87,6 +86,9 @@ def shard(
     _make_contiguous(model)
     placement = partial(_placement, count=mesh.size(-1))
     settings = partial(fully_shard, mesh=mesh, shard_placement_fn=placement)
+    for module in (model,) if units == "model" else chosen:
+        if isinstance(precision, torch.dtype):
+            _cast_arguments(module, plan.methods_of(module), precision)
     for module in chosen:
         policy = _policy(precision, module)
         settings(module, mp_policy=policy, reshard_after_forward=reshard_after_forward)
@@ -235,7 +237,7 @@ def _change_calls(
     Nothing is wrapped around the module, which would rename its parameters.
     """
     for name in ("forward", *methods) if recompute else ():
-        setattr(module, name, _recomputed(getattr(module, name)))
+        setattr(module, name, recomputed(getattr(module, name)))
     options = compile if isinstance(compile, Mapping) else {}
     if compile:
         module.compile(**options)
@@ -243,12 +245,29 @@ def _change_calls(
             setattr(module, name, torch.compile(getattr(module, name), **options))
 
 
-def _recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(function)
-    def recomputed(*args: Any, **kwargs: Any) -> Any:
-        return checkpoint(function, *args, use_reentrant=False, **kwargs)
+def _cast_arguments(module: nn.Module, methods: Iterable[str], precision: torch.dtype) -> None:
+    """Cast what a module, and methods of it, are called with.
 
-    return recomputed
+    FSDP2 would look into dataclasses among that, and make these anew: graphs have theirs sorted.
+    """
+
+    def low(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(precision) if value.is_floating_point() else value
+        if isinstance(value, dict):
+            return {key: low(item) for key, item in value.items()}
+        if type(value) in (tuple, list):
+            return type(value)(map(low, value))
+        return value
+
+    def cast(function: Callable[..., Any]) -> Callable[..., Any]:
+        return wraps(function)(lambda *args, **kwargs: function(*low([*args]), **low(kwargs)))
+
+    module.register_forward_pre_hook(
+        lambda _, args, kwargs: (tuple(low([*args])), low(kwargs)), prepend=True, with_kwargs=True
+    )
+    for name in methods:
+        setattr(module, name, cast(getattr(module, name)))
 
 
 def _make_contiguous(model: nn.Module) -> None:
@@ -278,4 +297,6 @@ def _policy(
     own = next((it.dtype for it in module.parameters() if it.is_floating_point()), None)
     if precision is None or own is None:
         return MixedPrecisionPolicy()
-    return MixedPrecisionPolicy(precision, reduce_dtype=torch.float32, output_dtype=own)
+    return MixedPrecisionPolicy(
+        precision, reduce_dtype=torch.float32, output_dtype=own, cast_forward_inputs=False
+    )

@@ -26,24 +26,26 @@ _UNREAD = {*vars(nn.Module()), "_constructed_from", "meta"}
 Compiler = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def find_blocks(model: nn.Module) -> list[list[nn.Module]]:
+def find_blocks(model: nn.Module, small: int = SMALL) -> list[list[nn.Module]]:
     """Return the parts of a model to compile by themselves, those of one kind together.
 
     A module is divided into its parts if that saves a third: if those that differ have at most two
     thirds of its layers. Layers are the modules that have parameters of their own, and none is
-    compiled by itself; a module of no more than sixteen is not divided. So a block of a transformer
+    compiled by itself; a small module is not divided. So a block of a transformer
     stays whole, a stack of them does not, and what stands before and behind it is compiled as well.
 
     Parameters
     ----------
     model
         Any module.
+    small
+        The number of layers of a small module.
 
     Returns
     -------
     Blocks that share code; nothing if the model is best compiled as a whole.
     """
-    parts = _divide(model)
+    parts = _divide(model, small)
     return [] if parts == [model] else list(_kinds(parts).values())
 
 
@@ -121,15 +123,15 @@ def _copy(function: Callable[..., Any]) -> Callable[..., Any]:
     return copied
 
 
-def _divide(module: nn.Module) -> list[nn.Module]:
+def _divide(module: nn.Module, small: int) -> list[nn.Module]:
     """Return what to compile of a module: itself, or parts of it."""
     size = len(_layers(module))
     if size <= 1:
         return []
     callable_ = not isinstance(module, _CONTAINERS)  # containers are looped over
-    if callable_ and size <= SMALL:
+    if callable_ and size <= small:
         return [module]
-    parts = [part for child in module.children() for part in _divide(child)]
+    parts = [part for child in module.children() for part in _divide(child, small)]
     inside = {layer for part in parts for layer in _layers(part)}
     different = sum(len(_layers(kind[0])) for kind in _kinds(parts).values())
     saves = 3 * (different + size - len(inside)) <= 2 * size

@@ -5,7 +5,8 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, cast
+from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -99,6 +100,7 @@ class GraphPool:
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.MemPool()
+        self._graphs: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
 
     @staticmethod
     @cache
@@ -132,20 +134,24 @@ class GraphPool:
         # Casts that an autocast of the caller's keeps would be read from where they no longer are.
         torch.clear_autocast_cache()
         try:
-            # "thread_local", since communication libraries query events from threads of their own.
-            with (
-                _no_collection(),
-                torch.cuda.graph(
-                    graph, cast(Any, self._pool.id), self.stream, capture_error_mode="thread_local"
-                ),
-            ):
-                result = function()
+            with _no_collection():
+                if not self._graphs:
+                    # Memory of recordings that are gone is given back; and a pool that no graph
+                    # uses any more cannot be recorded to: the allocator for the host refuses.
+                    self._pool = torch.cuda.MemPool()
+                self._graphs.add(graph)
+                pool: Any = self._pool.id
+                # "thread_local", since libraries for communication query events from threads of
+                # their own.
+                with torch.cuda.graph(graph, pool, self.stream, capture_error_mode="thread_local"):
+                    result = function()
         except BaseException:
             # Where ``torch.cuda.graph`` fails to end the stream capture, it leaves things as they
             # are within: the stream is current, the allocator serves it from the pool and refuses
             # to begin another recording there, and the generator takes part in this one.
             torch.cuda.set_stream(before)
             self._pool = torch.cuda.MemPool()
+            self._graphs.clear()
             generator = torch.cuda.default_generators[before.device_index]
             generator.graphsafe_set_state(generator.clone_state())
             raise

@@ -39,6 +39,7 @@ class Options:
     gradient_clip_norm: float | None = None
     accumulation_steps: int = 1
     promote_optimizer: bool = True
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         # Conditions are negated as a whole, so that NaN fails them.

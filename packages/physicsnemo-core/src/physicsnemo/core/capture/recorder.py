@@ -270,7 +270,11 @@ class Recorder:
         if isinstance(leaf, CONSTANT_TYPES) or (isinstance(leaf, CODE_TYPES) and is_foreign(leaf)):
             return None
         if isinstance(leaf, torch.Generator):
-            return None if leaf.device == self._device else _elsewhere(leaf, self._device)
+            here = leaf.device.type == self._device.type and leaf.device.index in (
+                None,  # of the current device, which is that of the step
+                self._device.index,
+            )
+            return None if here else _elsewhere(leaf, self._device)
         if not isinstance(leaf, Tensor):
             return f"is a {type(leaf).__name__}, whose contents cannot be watched; pass its tensors"
         if type(leaf) not in (Tensor, torch.nn.Parameter) or leaf.layout is not torch.strided:

@@ -25,6 +25,7 @@ from physicsnemo.core.capture.optimizers import (
 )
 from physicsnemo.core.capture.options import Options, Precision
 from physicsnemo.core.capture.promotion import Promotion
+from physicsnemo.core.capture.recomputation import RecomputedBlocks
 from physicsnemo.core.capture.step_program import StepProgram, finished
 from physicsnemo.core.pytree import detach
 
@@ -116,6 +117,7 @@ class TrainingStep(StepProgram):
         self._parallel = [m for m in wrapper.modules() if isinstance(m, DistributedDataParallel)]
         self._optimizer, self._scaler, self._precision = optimizer, scaler, precision
         self._clip, self._accumulation = options.gradient_clip_norm, options.accumulation_steps
+        self._recomputed = RecomputedBlocks(model) if options.recompute else None
         self._logger = logger
         self._call = self._buckets = 0
         self._rates = LearningRates(optimizer)
@@ -248,7 +250,7 @@ class TrainingStep(StepProgram):
         if self._is_first:
             self._drop_gradients()
         # A block that is computed again in the backward pass has to run the same code there.
-        with self._synchronization(), self._function.active():
+        with self._synchronization(), self._function.active(), self._recomputation():
             with self._precision.context():
                 result = finished(self._function(*args, **kwargs))
             loss = find_loss(result)
@@ -265,6 +267,9 @@ class TrainingStep(StepProgram):
             return nullcontext()
         no_sync = cast(Callable[[], AbstractContextManager[Any]], outermost.no_sync)
         return no_sync()
+
+    def _recomputation(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._recomputed is None else self._recomputed.active()
 
     def _drop_gradients(self) -> None:
         # Dropped, not zeroed: so those of a recording live in the graph pool.
