@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from tools.bench.cases import CASES, QUICK, BenchCase
 from tools.bench.measure import Failure, Result, measure
-from tools.bench.report import duration, provenance, show, write_json
+from tools.bench.report import device_name, duration, provenance, show, write_json
 from tools.bench.variants import MODES, Variant
 
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None, cases: Sequence[BenchCase] = CA
             run, failed = measure(
                 case, mode, options.variants, options.device, options.min_run_time, options.costs
             )
-            _show(f"{case}, {mode}, {_name(options.device)}", run, failed)
+            _show(f"{case}, {mode}, {device_name(options.device)}", run, failed)
             results += run
             failures += failed
     if options.json:
@@ -92,16 +92,10 @@ def _describe(case: BenchCase) -> tuple[str, str, str]:
 
 def _settings(device: torch.device) -> dict[str, Any]:
     return {
-        "device": _name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
-
-
-def _name(device: torch.device) -> str:
-    if device.type == "cpu":
-        return f"CPU with {torch.backends.cpu.get_cpu_capability()}"
-    return str(torch.get_device_module(device).get_device_name(device))
 
 
 def _show(title: str, results: Sequence[Result], failures: Sequence[Failure]) -> None:

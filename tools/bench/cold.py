@@ -1,38 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time the first steps of compiled training, and the steps after: ``python -m tools.bench.cold``.
 
-Each case is trained in mixed precision and captured, without compilation (``none``), with that of
-the whole function (``whole``), of its blocks (``blocks``), and of the whole function with blocks
-that its compiler shares (``nested``). Each run is a process of its own, whose compiler finds
-nothing that was compiled before. Several compile at the same time; then they are timed one by one.
+Each case is trained without anything (``eager``), then in mixed precision and captured, without
+compilation (``none``), with that of the whole function (``whole``), of its blocks (``blocks``), or
+of the whole function with blocks that its compiler shares (``nested``). Each run is a process of
+its own, whose compiler finds nothing that was compiled before. The runs of a case compile at the
+same time; then they are timed one by one; then they take batches of other sizes at the same time.
 """
 
 import argparse
-import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from tools.bench.report import ROOT, duration, provenance, write_json
+from tools.bench.own_process import InStages, answer
+from tools.bench.report import device_name, duration, provenance, write_json
 
 CHOICES = {"eager": None, "none": False, "whole": True, "blocks": "blocks", "nested": True}
 """What is compiled, as the decorators' argument; ``eager`` is not captured either."""
 
+DEFAULT = ["eager", "none", "blocks", "whole"]
+
 CASES = (
     *("SongUNet-64", "Pangu-1-degree", "GraphCastNet-1-degree", "AFNO-half-degree", "DLWP-64"),
     *("MeshGraphNet-20-thousand", "SFNO-1-degree", "FNO-3d", "FNO-2d", "UNet-128"),
-    "FullyConnected-32",
+    *("FullyConnected-32", "UNet-128-default-adam"),
 )
 """Those whose steps take long to compile first, since runs of like lengths wait less."""
 
-QUICK = ("FNO-2d-small", "MeshGraphNet-small")
-_COLUMNS = "{:<26} {:<8} {:>9} {:>9} {:>9} {:>9}  {}"
+TIMES = (2, 3)
+"""By what batches grow after all: compilers take the first change for a rule, and the second."""
+
+_COLUMNS = "{:<26} {:<8} {:>9} {:>9} {:>9} {:>9} {:>7} {:>9} {:>9}  {}"
 
 
 @dataclass(frozen=True)
@@ -47,23 +54,29 @@ class Run:
         Time from a new model to the end of warm-up, imports of the compiler included.
     first_s
         Time of the first step alone.
+    graphs
+        Number of graphs that were compiled until then.
+    peak_bytes
+        The most memory that PyTorch's allocator had given at once until then, 0 on a CPU.
     step_s
         Median time of a step after that.
-    graphs
-        Number of graphs that were compiled.
-    peak_bytes
-        The most memory that PyTorch's allocator had given at once, 0 on a CPU.
+    other_batches_s
+        Times of the first steps with twice and three times the batch.
+    other_batches_graphs
+        Numbers of graphs that each of these compiled.
     error
-        Why it could not be run, if so.
+        Why the rest could not be measured, if so.
     """
 
     case: str
     compiled: str
-    cold_s: float = 0.0
-    first_s: float = 0.0
-    step_s: float = 0.0
-    graphs: int = 0
-    peak_bytes: int = 0
+    cold_s: float | None = None
+    first_s: float | None = None
+    graphs: int | None = None
+    peak_bytes: int | None = None
+    step_s: float | None = None
+    other_batches_s: Sequence[float] = ()
+    other_batches_graphs: Sequence[int] = ()
     error: str | None = None
 
 
@@ -71,90 +84,77 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run all, print each as it comes, and write the results after each batch of processes."""
     parser = argparse.ArgumentParser(prog="python -m tools.bench.cold", description=__doc__)
     parser.add_argument("--case", nargs="+", default=list(CASES), metavar="NAME")
-    parser.add_argument("--compiled", nargs="+", choices=list(CHOICES), default=list(CHOICES))
+    parser.add_argument("--compiled", nargs="+", choices=list(CHOICES), default=DEFAULT)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--parallel", type=int, default=12, help="processes at the same time")
-    parser.add_argument("--min-run-time", type=float, default=1.0, metavar="SECONDS")
+    parser.add_argument("--parallel", type=int, default=4, help="processes at the same time")
+    parser.add_argument("--cold-limit", type=float, default=40.0, metavar="SECONDS")
+    parser.add_argument("--batches-limit", type=float, default=15.0, metavar="SECONDS")
+    parser.add_argument("--min-run-time", type=float, default=0.5, metavar="SECONDS")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one:
-        _run_here(options.case[0], options.compiled[0], options.device, options.min_run_time)
+        answer(stages(options.case[0], options.compiled[0], options.device, options.min_run_time))
         return
-    runs = [(case, compiled) for case in options.case for compiled in options.compiled]
-    print(_COLUMNS.format("case", "compiled", "cold", "first", "step", "memory", "graphs"))
+    print(
+        _COLUMNS.format(
+            *("case", "compiled", "cold", "first", "step", "memory", "graphs"),
+            *(f"{times} x batch" for times in TIMES),
+            "graphs of these",
+        )
+    )
     results: list[Run] = []
-    remaining = iter(runs)
+    remaining = iter((case, compiled) for case in options.case for compiled in options.compiled)
     while batch := list(islice(remaining, options.parallel)):
         for run in _run_batch(batch, options):
             results.append(run)
             print(_line(run), flush=True)
         if options.json:
-            environment = provenance() | {"device": _device_name(options.device)}
+            environment = provenance() | {"device": device_name(options.device)}
             environment |= {"cores": os.cpu_count(), "parallel": options.parallel}
             write_json(options.json, environment, results=results)
 
 
-def _run_batch(batch: Sequence[tuple[str, str]], options: argparse.Namespace) -> Iterator[Run]:
+def _run_batch(batch: Sequence[tuple[str, str]], options: argparse.Namespace) -> list[Run]:
     threads = max(1, (os.cpu_count() or 1) // len(batch))
-    with TemporaryDirectory() as folder:
-        started = [
-            _start(case, compiled, Path(folder) / str(number), threads, options)
-            for number, (case, compiled) in enumerate(batch)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        processes = [
+            stack.enter_context(_process(*run, folder / str(number), threads, options))
+            for number, run in enumerate(batch)
         ]
-        try:
-            warm = [process.stdout.readline() for process in started]  # type: ignore[union-attr]
-            for (case, compiled), process, line in zip(batch, started, warm, strict=True):
-                # Told to go on, it is the only one that computes.
-                last = process.communicate("go\n")[0] if line.strip() == "warm" else line
-                values = _parsed(last)
-                yield Run(case, compiled, **values)
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
+        found: list[dict[str, Any]] = [{} for _ in batch]
+
+        def go_on(number: int, seconds: float) -> None:
+            if "error" not in found[number]:
+                found[number] |= processes[number].next(seconds)
+
+        numbers = range(len(batch))
+        with ThreadPoolExecutor(len(batch)) as together:
+            list(together.map(go_on, numbers, [options.cold_limit] * len(batch)))
+            for number in numbers:
+                go_on(number, 10 + 5 * options.min_run_time)
+            list(together.map(go_on, numbers, [options.batches_limit] * len(batch)))
+        return [Run(*run, **values) for run, values in zip(batch, found, strict=True)]
 
 
-def _start(
+def _process(
     case: str, compiled: str, caches: Path, threads: int, options: argparse.Namespace
-) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tools.bench.cold", "--one", "--case", case]
-    command += ["--compiled", compiled, "--device", options.device]
-    command += ["--min-run-time", str(options.min_run_time)]
+) -> InStages:
+    arguments = ["--one", "--case", case, "--compiled", compiled, "--device", options.device]
     fresh = {
         "TORCHINDUCTOR_CACHE_DIR": str(caches / "inductor"),
         "TRITON_CACHE_DIR": str(caches / "triton"),
         "TORCHINDUCTOR_COMPILE_THREADS": str(threads),
     }
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | fresh, stdin=pipe, stdout=pipe, text=True
-    )
+    time_ = ("--min-run-time", str(options.min_run_time))
+    return InStages("tools.bench.cold", *arguments, *time_, variables=fresh)
 
 
-def _parsed(text: str) -> dict[str, object]:
-    lines = text.strip().splitlines()
-    try:
-        values: dict[str, object] = json.loads(lines[-1])
-        return values
-    except (IndexError, ValueError):
-        return {"error": "the process ended early"}
-
-
-def _run_here(case_name: str, compiled: str, device_name: str, min_run_time: float) -> None:
-    """Warm up, say so, and time steps when told to; the last line printed is the result."""
-    output, sys.stdout = sys.stdout, sys.stderr  # libraries print, too
-    try:
-        values = _measured(case_name, compiled, device_name, min_run_time, output)
-    except Exception as error:
-        lines = str(error).strip().splitlines() or [""]
-        values = {"error": f"{type(error).__name__}: {lines[0]}"}
-    print(json.dumps(values), file=output, flush=True)
-
-
-def _measured(
-    case_name: str, compiled: str, device_name: str, min_run_time: float, output: object
-) -> dict[str, float]:
+def stages(
+    name: str, compiled: str, device_type: str, min_run_time: float
+) -> Iterator[dict[str, Any]]:
+    """Warm up, time steps, and take batches of other sizes."""
     import torch
     from torch.utils.benchmark import Timer
 
@@ -162,8 +162,8 @@ def _measured(
     from tools.bench.cases import CASES as ALL_CASES
     from tools.bench.variants import WARMUP, Variant, training_step
 
-    case = next(case for case in ALL_CASES if str(case) == case_name)
-    device = torch.device(device_name)
+    case = next(case for case in ALL_CASES if str(case) == name)
+    device = torch.device(device_type)
     captured = compiled != "eager"
     variant = Variant(
         capture=captured,
@@ -178,40 +178,64 @@ def _measured(
             kind.forward = torch.compiler.nested_compile_region(kind.forward)
     start = time.perf_counter()
     step = training_step(case, variant, device)
-    times = [start]
-    built = time.perf_counter()
+    times = [time.perf_counter()]
     for _ in range(WARMUP):
         step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        _wait(device)
         times.append(time.perf_counter())
-    print("warm", file=output, flush=True)  # type: ignore[call-overload]
-    sys.stdin.readline()
-    median = Timer("step()", globals={"step": step}).blocked_autorange(min_run_time=min_run_time)
-    dynamo = sys.modules.get("torch._dynamo.utils")
-    return {
+    yield {
         "cold_s": times[-1] - start,
-        "first_s": times[1] - built,
-        "step_s": median.median,
-        "graphs": dynamo.counters["stats"]["unique_graphs"] if dynamo else 0,
+        "first_s": times[1] - times[0],
+        "graphs": _compiled_graphs(),
         "peak_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else 0,
     }
+    median = Timer("step()", globals={"step": step}).blocked_autorange(min_run_time=min_run_time)
+    yield {"step_s": median.median}
+    seconds, graphs = [], []
+    for factor in TIMES:
+        arguments = [larger(part, factor) for part in step.args]  # type: ignore[attr-defined]
+        start, before = time.perf_counter(), _compiled_graphs()
+        step.func(*arguments)  # type: ignore[attr-defined]
+        _wait(device)
+        seconds.append(time.perf_counter() - start)
+        graphs.append(_compiled_graphs() - before)
+    yield {"other_batches_s": seconds, "other_batches_graphs": graphs}
+
+
+def larger(batch: Any, factor: int) -> Any:
+    """Return a batch that holds another so many times; graphs are joined to one."""
+    import torch
+    from torch.utils import _pytree as pytree
+
+    from physicsnemo.models.gnn_layers import Graph
+
+    def repeated(part: Any) -> Any:
+        if isinstance(part, Graph):
+            return Graph.join([part] * factor)
+        return torch.cat([part] * factor) if isinstance(part, torch.Tensor) else part
+
+    return pytree.tree_map(repeated, batch, is_leaf=lambda it: isinstance(it, Graph))
+
+
+def _compiled_graphs() -> int:
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return dynamo.counters["stats"]["unique_graphs"] if dynamo else 0
+
+
+def _wait(device: Any) -> None:
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize()
 
 
 def _line(run: Run) -> str:
-    if run.error:
-        return _COLUMNS.format(run.case, run.compiled, *["-"] * 4, run.error)
-    times = map(duration, (run.cold_s, run.first_s, run.step_s))
-    memory = f"{run.peak_bytes / 2**30:.2f} G"
-    return _COLUMNS.format(run.case, run.compiled, *times, memory, run.graphs)
-
-
-def _device_name(device: str) -> str:
-    if device == "cpu":
-        return "CPU"
-    import torch
-
-    return str(torch.cuda.get_device_name())
+    times = ["-" if it is None else duration(it) for it in (run.cold_s, run.first_s, run.step_s)]
+    memory = "-" if run.peak_bytes is None else f"{run.peak_bytes / 2**30:.2f} G"
+    graphs = "-" if run.graphs is None else run.graphs
+    others = [duration(it) for it in run.other_batches_s] or ["-"] * len(TIMES)
+    note = run.error or ", ".join(map(str, run.other_batches_graphs))
+    return _COLUMNS.format(run.case, run.compiled, *times, memory, graphs, *others, note)
 
 
 if __name__ == "__main__":

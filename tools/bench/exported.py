@@ -22,7 +22,7 @@ from torch.utils.benchmark import Timer
 from physicsnemo.testing.case import Case, noise
 from physicsnemo.utils import StaticCaptureEvaluateNoGrad, export
 from tools.bench.cases import AFNO, DLWP, FNO_2D, PANGU, SFNO, SONG, in_noise
-from tools.bench.report import duration, provenance, show, write_json
+from tools.bench.report import device_name, duration, provenance, show, write_json
 
 COLUMNS = ("case", "variant", "latency", "ratio", "preparation", "difference")
 WARMUP = 3
@@ -89,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     show(f"Latency of a batch of one, {options.device}", COLUMNS, rows)
     if options.json:
-        write_json(options.json, provenance(), results=results)
+        write_json(
+            options.json, provenance() | {"device": device_name(options.device)}, results=results
+        )
 
 
 def measure(case: Case, device: torch.device, min_run_time: float) -> list[Latency]:

@@ -29,7 +29,7 @@ from physicsnemo.core.capture import training_step
 from physicsnemo.core.capture.graphs import GraphPool
 from physicsnemo.models.mlp import FullyConnected
 from physicsnemo.utils import StaticCaptureTraining
-from tools.bench.report import provenance, show, write_json
+from tools.bench.report import device_name, provenance, show, write_json
 from tools.bench.unet import UNet
 
 _WARMUP = 11
@@ -191,7 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     show("Microseconds of a replayed training step", _COLUMNS, rows)
     if options.json:
-        write_json(options.json, provenance(), results=results)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        write_json(options.json, provenance() | {"device": device_name(device)}, results=results)
 
 
 def measure(case: Case, calls: int, profiled: bool = False) -> HostCost:

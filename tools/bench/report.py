@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    import torch
     from _typeshed import DataclassInstance
 
 ROOT = Path(__file__).parents[2]
@@ -31,6 +32,16 @@ def provenance() -> dict[str, Any]:
         "torch": version("torch"),
         "platform": platform.platform(),
     }
+
+
+def device_name(device: "str | torch.device") -> str:
+    """Return the name of a card, or of the CPU's instructions."""
+    import torch
+
+    device = torch.device(device)
+    if device.type == "cpu":
+        return f"CPU with {torch.backends.cpu.get_cpu_capability()}"
+    return str(torch.get_device_module(device).get_device_name(device))
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -30,7 +30,7 @@ from tools.bench.cases import (
     SFNO,
     in_time,
 )
-from tools.bench.report import duration, provenance, show, write_json
+from tools.bench.report import device_name, duration, provenance, show, write_json
 
 COLUMNS = ("model", "variant", "step", "ratio", "memory", "growth")
 VARIANTS = ("eager", "amp", "capture", "capture+amp")
@@ -186,7 +186,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     show(f"Rollouts, {options.device}", COLUMNS, rows)
     if options.json:
-        write_json(options.json, provenance(), results=results)
+        write_json(
+            options.json, provenance() | {"device": device_name(options.device)}, results=results
+        )
 
 
 def measure(

@@ -25,7 +25,7 @@ from physicsnemo.utils.diffusion import (
     stochastic_sampler,
 )
 from tools.bench.measure import watch_memory
-from tools.bench.report import duration, provenance, show, write_json
+from tools.bench.report import device_name, duration, provenance, show, write_json
 
 COLUMNS = ("variant", "one batch", "ratio", "peak memory", "difference from the first")
 WARMUP = 3
@@ -91,7 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     title = f"{options.steps} steps, SongUNet {'x'.join(map(str, shape))}, {options.device}"
     show(title, COLUMNS, [_row(it, results) for it in results])
     if options.json:
-        write_json(options.json, provenance() | {"shape": shape}, results=results)
+        write_json(
+            options.json,
+            provenance() | {"device": device_name(options.device)} | {"shape": shape},
+            results=results,
+        )
 
 
 def _net(shape: Sequence[int], width: int) -> Module:
