@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from physicsnemo.core.install.aliases import absolute, renames
+from physicsnemo.core.install.aliases import ROOT, absolute, renames
 from physicsnemo.core.install.entry_points import owners
 from physicsnemo.core.install.paths import MODULES, TABLE, Row
 
@@ -38,17 +38,19 @@ def line(row: Row) -> str:
 
 
 def status(row: Row) -> str:
-    """Return how a row's names are here, in words: same, moved, or what is better, or absent."""
+    """Return how a row's names are here: same, moved, replaced or absent, and why."""
     if not row.here:
-        text = "better" if row.instead else "absent"
+        text = "replaced" if row.instead else "absent"
         return f"{text}: {row.reason}"
     stays = {*row.here.split()} & {*row.of_1.split(), *row.of_2.split()}
     return ("same" if stays else "moved") + (f": {row.reason}" if row.reason else "")
 
 
 def owner(module: str) -> str:
-    """Return the distribution that ships a module of this project."""
+    """Return the distribution that ships a module."""
     parts = module.split(".")
+    if parts[0] != ROOT:
+        return parts[0]
     packages = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
     return next((owners()[name] for name in packages if name in owners()), "physicsnemo-core")
 

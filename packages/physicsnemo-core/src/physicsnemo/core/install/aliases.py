@@ -87,7 +87,7 @@ def renames(row: Row) -> Iterator[tuple[str, str]]:
 
 def absolute(relative: str) -> str:
     """Return a module's path, as the table shortens it, in full."""
-    return f"{ROOT}{relative}".rstrip(".")
+    return f"{ROOT}{relative}".rstrip(".") if relative.startswith(".") else relative
 
 
 def _parents(module: str) -> Iterator[str]:
