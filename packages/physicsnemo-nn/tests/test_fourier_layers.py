@@ -24,6 +24,7 @@ def test_features_are_sines_and_cosines():
         ("axis", [[1, 0], [3, 0], [0, 1], [0, 3]]),
         ("diagonal", [[1, 1], [3, 3]]),
         ("full", [[1, 1], [1, 3], [3, 1], [3, 3]]),
+        ("axis,diagonal", [[1, 0], [3, 0], [0, 1], [0, 3], [1, 1], [3, 3]]),
     ],
 )
 def test_choices_of_frequencies(kind, rows):

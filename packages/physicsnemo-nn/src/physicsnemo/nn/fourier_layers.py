@@ -29,7 +29,8 @@ class FourierLayer(nn.Module):
           deviation ``sigma``,
         - ``("axis", values)`` takes each value along each axis, and zero along the others,
         - ``("diagonal", values)`` takes each value along all axes at once,
-        - ``("full", values)`` takes all combinations of values.
+        - ``("full", values)`` takes all combinations of values,
+        - ``("axis,diagonal", values)``, and so on, take what each of several names says.
 
     Raises
     ------
@@ -59,9 +60,8 @@ class FourierLayer(nn.Module):
         check_at_least(1, in_features=in_features)
         self.in_features = in_features
         if not isinstance(frequencies, Tensor) and isinstance(frequencies[0], str):
-            kind = frequencies[0]
-            check_choice("frequencies[0]", kind, _FREQUENCIES)
-            frequencies = _FREQUENCIES[kind](in_features, *frequencies[1:])
+            kinds, *options = frequencies
+            frequencies = _chosen(in_features, str(kinds).split(","), options)
         rows = torch.as_tensor(frequencies, dtype=torch.get_default_dtype())
         if rows.ndim != 2 or rows.shape[1] != in_features:
             raise ValueError(
@@ -179,6 +179,12 @@ class GaborFilter(FourierFilter):
         waves = super().forward(x)
         distances = (x[..., None, :] - self.mu).square().sum(dim=-1)
         return waves * torch.exp(-0.5 * self.gamma * distances)
+
+
+def _chosen(dimension: int, kinds: Sequence[str], options: Sequence[Any]) -> Tensor:
+    for kind in kinds:
+        check_choice("frequencies[0]", kind, _FREQUENCIES)
+    return torch.cat([_FREQUENCIES[kind](dimension, *options) for kind in kinds])
 
 
 def _gaussian(dimension: int, sigma: float, count: int) -> Tensor:

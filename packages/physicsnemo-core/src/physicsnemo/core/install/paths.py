@@ -80,6 +80,18 @@ TABLE: dict[str, tuple[Row, ...]] = {
             reason="installers check versions: declare them in your pyproject.toml",
         ),
         Row(
+            "FunctionSpec get_physicsnemo_pkg_info",
+            "",
+            ".core",
+            reason="no function here chooses among back ends by such a description",
+        ),
+        Row(
+            "install",
+            "",
+            ".compat",
+            reason="paths of other releases work without it: delete the call",
+        ),
+        Row(
             "Package LOCAL_CACHE",
             ".utils.filesystem",
             ".core.filesystem",
@@ -165,10 +177,24 @@ TABLE: dict[str, tuple[Row, ...]] = {
         ),
         Row(
             "FCLayer Conv1dFCLayer Conv2dFCLayer Conv3dFCLayer ConvNdFCLayer ConvNdKernel1Layer "
-            "WeightNormLinear WeightFactLinear Mlp DropPath",
+            "WeightNormLinear WeightFactLinear",
             LAYERS,
             ".nn",
             ".nn",
+        ),
+        Row(
+            "Mlp",
+            f"{LAYERS} {LAYERS}.mlp_layers",
+            ".nn .nn.module.mlp_layers",
+            ".nn",
+            reason="all numbers of features are given, and the activation is a GELU",
+        ),
+        Row(
+            "DropPath",
+            f"{LAYERS} {LAYERS}.drop",
+            ".nn .nn.module.drop",
+            ".nn",
+            reason="it always scales up what it keeps",
         ),
         Row(
             "Identity",
@@ -296,6 +322,20 @@ TABLE: dict[str, tuple[Row, ...]] = {
             ".nn.module.utils",
             instead="physicsnemo.models.window_layers:Windows",
             reason="one class knows the windows of a grid",
+        ),
+        Row(
+            "get_shift_window_mask",
+            ".models.utils",
+            ".nn.module.utils",
+            instead="physicsnemo.models.window_layers.windows:window_mask",
+            reason=_N_DIMENSIONAL,
+        ),
+        Row(
+            "get_earth_position_index",
+            ".models.utils",
+            ".nn.module.utils",
+            instead="physicsnemo.models.window_layers.earth:earth_position_index",
+            reason=_N_DIMENSIONAL,
         ),
         Row(
             "crop2d crop3d get_pad2d get_pad3d",
@@ -589,18 +629,25 @@ TABLE: dict[str, tuple[Row, ...]] = {
             ".metrics.diffusion",
         ),
         Row(
+            "tEDMResidualLoss",
+            ".experimental.metrics.diffusion",
+            ".experimental.metrics.diffusion",
+            instead="physicsnemo.metrics.diffusion:DenoisingLoss",
+            reason="losses draw normal noise; a subclass chooses how much",
+        ),
+        Row(
             "EDMLossSR RegressionLossCE VELoss_dfsr",
             ".metrics.diffusion",
             ".diffusion.metrics",
             instead="physicsnemo.metrics.diffusion:DenoisingLoss",
-            reason="one loss takes the distribution of noise levels and their weights",
+            reason="a subclass chooses the distribution of noise levels and their weights",
         ),
         Row(
             "EDMLossLogUniform MSEDSMLoss WeightedMSEDSMLoss",
             "",
             ".diffusion.metrics",
             instead="physicsnemo.metrics.diffusion:DenoisingLoss",
-            reason="one loss takes the distribution of noise levels and their weights",
+            reason="a subclass chooses the distribution of noise levels and their weights",
         ),
         Row(
             "calculate_fid_from_inception_stats",
