@@ -188,7 +188,7 @@ def test_costs_of_the_guide() -> None:
     assert costs(case, [2, 4, 8, 64]) == stored
 
 
-@pytest.mark.distributed
+@pytest.mark.slow
 def test_all_costs_of_the_guide() -> None:
     assert [cost for case in CASES for cost in costs(case, [2, 4, 8, 64])] == read_costs(COSTS)
 

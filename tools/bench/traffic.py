@@ -270,8 +270,8 @@ def sharded(model: nn.Module) -> tuple[Traffic, int]:
 
 
 def _padded_bytes(unit: nn.Module, size: int) -> int:
-    """Return how large a unit's parameters are, with rows such that all shards are equal."""
-    found: dict[nn.Parameter, None] = {}
+    """Return how large a unit's parameters are, padded such that all shards are equal."""
+    found: dict[Any, None] = {}  # distributed tensors
 
     def visit(module: nn.Module) -> None:
         found.update(dict.fromkeys(module.parameters(recurse=False)))
@@ -280,7 +280,12 @@ def _padded_bytes(unit: nn.Module, size: int) -> int:
                 visit(child)
 
     visit(unit)
-    return sum(-(-it.shape[0] // size) * size * prod(it.shape[1:]) * FLOAT for it in found)
+    total = 0
+    for parameter in found:
+        shape, (placement,) = list(parameter.shape), parameter.placements
+        shape[placement.dim] = -(-shape[placement.dim] // size) * size
+        total += prod(shape) * FLOAT
+    return total
 
 
 def _divided(case: Case, size: int) -> tuple[Traffic, int, int] | None:

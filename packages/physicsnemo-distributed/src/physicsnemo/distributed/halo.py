@@ -306,7 +306,7 @@ def _whole_windows(rows: Tensor, size: int, before: bool) -> Tensor:
 def _autocast(*tensors: Tensor | None) -> list[Any]:
     """Return tensors in the type that autocast, if on, chooses for a convolution."""
     kind = next(it.device.type for it in tensors if it is not None)
-    if not torch.is_autocast_enabled(kind):
+    if kind == "meta" or not torch.is_autocast_enabled(kind):
         return list(tensors)
     dtype = torch.get_autocast_dtype(kind)
     return [it if it is None or it.dtype == torch.float64 else it.to(dtype) for it in tensors]
