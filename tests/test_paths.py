@@ -157,6 +157,13 @@ def test_a_module_keeps_its_own_loader():
     assert Path(nn.__loader__.get_filename()) == Path(nn.__file__)
 
 
+@pytest.mark.parametrize("module", ["physicsnemo.models.diffusion_unets", "physicsnemo.models.fno"])
+def test_who_looks_in_a_folder_learns_what_is_there(module: str, tmp_path: Path):
+    # As pytest does, which would take an error, or another module, for what a test file is.
+    for finder in sys.meta_path:
+        assert finder.find_spec(module, [str(tmp_path)]) is None
+
+
 def test_the_page_carries_the_current_tables():
     text = PAGE.read_text(encoding="utf-8")
     assert with_tables(text) == text, "run python -m tools.path_table"

@@ -53,10 +53,12 @@ class FormerPaths(MetaPathFinder):
             if is_former(fullname) and spec.loader is not None:
                 spec.loader = _Completing(spec.loader)
             return spec
+        package, _, name = fullname.rpartition(".")
+        if path is not getattr(sys.modules.get(package), "__path__", None):
+            return None  # not an import: pytest asks each finder for files of a folder it names
         _check_installed(fullname)
         if is_former(fullname) or _is_within_former(fullname):
             return ModuleSpec(fullname, _Forwarding(), is_package=True)
-        package, _, name = fullname.rpartition(".")
         _check_name(package, name)
         return None
 
