@@ -3,7 +3,7 @@
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 from weakref import WeakSet
@@ -147,9 +147,11 @@ class GraphPool:
                     result = function()
         except BaseException:
             # Where ``torch.cuda.graph`` fails to end the stream capture, it leaves things as they
-            # are within: the stream is current, the allocator serves it from the pool and refuses
-            # to begin another recording there, and the generator takes part in this one.
+            # are within: the stream is current, the allocator serves it from the pool, keeps what
+            # other streams have used until the capture ends, and the generator takes part in it.
             torch.cuda.set_stream(before)
+            with suppress(RuntimeError):  # if it did end
+                torch._C._cuda_endAllocateToPool(before.device_index, self._pool.id)
             self._pool = torch.cuda.MemPool()
             self._graphs.clear()
             generator = torch.cuda.default_generators[before.device_index]

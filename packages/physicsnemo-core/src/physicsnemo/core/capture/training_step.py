@@ -200,7 +200,7 @@ class TrainingStep(StepProgram):
         state = () if self._outside is not None else state_objects(self._optimizer)
         return (
             graph_state.buckets != self._buckets
-            or len(graph_state.optimizer_state) != len(state)
+            or len(graph_state.optimizer_state) > len(state)  # of other parameters may come after
             or not all(map(is_, graph_state.optimizer_state, state))
         )
 

@@ -422,9 +422,10 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         Mesh edge features (None with ``GraphTransformer``), vertex features and grid features.
         """
         nfeat = self.encoder_embedder["mesh_node_mlp"](self._features("mesh_ndata"))
-        encode = self._encode_chunks if self.g2m_chunks else self._encode
+        chunked = len(self.g2m_chunks) > 0  # Dynamo knows no truth of a list of modules
+        encode = self._encode_chunks if chunked else self._encode
         grid_nfeat, nfeat = encode(grid_nfeat, nfeat)
-        efeat, nfeat = maybe_checkpoint(self._first_step, bool(self.g2m_chunks), nfeat)
+        efeat, nfeat = maybe_checkpoint(self._first_step, chunked, nfeat)
         return efeat, nfeat, grid_nfeat
 
     def _encode(self, grid_nfeat: Tensor, nfeat: Tensor) -> tuple[Tensor, Tensor]:
@@ -481,7 +482,7 @@ global_features_on_rank_0, produce_aggregated_output, produce_aggregated_output_
         -------
         Output fields, of shape (points, output_dim_grid_nodes).
         """
-        chunked = bool(self.m2g_chunks)
+        chunked = len(self.m2g_chunks) > 0
         _, nfeat = maybe_checkpoint(
             self._process, chunked, self.processor_decoder, mesh_efeat, mesh_nfeat
         )
