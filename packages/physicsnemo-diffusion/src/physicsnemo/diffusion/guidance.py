@@ -135,7 +135,8 @@ class ClassifierFree(nn.Module):
         without = each_tensor(with_, lambda _, it: torch.zeros_like(it))
         without = without if self.without is None else of_batch(self.without, len(x))
         estimate: Tensor = self.model(x, t, with_)
-        return estimate + self.weight * (estimate - self.model(x, t, without))
+        other: Tensor = self.model(x, t, without)
+        return estimate + self.weight * (estimate - other)
 
 
 def guided(

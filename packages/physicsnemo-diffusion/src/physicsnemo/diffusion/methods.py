@@ -215,7 +215,7 @@ class Churn:
     Parameters
     ----------
     method
-        The other method.
+        The other method. One of several steps begins anew with each.
     amount
         How much over all steps: each raises the level by this over the number of steps, at most
         :math:`\sqrt 2`-fold.
@@ -249,6 +249,7 @@ class Churn:
         raised = churn.sigma_hat(level)
         if raised == level:
             return self.method(flow, x, t, t_next)
+        flow.last = None  # an estimate before the noise says nothing of the slope after it
         t_raised = flow.time(raised)
         scale = flow.alpha(t_raised)
         added = scale * churn.s_noise * math.sqrt(raised**2 - level**2)
