@@ -270,7 +270,7 @@ def _other_batches(run: dict[str, Any]) -> str:
 
 def _outcome(row: dict[str, Any]) -> str:
     error = row["error"] or ""
-    if "OutOfMemoryError" in error:
+    if "out of memory" in error or "ALLOC_FAILED" in error:
         return "out of memory"
     return error or ("captured" if row["captured"] else "eager")
 

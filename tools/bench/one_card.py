@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def ran_out_of_memory(training: Training) -> bool:
     """Tell whether a step failed for want of memory."""
-    return "OutOfMemoryError" in (training.error or "")
+    return any(text in (training.error or "") for text in ("out of memory", "ALLOC_FAILED"))
 
 
 def stages(

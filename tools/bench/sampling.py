@@ -91,11 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     title = f"{options.steps} steps, SongUNet {'x'.join(map(str, shape))}, {options.device}"
     show(title, COLUMNS, [_row(it, results) for it in results])
     if options.json:
-        write_json(
-            options.json,
-            provenance() | {"device": device_name(options.device)} | {"shape": shape},
-            results=results,
-        )
+        environment = provenance() | {"device": device_name(options.device)}
+        environment |= {"shape": shape, "steps": options.steps}
+        write_json(options.json, environment, results=results)
 
 
 def _net(shape: Sequence[int], width: int) -> Module:
