@@ -19,7 +19,13 @@ NETWORKS = {
         padding=1,
     ),
     "AFNO": lambda: AFNO(
-        inp_shape=[8, 8], in_channels=4, out_channels=1, patch_size=[2, 2], embed_dim=8, depth=1
+        inp_shape=[8, 8],
+        in_channels=4,
+        out_channels=1,
+        patch_size=[2, 2],
+        embed_dim=8,
+        depth=1,
+        num_blocks=2,
     ),
 }
 
