@@ -116,7 +116,7 @@ WITHOUT_FAMILIES = """
 import sys
 sys.path[:] = [path for path in sys.path if "/packages/" not in path or "-core" in path]
 import physicsnemo, physicsnemo.models
-import physicsnemo.models.diffusion_unets, physicsnemo.models.layers, physicsnemo.diffusion
+import physicsnemo.models.diffusion_unets, physicsnemo.models.layers, physicsnemo.launch.utils
 assert "torch" not in sys.modules
 physicsnemo.registry.ModelRegistry().__clear_registry__()
 assert not hasattr(physicsnemo.models, "FNO")
@@ -136,6 +136,7 @@ def test_a_missing_family_is_named():
         "physicsnemo.models.FNO": "fno",
         "from physicsnemo.models.diffusion_unets import SongUNet": "diffusion",
         "from physicsnemo.models.diffusion_unets.unet import UNet": "diffusion",
+        "from physicsnemo.diffusion.preconditioners import EDMPrecond": "diffusion",
         "from physicsnemo.models.layers import FCLayer": "nn",
         "physicsnemo.models.layers.FCLayer": "nn",
         "from physicsnemo.nn import FCLayer": "nn",

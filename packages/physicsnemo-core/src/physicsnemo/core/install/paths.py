@@ -40,10 +40,7 @@ class Row(NamedTuple):
 
 _N_DIMENSIONAL = "one class for grids of any number of dimensions, with other arguments"
 _OTHER_ARGUMENTS = "it has other arguments here"
-_NO_SCHEDULERS = (
-    "the noise schedulers of 2.x, and what takes them, are not here: the preconditioners hold "
-    "their schedules, and the samplers take them from there"
-)
+_SCHEDULES = "the diffusion framework here is smaller, with names of its own"
 
 TABLE: dict[str, tuple[Row, ...]] = {
     "Models in general": (
@@ -632,8 +629,8 @@ TABLE: dict[str, tuple[Row, ...]] = {
             "tEDMResidualLoss",
             ".experimental.metrics.diffusion",
             ".experimental.metrics.diffusion",
-            instead="physicsnemo.metrics.diffusion:DenoisingLoss",
-            reason="losses draw normal noise; a subclass chooses how much",
+            instead="physicsnemo.diffusion:DenoisingLoss",
+            reason="the loss of a model with the schedule EDM(nu=...)",
         ),
         Row(
             "EDMLossSR RegressionLossCE VELoss_dfsr",
@@ -646,8 +643,8 @@ TABLE: dict[str, tuple[Row, ...]] = {
             "EDMLossLogUniform MSEDSMLoss WeightedMSEDSMLoss",
             "",
             ".diffusion.metrics",
-            instead="physicsnemo.metrics.diffusion:DenoisingLoss",
-            reason="a subclass chooses the distribution of noise levels and their weights",
+            instead="physicsnemo.diffusion:DenoisingLoss",
+            reason="one loss takes the levels of the model's schedule, and weights",
         ),
         Row(
             "calculate_fid_from_inception_stats",
@@ -662,33 +659,89 @@ TABLE: dict[str, tuple[Row, ...]] = {
             ".utils.patching",
         ),
         Row(
-            "NoiseScheduler LinearGaussianNoiseScheduler EDMNoiseScheduler "
-            "EDMLogUniformNoiseScheduler VENoiseScheduler VPNoiseScheduler IDDPMNoiseScheduler "
-            "StudentTEDMNoiseScheduler DomainParallelNoiseScheduler",
+            "NoiseScheduler LinearGaussianNoiseScheduler",
             "",
             ".diffusion.noise_schedulers",
-            reason=_NO_SCHEDULERS,
+            instead="physicsnemo.diffusion:Schedule",
+            reason=_SCHEDULES,
+        ),
+        Row(
+            "EDMNoiseScheduler EDMLogUniformNoiseScheduler StudentTEDMNoiseScheduler",
+            "",
+            ".diffusion.noise_schedulers",
+            instead="physicsnemo.diffusion:EDM",
+            reason=_SCHEDULES,
+        ),
+        Row(
+            "VENoiseScheduler",
+            "",
+            ".diffusion.noise_schedulers",
+            instead="physicsnemo.diffusion:VE",
+            reason=_SCHEDULES,
+        ),
+        Row(
+            "VPNoiseScheduler",
+            "",
+            ".diffusion.noise_schedulers",
+            instead="physicsnemo.diffusion:VP",
+            reason=_SCHEDULES,
+        ),
+        Row(
+            "IDDPMNoiseScheduler",
+            "",
+            ".diffusion.noise_schedulers",
+            instead="physicsnemo.diffusion:IDDPM",
+            reason=_SCHEDULES,
+        ),
+        Row(
+            "DomainParallelNoiseScheduler",
+            "",
+            ".diffusion.noise_schedulers",
+            instead="physicsnemo.diffusion:sample",
+            reason="samples are drawn from generators that are passed",
         ),
         Row(
             "BaseAffinePreconditioner EDMPreconditioner VPPreconditioner VEPreconditioner "
             "IDDPMPreconditioner",
             "",
             ".diffusion.preconditioners",
-            instead="physicsnemo.models.diffusion:EDMPrecond",
-            reason=_NO_SCHEDULERS,
+            instead="physicsnemo.diffusion:Diffusion",
+            reason="one model of any network takes the schedule",
         ),
         Row(
-            "sample Solver EulerSolver HeunSolver EDMStochasticEulerSolver EDMStochasticHeunSolver",
+            "sample",
             "",
             ".diffusion.samplers",
-            instead="physicsnemo.utils.diffusion:deterministic_sampler",
-            reason=_NO_SCHEDULERS,
+            instead="physicsnemo.diffusion:sample",
+            reason="it takes the model itself, in place of what a schedule makes of it",
+        ),
+        Row(
+            "Solver EulerSolver",
+            "",
+            ".diffusion.samplers",
+            instead="physicsnemo.diffusion:Euler",
+            reason=_SCHEDULES,
+        ),
+        Row(
+            "HeunSolver",
+            "",
+            ".diffusion.samplers",
+            instead="physicsnemo.diffusion:Heun",
+            reason=_SCHEDULES,
+        ),
+        Row(
+            "EDMStochasticEulerSolver EDMStochasticHeunSolver",
+            "",
+            ".diffusion.samplers",
+            instead="physicsnemo.diffusion:Churn",
+            reason=_SCHEDULES,
         ),
         Row(
             "DPSGuidance DPSScorePredictor ModelConsistencyDPSGuidance DataConsistencyDPSGuidance",
             "",
             ".diffusion.guidance",
-            reason=_NO_SCHEDULERS,
+            instead="physicsnemo.diffusion:Observed",
+            reason="guidance is an energy of the estimate, with one gradient for all",
         ),
         Row(
             "MultiDiffusionModel2D MultiDiffusionPredictor MultiDiffusionMSEDSMLoss "
@@ -697,19 +750,22 @@ TABLE: dict[str, tuple[Row, ...]] = {
             "MultiDiffusionDataConsistencyDPSGuidance",
             "",
             ".diffusion.multi_diffusion",
-            reason=_NO_SCHEDULERS,
+            instead="physicsnemo.diffusion:Patches",
+            reason="one description of patches serves any model, loss and guidance",
         ),
         Row(
             "ConcatConditionWrapper",
             "",
             ".diffusion.utils",
-            reason="preconditioners pass conditions on as the network wants them",
+            instead="physicsnemo.diffusion:Diffusion",
+            reason="it joins conditions to the inputs of a network by itself",
         ),
         Row(
             "DiffusionModel Predictor Denoiser PredictorType",
             "",
             ".diffusion",
-            reason=_NO_SCHEDULERS,
+            instead="physicsnemo.diffusion:Diffusion",
+            reason="it always returns the estimate of the data, with score and epsilon beside",
         ),
     ),
 }
