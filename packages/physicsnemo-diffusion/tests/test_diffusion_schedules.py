@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from physicsnemo.diffusion import EDM, IDDPM, VE, VP, Schedule
-from physicsnemo.metrics.diffusion import EDMLoss, VELoss
 from physicsnemo.models.diffusion import iDDPMPrecond
 from physicsnemo.utils.diffusion import StackedRandomGenerator
 
@@ -55,12 +54,12 @@ def test_variance_preserving_times_and_factors():
 
 
 def test_training_times():
-    torch.testing.assert_close(EDM(P_mean=0.5).draw(NORMAL), EDMLoss(P_mean=0.5).sigma(NORMAL))
-    loss = VELoss(sigma_min=0.02, sigma_max=100.0)
-    torch.testing.assert_close(VE().level(VE().draw(NORMAL)), loss.sigma(NORMAL))
+    torch.testing.assert_close(EDM(P_mean=0.5).draw(NORMAL).log(), 0.5 + 1.2 * NORMAL)
     share = torch.special.ndtr(NORMAL)
     uniform = EDM(levels="log-uniform").draw(NORMAL).log()
     torch.testing.assert_close(uniform, math.log(0.002) + share * math.log(80 / 0.002))
+    levels = VE().level(VE().draw(NORMAL)).log()
+    torch.testing.assert_close(levels, math.log(0.02) + share * math.log(100 / 0.02))
     torch.testing.assert_close(VP(epsilon=0.2).draw(NORMAL), 0.2 + 0.8 * share)
 
 
@@ -92,6 +91,7 @@ def test_heavy_tailed_noise():
         (lambda: EDM(nu=2.0), "nu above 2"),
         (lambda: EDM(levels="uniform"), "log-uniform"),
         (lambda: EDM(sigma_min=2.0, sigma_max=1.0), "sigma_min < sigma_max"),
+        (lambda: EDM(P_std=-1.0), "P_std of at least 0"),
         (lambda: VE(sigma_min=0.0), "above 0"),
         (lambda: VP(epsilon=1.0), "epsilon below 1"),
         (lambda: IDDPM(sigma_min=1e6, sigma_max=1e7), "none of the 1000 levels"),

@@ -71,6 +71,8 @@ class Diffusion(Module):
     (torch.Size([4, 2, 8, 8]), torch.Size([4, 2, 8, 8]))
     """
 
+    _recorded_as = "physicsnemo.diffusion.Diffusion"
+
     def __new__(cls, /, *args: Any, **kwargs: Any) -> Self:
         """Record the schedule by its name and numbers, which a file can hold."""
         named = {name: _storable(value) for name, value in kwargs.items()}

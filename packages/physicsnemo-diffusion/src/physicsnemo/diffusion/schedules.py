@@ -110,7 +110,7 @@ class Schedule(ABC):
     def __post_init__(self) -> None:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         low, high = values.get("sigma_min", 0.0), values.get("sigma_max", math.inf)
-        free = {"levels", "P_mean", "nu", "beta_d"}  # which may be texts, None or not positive
+        free = {"levels", "P_mean", "P_std", "nu", "beta_d"}  # texts, None or not above 0
         check_numbers(1, **{key: value for key, value in values.items() if key not in free})
         if not low < high:
             raise ValueError(f"expected sigma_min < sigma_max, got {low} and {high}")
@@ -163,6 +163,8 @@ class EDM(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("levels", self.levels, get_args(Levels))
+        if self.P_std < 0:
+            raise ValueError(f"expected P_std of at least 0, got {self.P_std}")
         if self.nu is not None and not self.nu > 2:
             raise ValueError(f"expected nu above 2, where noise has a variance, got {self.nu}")
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Denoising losses, which differ in the distribution and the weight of noise levels."""
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from physicsnemo.diffusion.schedules import EDM, VP, log_uniform
 from physicsnemo.metrics.diffusion._views import Views
 from physicsnemo.utils.diffusion._nets import Net, RandnLike
 from physicsnemo.utils.patching import BasePatching2D
@@ -146,10 +146,8 @@ class VPLoss(DenoisingLoss):
 
     def sigma(self, normal: Tensor) -> Tensor:
         """Turn standard normal numbers into noise levels at uniform times."""
-        # By their distribution function, normal numbers become uniform ones: one kind of draw,
-        # by randn_like, serves all losses.
-        time: Tensor = self.epsilon_t + (1 - self.epsilon_t) * torch.special.ndtr(normal)
-        return (0.5 * self.beta_d * time.square() + self.beta_min * time).expm1().sqrt()
+        schedule = VP(beta_min=self.beta_min, beta_d=self.beta_d, epsilon=self.epsilon_t)
+        return schedule.level(schedule.draw(normal))
 
     def weight(self, sigma: Tensor) -> Tensor:
         """Return the weight of the square error at noise levels."""
@@ -200,8 +198,7 @@ class VELoss(DenoisingLoss):
 
     def sigma(self, normal: Tensor) -> Tensor:
         """Turn standard normal numbers into noise levels with uniform logarithms."""
-        share: Tensor = torch.special.ndtr(normal)
-        return self.sigma_min * (math.log(self.sigma_max / self.sigma_min) * share).exp()
+        return log_uniform(normal, self.sigma_min, self.sigma_max)
 
     def weight(self, sigma: Tensor) -> Tensor:
         """Return the weight of the square error at noise levels."""
@@ -256,7 +253,7 @@ class EDMLoss(DenoisingLoss):
 
     def sigma(self, normal: Tensor) -> Tensor:
         """Turn standard normal numbers into log-normal noise levels."""
-        return (self.P_mean + self.P_std * normal).exp()
+        return EDM(P_mean=self.P_mean, P_std=self.P_std).draw(normal)
 
     def weight(self, sigma: Tensor) -> Tensor:
         """Return the weight of the square error at noise levels."""
