@@ -10,6 +10,7 @@ import torch
 from physicsnemo.diffusion import EDM, IDDPM, VE, VP, Schedule
 from physicsnemo.models.diffusion import iDDPMPrecond
 from physicsnemo.utils.diffusion import StackedRandomGenerator
+from physicsnemo.utils.diffusion._time_steps import iddpm_schedule
 
 SCHEDULES = [EDM(), EDM(levels="log-uniform"), EDM(nu=5.0), VE(), VP(), IDDPM(M=100)]
 each_schedule = pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
@@ -68,6 +69,8 @@ def test_levels_of_improved_ddpm():
     options = {"model_channels": 8, "channel_mult": [1], "num_blocks": 1, "model_type": "SongUNet"}
     levels = iDDPMPrecond(8, 1, M=100, **options).u.double()
     inside = levels[(levels >= 0.002) & (levels <= 81)]
+    exact = torch.tensor(iddpm_schedule(100, 0.001, 0.008), dtype=torch.float64)
+    torch.testing.assert_close(schedule.all_levels(exact), exact[:-1], rtol=1e-11, atol=0)
     drawn = schedule.draw(NORMAL)
     torch.testing.assert_close(drawn.unique(), inside.sort().values.double(), rtol=1e-6, atol=0)
     torch.testing.assert_close(schedule.label(levels[:-1]), 99.0 - torch.arange(100).double())

@@ -337,9 +337,21 @@ class IDDPM(Schedule):
         return t
 
     def label(self, t: Tensor) -> Tensor:
-        """Return the step of the nearest level, of those that are noisier than its successors."""
-        levels = _on_device(self, (0.0, math.inf), t.device, t.dtype)
-        return (self.M - 1 - (t.unsqueeze(-1) - levels).abs().argmin(dim=-1)).to(t.dtype)
+        """Return the step of the nearest level, of 0 for the lowest to M - 1."""
+        away = (t.unsqueeze(-1) - self.all_levels(t)).abs()
+        return (self.M - 1 - away.argmin(dim=-1)).to(t.dtype)
+
+    def all_levels(self, like: Tensor) -> Tensor:
+        r"""Return the M levels above 0, the noisiest first, on the device of a tensor.
+
+        They are those of :class:`~physicsnemo.models.diffusion.iDDPMPrecond`, computed on the
+        device, since copies to it would wait: :math:`u_j^2 + 1` is a product of ratios.
+        """
+        angles = torch.arange(self.M + 1, dtype=torch.float64, device=like.device)
+        share = (angles * (0.5 * math.pi / self.M / (self.C_2 + 1))).sin().square()
+        ratios = (share[:-1] / share[1:]).clamp(min=self.C_1)
+        growth = -ratios.log().flip(0).cumsum(0).flip(0)
+        return growth.expm1().sqrt().to(like.dtype)
 
     def times(self, steps: int) -> list[float]:
         """Return an even choice of the levels within the range."""
@@ -351,9 +363,9 @@ class IDDPM(Schedule):
 
     def draw(self, normal: Tensor) -> Tensor:
         """Turn standard normal numbers into levels within the range, each as likely."""
-        levels = _on_device(self, (self.sigma_min, self.sigma_max), normal.device, normal.dtype)
-        index = (torch.special.ndtr(normal) * len(levels)).long()
-        return levels[index.clamp(max=len(levels) - 1)]
+        first, number = _within(self)
+        index = (torch.special.ndtr(normal) * number).long().clamp(max=number - 1)
+        return self.all_levels(normal)[first + index]
 
 
 def log_uniform(normal: Tensor, low: float, high: float) -> Tensor:
@@ -364,10 +376,8 @@ def log_uniform(normal: Tensor, low: float, high: float) -> Tensor:
 
 
 @cache
-def _on_device(
-    schedule: IDDPM, within: tuple[float, float], device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """Return levels within a range, copied to a device once, as copies wait for it."""
+def _within(schedule: IDDPM) -> tuple[int, int]:
+    """Return the index of the noisiest level within the range, and how many there are."""
     levels = iddpm_schedule(schedule.M, schedule.C_1, schedule.C_2)
-    inside = [level for level in levels if within[0] <= level <= within[1]]
-    return torch.tensor(inside, dtype=torch.float64).to(device, dtype)
+    inside = [schedule.sigma_min <= level <= schedule.sigma_max for level in levels]
+    return inside.index(True), sum(inside)
