@@ -18,6 +18,7 @@ from physicsnemo.diffusion import (
     sample,
 )
 from physicsnemo.diffusion.methods import METHODS
+from physicsnemo.diffusion.patches import in_chunks
 from physicsnemo.models.diffusion import SongUNet
 from physicsnemo.utils.diffusion import StackedRandomGenerator
 from physicsnemo.utils.patching import GridPatching2D
@@ -213,3 +214,24 @@ def test_a_method_of_any_other():
     condition = {"image": IMAGE, "shift": torch.zeros(1, 1)}
     same = [sample(Pointwise(), noise, condition, method=it) for it in (Churn(amount=0.0), "heun")]
     torch.testing.assert_close(*same)
+
+
+def test_chunks_that_are_computed_again_keep_dropout():
+    """In training, the gradient of an energy is that of the same random numbers."""
+    network = SongUNet([8, 12], in_channels=3, out_channels=2, dropout=0.5, **SMALL)
+    model = Diffusion(network, EDM()).double().train()
+    noise = torch.randn(4, 2, 8, 12, dtype=torch.float64)
+    kept = Observed(torch.zeros_like(noise), std=1.0)
+
+    t = torch.ones(4, dtype=torch.float64)
+
+    def at_once(x):
+        return torch.cat([model(x[i : i + 2], t[:2], IMAGE[i : i + 2]) for i in (0, 2)])
+
+    def gradient(estimate):
+        torch.manual_seed(3)
+        x = noise.clone().requires_grad_()
+        return torch.autograd.grad(kept(estimate(x), 1.0).sum(), x)[0]
+
+    again = gradient(lambda x: in_chunks(model, x, t, IMAGE, 2))
+    torch.testing.assert_close(again, gradient(at_once))

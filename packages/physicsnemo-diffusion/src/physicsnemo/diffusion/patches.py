@@ -7,9 +7,9 @@ from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from physicsnemo.diffusion._conditions import Condition, each_tensor, of_batch
+from physicsnemo.nn.checkpointing import maybe_checkpoint
 from physicsnemo.nn.checks import check_choice
 from physicsnemo.utils.patching import BasePatching2D
 
@@ -132,7 +132,11 @@ def in_chunks(
         part = slice(start, start + size)
         return estimate(x[part], t[part], each_tensor(condition, lambda _, it: it[part]))
 
-    starts = range(0, len(x), size)
-    if not torch.is_grad_enabled():
-        return torch.cat([rows(start) for start in starts])
-    return torch.cat([checkpoint(rows, start, use_reentrant=False) for start in starts])
+    # Only in training may a model draw random numbers, whose state a captured loop cannot keep.
+    draws, again = getattr(estimate, "training", False), torch.is_grad_enabled()
+    return torch.cat(
+        [
+            maybe_checkpoint(rows, again, start, preserve_rng_state=draws)
+            for start in range(0, len(x), size)
+        ]
+    )
