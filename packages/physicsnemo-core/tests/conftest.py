@@ -139,7 +139,9 @@ class Replays:
             flatten(function(), new)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
-        for mine, theirs in zip(old, new, strict=True):
+        # At its end, an optimizer may have got state of parameters that had no gradient before.
+        assert len(old) <= len(new)
+        for mine, theirs in zip(old, new, strict=False):
             if isinstance(mine, torch.Tensor) and mine is not theirs:
                 mine.detach().copy_(theirs.detach())
 
