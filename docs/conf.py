@@ -40,6 +40,7 @@ nitpick_ignore_regex = [
         r".*\.(checkpointing\.Result|rollout\.State|(rules|sharding)\.Model|tracing\.Function)",
     ),
     ("py:class", r"physicsnemo\.core\.base\.ModelBase"),  # whose members stand at Module
+    ("py:class", r".*\._probability_flow\.ProbabilityFlow"),  # what samplers take apart
 ]
 
 autodoc_member_order = "bysource"

@@ -27,8 +27,8 @@ def measure(rank: int, folder: Path, megabytes: int) -> dict[str, float]:
     from physicsnemo.distributed import shard
 
     torch.set_num_threads(1)
-    store = dist.FileStore(str(folder / "store"), PROCESSES)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=PROCESSES)
+    meeting = (folder / "store").absolute().as_uri()
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=PROCESSES)
     with torch.device("meta"):
         built = model(megabytes)
     shard(built, init_device_mesh("cpu", (PROCESSES,)))

@@ -344,7 +344,8 @@ class IDDPM(Schedule):
     def all_levels(self, like: Tensor) -> Tensor:
         r"""Return the M levels above 0, the noisiest first, on the device of a tensor.
 
-        They are those of :class:`~physicsnemo.models.diffusion.iDDPMPrecond`, computed on the
+        They are those of
+        :class:`~physicsnemo.models.diffusion.preconditioning.iDDPMPrecond`, computed on the
         device, since copies to it would wait: :math:`u_j^2 + 1` is a product of ratios.
         """
         angles = torch.arange(self.M + 1, dtype=torch.float64, device=like.device)
