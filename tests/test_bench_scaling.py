@@ -90,10 +90,20 @@ def test_profile_without_communication() -> None:
 def test_failures_of_one_process(tmp_path: Path) -> None:
     script, path = tmp_path / "script.py", tmp_path / "rows.json"
     script.write_text(PROBLEMS, encoding="utf-8")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     options = ["--case", "bad", "good", "--way", "alone", "ddp", "--json", str(path)]
     subprocess.run(
-        [*torchrun, "--max-restarts", "3", str(script), *options, "--device", "cpu"],
+        [
+            *torchrun,
+            "--nproc-per-node",
+            "2",
+            "--max-restarts",
+            "3",
+            str(script),
+            *options,
+            "--device",
+            "cpu",
+        ],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         cwd=ROOT,
         check=True,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Time training steps on several GPUs.
 
-    torchrun --nproc-per-node 2 --max-restarts 50 -m tools.bench.scaling --json results.json
+    torchrun --standalone --nproc-per-node 2 --max-restarts 50 -m tools.bench.scaling --json FILE
 
 For each case and way of dividing the work it prints the time of a step and the largest memory of a
 GPU. The problem has H rows (or nodes) on one GPU. Divided by domain, it is timed with H rows on all
@@ -9,7 +9,8 @@ GPUs together (fixed), and with H rows on each (weak); data-parallel and sharded
 on each GPU. All but the step of one GPU average gradients.
 
 A measurement that fails, or takes too long, in any process is noted, and ends all processes;
-torchrun starts them again for the next one, as often as ``--max-restarts`` says. With as many
+torchrun starts them again for the next one, as often as ``--max-restarts`` says; without
+``--standalone``, they would look for those that have ended. With as many
 processes as GPUs, 1, 2, 4 or 8, the command is the same. ``--profile`` tells what part of steps is
 communication that no computation hides. ``--device cpu --size small`` tries all this on processors.
 """
