@@ -5,6 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
 Processes = runpy.run_path(str(Path(__file__).with_name("processes.py")))["Processes"]
 
@@ -15,3 +16,12 @@ def processes():
     pair = Processes()
     yield pair
     pair.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Compute with one thread here too: sums of several are rounded in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
