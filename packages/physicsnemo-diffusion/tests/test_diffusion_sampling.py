@@ -3,8 +3,6 @@
 
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from physicsnemo.diffusion import (
     EDM,
@@ -137,30 +135,12 @@ def test_each_step_is_shown():
     assert seen[-1][2] is result
 
 
-class FromTheHost(TorchFunctionMode):
-    """Notes what brings numbers of the host to another device."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        given = pytree.tree_leaves((args, kwargs))
-        tensors = [it for it in given if isinstance(it, torch.Tensor)]
-        made = func in (torch.tensor, torch.as_tensor) and not tensors
-        brought = made or any(it.is_cpu for it in tensors)
-        if brought and isinstance(result, torch.Tensor) and not result.is_cpu:
-            self.found.append(func.__name__)
-        return result
-
-
 @pytest.mark.parametrize(
     ("method", "schedule"),
     [*((method, VP()) for method in METHODS), *(("heun", it) for it in (EDM(), VE(), IDDPM(M=50)))],
     ids=str,
 )
-def test_no_step_waits_for_the_device(method, schedule):
+def test_no_step_waits_for_the_device(from_the_host, method, schedule):
     """On the meta device, where there are no numbers, asking for one is an error."""
     model = unet(schedule).to("meta")
     image = torch.empty(2, 1, 8, 12, device="meta")
@@ -171,7 +151,7 @@ def test_no_step_waits_for_the_device(method, schedule):
 
     with torch.no_grad():
         run()  # which copies tables once
-        with FromTheHost() as watch:
+        with from_the_host as watch:
             assert run().is_meta
     assert watch.found == []
 

@@ -7,8 +7,6 @@ asking for one is an error; what comes from the host is looked for.
 
 import pytest
 import torch
-from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from physicsnemo.models.diffusion import (
     EDMPrecond,
@@ -42,27 +40,9 @@ PATCHED = {
 SAMPLERS = (deterministic_sampler, stochastic_sampler)
 
 
-class FromTheHost(TorchFunctionMode):
-    """Notes what brings numbers of the host to another device."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        given = pytree.tree_leaves((args, kwargs))
-        tensors = [it for it in given if isinstance(it, torch.Tensor)]
-        made = func in (torch.tensor, torch.as_tensor) and not tensors
-        brought = made or any(it.is_cpu for it in tensors)
-        if brought and isinstance(result, torch.Tensor) and not result.is_cpu:
-            self.found.append(func.__name__)
-        return result
-
-
-def sample(sampler, net, **options):
+def sample(from_the_host, sampler, net, **options):
     net, latents = net.eval().to("meta"), torch.empty(2, 2, 16, 16, device="meta")
-    with torch.no_grad(), FromTheHost() as watch:
+    with torch.no_grad(), from_the_host as watch:
         samples = sampler(net, latents, num_steps=3, S_churn=1, sigma_max=80, **options)
     assert samples.shape == latents.shape
     return watch.found
@@ -70,21 +50,22 @@ def sample(sampler, net, **options):
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("name", NETS)
-def test_of_whole_images(sampler, name):
-    assert sample(sampler, NETS[name]()) == []
+def test_of_whole_images(from_the_host, sampler, name):
+    assert sample(from_the_host, sampler, NETS[name]()) == []
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("name", PATCHED)
-def test_of_patches(sampler, name):
+def test_of_patches(from_the_host, sampler, name):
     images = torch.empty(2, 3, 16, 16, device="meta")
     label = torch.zeros(2, dtype=torch.int64, device="meta")
     labels = {"lead_time_label": label} if name == "lead times" else {}
     patching = GridPatching2D((16, 16), (8, 8), overlap_pix=2, boundary_pix=1)
-    assert sample(sampler, PATCHED[name](), img_lr=images, patching=patching, **labels) == []
+    options = {"img_lr": images, "patching": patching, **labels}
+    assert sample(from_the_host, sampler, PATCHED[name](), **options) == []
 
 
-def test_what_waits_is_found():
+def test_what_waits_is_found(from_the_host):
     def asks(x, sigma):
         return x * float(sigma)
 
@@ -100,6 +81,6 @@ def test_what_waits_is_found():
             return self.function(x, sigma)
 
     with pytest.raises(RuntimeError, match="meta tensors"):
-        sample(deterministic_sampler, Net(asks))
-    found = sample(deterministic_sampler, Net(hands_over))
+        sample(from_the_host, deterministic_sampler, Net(asks))
+    found = sample(from_the_host, deterministic_sampler, Net(hands_over))
     assert set(found) == {"tensor", "to"}
