@@ -14,6 +14,7 @@ from physicsnemo.models.fno import FNO
 from physicsnemo.models.gnn_layers import Graph
 from physicsnemo.models.graphcast import GraphCastNet
 from physicsnemo.models.meshgraphnet import MeshGraphNet
+from physicsnemo.models.pangu import Pangu
 from physicsnemo.models.sfno import SFNO
 
 Inputs = tuple[Any, ...]
@@ -35,7 +36,7 @@ def problems(small: bool) -> list[Problem]:
     factor = 8 if small else 1
     n, nodes = 192 // factor, 500_000 // factor**3
     height, width = (96, 192) if small else (720, 1440)
-    width_of = {"fno": 32, "afno": 768, "sfno": 256, "song": 128}
+    width_of = {"fno": 32, "afno": 768, "sfno": 256, "song": 128, "pangu": 192}
     w = {name: max(16, size // factor) for name, size in width_of.items()}
     depth = 2 if small else 12
     quarter, degree = ((17, 32), (9, 16)) if small else ((721, 1440), (181, 360))
@@ -78,6 +79,13 @@ def problems(small: bool) -> list[Problem]:
                 bottleneck_attention=False, channel_mult=[1, 2, 2],
             ),
             lambda rows: (torch.randn(1, 4, rows, width), torch.tensor([0.5]), None),
+        ),
+        # Rows of whole windows after patches of 4 and a downsampling by 2, on each of two GPUs.
+        Problem(
+            "Pangu",
+            96 if small else 384,
+            lambda rows: Pangu([rows, 24 if small else 720], embed_dim=w["pangu"] // 12 * 12),
+            fields(72, 24 if small else 720),
         ),
         Problem(
             "MeshGraphNet",
