@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from physicsnemo.core.install.aliases import absolute, current_name, renames
+from physicsnemo.core.install.destinations import owner
 from physicsnemo.core.install.paths import MODULES, TABLE, Row
-from tools.path_table import PAGE, owner, with_tables
+from tools.path_table import PAGE, with_tables
 from tools.workspace import packages
 
 ROWS = [row for rows in TABLE.values() for row in rows]

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from physicsnemo.core.install.aliases import ROOT, absolute, renames
-from physicsnemo.core.install.entry_points import owners
+from physicsnemo.core.install.aliases import absolute, renames
+from physicsnemo.core.install.destinations import owner
 from physicsnemo.core.install.paths import MODULES, TABLE, Row
 
 PAGE = Path("docs/coming_from.md")
@@ -44,15 +44,6 @@ def status(row: Row) -> str:
         return f"{text}: {row.reason}"
     stays = {*row.here.split()} & {*row.of_1.split(), *row.of_2.split()}
     return ("same" if stays else "moved") + (f": {row.reason}" if row.reason else "")
-
-
-def owner(module: str) -> str:
-    """Return the distribution that ships a module."""
-    parts = module.split(".")
-    if parts[0] != ROOT:
-        return parts[0]
-    packages = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-    return next((owners()[name] for name in packages if name in owners()), "physicsnemo-core")
 
 
 def modules() -> Iterator[str]:

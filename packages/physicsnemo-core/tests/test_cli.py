@@ -17,7 +17,7 @@ def cli_command():
         click.echo(f"Hello, {{whom}}")
     return command
 """
-BUILT_IN = ["check", "export", "info", "merge", "models", "new-plugin", "verify"]
+BUILT_IN = ["check", "export", "info", "merge", "migrate", "models", "new-plugin", "verify"]
 
 
 def provide(install, name, code):

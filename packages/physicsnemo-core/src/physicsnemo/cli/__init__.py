@@ -12,6 +12,7 @@ from physicsnemo.cli.check import check_model
 from physicsnemo.cli.export import export_model
 from physicsnemo.cli.info import show_info
 from physicsnemo.cli.merge import merge_shards
+from physicsnemo.cli.migrate import migrate_sources
 from physicsnemo.cli.models import list_models
 from physicsnemo.cli.new_plugin import new_plugin
 from physicsnemo.cli.verify import verify_file
@@ -27,6 +28,6 @@ def main() -> None:
 
 for command in (
     *(list_models, show_info, verify_file, check_model),
-    *(export_model, merge_shards, new_plugin),
+    *(export_model, merge_shards, migrate_sources, new_plugin),
 ):
     main.add_command(command)

@@ -26,6 +26,10 @@ class Place(NamedTuple):
         """The module to import it from, empty if it is not here."""
         return absolute(self.row.here.split()[0]) if self.row.here else ""
 
+    def stays(self, module: str, former: str) -> bool:
+        """Tell whether a module has it here too, by the name that it has in other releases."""
+        return former == self.name and module in map(absolute, self.row.here.split())
+
 
 def current_name(module: str, name: str) -> tuple[str, str]:
     """Return the module and name here of a class that a file of some release names.
@@ -68,6 +72,17 @@ def without_former_package(module: str) -> str:
     return f"{ROOT}{dot}{rest}" if package == FORMER_PACKAGE else module
 
 
+def names(module: str) -> dict[str, Place]:
+    """Return where the names are that other releases have in a module, as far as is known."""
+    return _names().get(module, {})
+
+
+def name_around(module: str, name: str) -> Place | None:
+    """Return where a name is that some package of a family around a module is known to have."""
+    around = (names(known).get(name) for known in _parents(module) if known not in _SHARED)
+    return next((place for place in around if place), None)
+
+
 def places(module: str) -> dict[str, Place]:
     """Return where the names are that other releases have in a module, and this project has not."""
     return _places().get(module, {})
@@ -98,17 +113,22 @@ def _parents(module: str) -> Iterator[str]:
 
 
 @cache
-def _places() -> dict[str, dict[str, Place]]:
+def _names() -> dict[str, dict[str, Place]]:
     found: dict[str, dict[str, Place]] = {}
     for rows in TABLE.values():
         for row in rows:
-            for module in (*row.of_1.split(), *row.of_2.split()):
-                stays = module in row.here.split()
-                names = found.setdefault(absolute(module), {})
-                for former, present in renames(row):
-                    if not (stays and former == present):
-                        names[former] = Place(present, row)
+            for module in map(absolute, (*row.of_1.split(), *row.of_2.split())):
+                known = found.setdefault(module, {})
+                known.update({former: Place(present, row) for former, present in renames(row)})
     return found
+
+
+@cache
+def _places() -> dict[str, dict[str, Place]]:
+    return {
+        module: {name: place for name, place in known.items() if not place.stays(module, name)}
+        for module, known in _names().items()
+    }
 
 
 @cache
