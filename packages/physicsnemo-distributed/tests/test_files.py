@@ -3,6 +3,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,13 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
 import physicsnemo
 from physicsnemo.distributed import shard
 from physicsnemo.utils import load_checkpoint, save_checkpoint
+
+Processes = runpy.run_path(str(Path(__file__).with_name("processes.py")))["Processes"]
 
 
 class Scaled(physicsnemo.Module):
@@ -100,6 +104,88 @@ def test_a_sharded_model_is_saved_byte_for_byte_as_one_that_is_not(processes, tm
     restored = physicsnemo.Module.from_checkpoint(tmp_path / "sharded.mdlus", trusted=[Net])
     for key, value in model.state_dict().items():
         torch.testing.assert_close(restored.state_dict()[key], value, rtol=0, atol=0)
+
+
+PLACED = {  # shape, dtype, shape of the mesh, placements
+    "uneven": ((5, 3), torch.float32, (4,), [Shard(0)]),
+    "fewer rows than processes": ((2, 3), torch.float64, (4,), [Shard(0)]),
+    "empty": ((0, 3), torch.float32, (4,), [Shard(0)]),
+    "other axis": ((2, 8, 3), torch.complex64, (4,), [Shard(1)]),
+    "replicas": ((6, 3), torch.bfloat16, (2, 2), [Replicate(), Shard(0)]),
+    "replicas within": ((6, 3), torch.int64, (2, 2), [Shard(0), Replicate()]),
+    "whole": ((3,), torch.float32, (2, 2), [Replicate(), Replicate()]),
+    "two axes": ((4, 6), torch.float32, (2, 2), [Shard(0), Shard(1)]),
+    "one axis twice": ((8, 3), torch.float32, (2, 2), [Shard(0), Shard(0)]),
+}
+
+
+class Placed(physicsnemo.Module):
+    """Tensors to place."""
+
+    def __init__(self):
+        super().__init__()
+        for name, (shape, dtype, _, _) in PLACED.items():
+            tensor = torch.arange(1, 1 + torch.Size(shape).numel()).reshape(shape).to(dtype)
+            self.register_buffer(name, tensor)
+
+
+def save_placed(path):
+    model = Placed()
+    for name, (_, _, sizes, placements) in PLACED.items():
+        placed = distribute_tensor(getattr(model, name), init_device_mesh("cpu", sizes), placements)
+        setattr(model, name, placed)
+    model.save(path)
+
+
+def test_every_placement_is_gathered(tmp_path):
+    four = Processes(4)
+    try:
+        four.run(save_placed, str(tmp_path / "placed.mdlus"))
+    finally:
+        four.stop()
+    loaded = physicsnemo.Module.from_checkpoint(tmp_path / "placed.mdlus", trusted=[Placed])
+    expected = Placed().state_dict()
+    torch.testing.assert_close(loaded.state_dict(), expected, rtol=0, atol=0)
+
+
+class Large(physicsnemo.Module):
+    """Tensors of 16 MiB."""
+
+    def __init__(self):
+        super().__init__()
+        layers = (torch.nn.Linear(2048, 2048, bias=False) for _ in range(16))
+        self.layers = torch.nn.ModuleList(layers)
+
+
+def save_large(path):
+    with torch.device("meta"):
+        model = Large()
+    shard(model, mesh()).to_empty(device="cpu")
+    for parameter in model.parameters():
+        parameter.to_local().detach().fill_(1.0)
+    dist.barrier()
+    before = peak()
+    model.save(path)
+    return peak() - before
+
+
+def peak():
+    """Return the most bytes that this process has held; getrusage counts its parent's too."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells the peak on Linux")
+def test_saving_needs_memory_for_one_tensor(tmp_path):
+    path, tensor = tmp_path / "large.mdlus", 4 * 2048**2
+    pair = Processes(2)  # whose peak is not that of a former test
+    try:
+        first, second = pair.run(save_large, str(path))
+    finally:
+        pair.stop()
+    assert path.stat().st_size > 16 * tensor
+    assert first < 1.5 * tensor
+    assert second < 0.5 * tensor
 
 
 def save_flat(path, original):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """States with sharded tensors, of which each process has a part.
 
-They are written by one process, in the format of ``torch.save``, while all of them gather one
+They are written by the first process, in the format of ``torch.save``, while all of them gather one
 tensor after the other; memory is needed for one whole tensor. A process reads its part of a tensor
 from a file by itself.
 """
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 import torch
+
+from physicsnemo.core.format.gathering import Gathering
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -49,15 +51,11 @@ class Deferred:
         """Return the number of its elements."""
         return self.shape.numel()
 
-    def full_tensor(self) -> torch.Tensor:
-        """Return the tensor."""
-        return self.read()
-
 
 class GatheredState:
     """A state whose sharded tensors are whole in a file.
 
-    All processes make one of the same state; one of them writes it, the others take part.
+    All processes make one of the same state; the first one writes it, the others take part.
 
     Parameters
     ----------
@@ -73,6 +71,7 @@ class GatheredState:
         self._left: list[DTensor | Deferred] = [
             it for it in self._storages.values() if not isinstance(it, torch.UntypedStorage)
         ]
+        self._largest = max((it.numel() * it.dtype.itemsize for it in self._left), default=0)
 
     def write(self, file: IO[bytes]) -> None:
         """Write the state, as ``torch.save`` would that of a model which is not sharded."""
@@ -85,12 +84,14 @@ class GatheredState:
                 ("byteorder", sys.byteorder),
             ):
                 archive.write_record(name, content, len(content))
+            gathering = Gathering(self._largest)
             for key, held in self._storages.items():
                 if isinstance(held, torch.UntypedStorage):
-                    storage = held.cpu()
+                    storage, size = held.cpu(), held.nbytes()
                 else:
-                    storage = _storage(self._next())
-                archive.write_record(f"data/{key}", storage, storage.nbytes())
+                    storage, size = _storage(self._next(gathering))
+                archive.write_record(f"data/{key}", storage, size)
+                del storage  # before the next one is gathered
 
     def take_part(self) -> None:
         """Gather what has not been gathered yet, since the other processes do.
@@ -101,16 +102,18 @@ class GatheredState:
             The first one, when all is gathered.
         """
         failure: Exception | None = None
+        gathering = Gathering(self._largest)
         while self._left:
             try:
-                self._next()
+                self._next(gathering)
             except Exception as error:
                 failure = failure or error
         if failure is not None:
             raise failure
 
-    def _next(self) -> torch.Tensor:
-        return self._left.pop(0).full_tensor()
+    def _next(self, gathering: Gathering) -> torch.Tensor:
+        tensor = self._left.pop(0)
+        return tensor.read() if isinstance(tensor, Deferred) else gathering.gather(tensor)
 
 
 def take_part_in(states: Iterable[GatheredState]) -> None:
@@ -195,7 +198,9 @@ class _Pickler(pickle.Pickler):
         return key
 
 
-def _storage(tensor: torch.Tensor) -> torch.UntypedStorage:
+def _storage(tensor: torch.Tensor) -> tuple[torch.UntypedStorage, int]:
+    """Return a storage that begins with a tensor, row by row, and the size of that."""
     whole = tensor.detach().contiguous().cpu()
-    storage = whole.untyped_storage()
-    return storage if storage.nbytes() == whole.nbytes else whole.clone().untyped_storage()
+    if whole.storage_offset():
+        whole = whole.clone()
+    return whole.untyped_storage(), whole.nbytes
