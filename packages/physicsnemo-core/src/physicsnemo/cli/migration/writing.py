@@ -123,7 +123,7 @@ def _taken(
         if not binding.beside:
             yield module, alias
         return
-    source, name = (place.module, place.name) if place.name else tuple(place.module.rsplit(".", 1))
+    source, _, name = place.path.rpartition(".")
     if name != alias.evaluated_name:
         changed = alias.with_changes(name=cst.Name(name), asname=None)
         alias = changed if name == binding.local else _named(changed, binding.local)

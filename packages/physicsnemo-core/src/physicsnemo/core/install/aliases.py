@@ -66,6 +66,11 @@ def current_module(module: str) -> str:
     return module
 
 
+def is_moved(module: str) -> bool:
+    """Tell whether the table has a module of another release elsewhere here, as a whole."""
+    return module in _modules()
+
+
 def without_former_package(module: str) -> str:
     """Return a module's path by the present name of the reference implementation."""
     package, dot, rest = module.partition(".")
@@ -75,6 +80,11 @@ def without_former_package(module: str) -> str:
 def names(module: str) -> dict[str, Place]:
     """Return where the names are that other releases have in a module, as far as is known."""
     return _names().get(module, {})
+
+
+def is_here(module: str, name: str = "") -> bool:
+    """Tell whether the table has a module of this project, and a name in it if that is given."""
+    return module in _here() and (not name or name in _here()[module])
 
 
 def name_around(module: str, name: str) -> Place | None:
@@ -120,6 +130,16 @@ def _names() -> dict[str, dict[str, Place]]:
             for module in map(absolute, (*row.of_1.split(), *row.of_2.split())):
                 known = found.setdefault(module, {})
                 known.update({former: Place(present, row) for former, present in renames(row)})
+    return found
+
+
+@cache
+def _here() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for rows in TABLE.values():
+        for row in rows:
+            for module in map(absolute, row.here.split()):
+                found.setdefault(module, set()).update(present for _, present in renames(row))
     return found
 
 

@@ -15,6 +15,8 @@ from physicsnemo.core.install.aliases import (
     Place,
     current_module,
     is_former,
+    is_here,
+    is_moved,
     name_around,
     names,
     without_former_package,
@@ -78,18 +80,22 @@ def destination(path: str) -> Destination:
     for module, name, rest in splits:
         if place := names(module).get(name):
             return _of(module, place, name, rest)
+        if is_here(module, name):
+            return Destination(module, name, rest)
+    if is_here(path):
+        return Destination(path)
+    if is_moved(path):
+        return Destination(current_module(path))
     here = _as_it_is(path)
-    if here is not None:
+    if here is not None and not here.reason:
         return here
     for module, name, rest in splits:
         if place := name_around(module, name):
             return _of(module, place, name, rest)
     moved = current_module(path)
-    if moved != path and (place := destination(moved)).path:
-        return place
-    if is_former(path):
+    if is_former(path) and (here or not _as_it_is(moved)):
         return Destination(reason="its names are in several modules here", scattered=True)
-    return Destination(reason=UNKNOWN)
+    return here or (destination(moved) if moved != path else Destination(reason=UNKNOWN))
 
 
 def owner(module: str) -> str:
