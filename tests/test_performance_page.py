@@ -86,6 +86,14 @@ def test_training_steps(tmp_path: Path) -> None:
     assert row(SECTIONS["memory"](results), CASES["FNO-2d"]) == ["-", "2.0", "1.0", "15", "-"]
 
 
+def test_batches_of_other_sizes_that_take_too_long(tmp_path: Path) -> None:
+    run = Run("DLWP-64", "blocks", 9.0, 1.0, 1, 10**9, 0.5, error="not done after 15 s")
+    write_json(tmp_path / "cold.json", H200, results=[run])
+    text = SECTIONS["cold"](Results(tmp_path))
+    assert row(text, CASES["DLWP-64"]) == ["-", "9.00 s", "-", "more than 15 s", "-"]
+    assert "Not measured" not in text
+
+
 def test_the_geometric_mean_is_of_the_same_card(tmp_path: Path) -> None:
     reference = '{"results": [{"case": "FNO-2d", "step_s": 2.0}, {"case": "FNO-3d", "step_s": 8.0},'
     reference += '{"case": "SongUNet-64", "step_s": 99.0, "note": "on another"}]}'

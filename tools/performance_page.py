@@ -88,7 +88,7 @@ def training(results: Results) -> str:
         own = (_ms(ways.get(way, {}).get("step_s")) for way in WAYS)
         rows.append((CASES.get(case, case), cell, *own, ratio))
     head = ("a training step, ms", "nvidia-physicsnemo", *WAYS.values(), "times as fast")
-    text = _table(head, rows)
+    text = markdown(head, rows)
     text += "".join(f"\n{number} {note}\n" for number, note in zip(NUMBERS, notes, strict=False))
     if ratios:
         times = exp(mean(map(log, ratios)))
@@ -107,11 +107,11 @@ def cold(results: Results) -> str:
         errors += [
             f"- {CASES.get(case, case)}, {WAYS.get(way, way)}: {run['error']}\n"
             for way, run in ways.items()
-            if run["error"]
+            if run["error"] and not _time_over(run)
         ]
     names = [WAYS[way] for way in compiled]
     batches = [f"2×, 3× the batch, {name.removesuffix(' too')}" for name in names]
-    text = _table(("until warm", WAYS["none"], *names, *batches), rows)
+    text = markdown(("until warm", WAYS["none"], *names, *batches), rows)
     text += "\nNot measured:\n\n" * bool(errors) + "".join(errors)
     return text + results.origin("cold")
 
@@ -128,7 +128,7 @@ def memory(results: Results) -> str:
         for case, ways in _steps(results).items()
     ]
     head = ("peak memory of a training step, GB", "nvidia-physicsnemo", *WAYS.values())
-    return _table(head, rows) + results.origin("cold")
+    return markdown(head, rows) + results.origin("cold")
 
 
 def host(results: Results) -> str:
@@ -144,7 +144,7 @@ def host(results: Results) -> str:
         for row in results.rows("host")
     ]
     head = ("µs", "tensors of parameters", "host", "of it, launch", "whole step")
-    return _table(head, rows) + results.origin("host")
+    return markdown(head, rows) + results.origin("host")
 
 
 def sampling(results: Results) -> str:
@@ -163,7 +163,7 @@ def sampling(results: Results) -> str:
         for row in found
     ]
     head = ("sampler", "variant", "a batch", "times as fast", "GB", "difference from the first")
-    return _table(head, rows) + results.origin("sampling")
+    return markdown(head, rows) + results.origin("sampling")
 
 
 def rollouts(results: Results) -> str:
@@ -205,7 +205,7 @@ def one_card(results: Results) -> str:
         for row in results.rows("one_card")
     ]
     head = ("model", "parameters", "computed again", "GB", "GB reserved", "a step", "")
-    return _table(head, rows) + results.origin("one_card")
+    return markdown(head, rows) + results.origin("one_card")
 
 
 SECTIONS: dict[str, Callable[[Results], str]] = {
@@ -253,10 +253,10 @@ def _by_variant(rows: Rows, what: str, columns: dict[str, Callable[[Rows], str]]
         times = (_duration(found.get(variant, {}).get("seconds")) for variant in variants)
         own = list(found.values())
         lines.append((case, *times, *(cell(own) for cell in columns.values())))
-    return _table((what, *variants, *columns), lines)
+    return markdown((what, *variants, *columns), lines)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown, whose first column is text; nothing if there are no rows."""
     lines = [f"| {' | '.join(row)} |\n" for row in rows]
     marks = f"|---|{'---:|' * (len(head) - 1)}\n"
@@ -264,8 +264,16 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _other_batches(run: dict[str, Any]) -> str:
+    if over := _time_over(run):
+        return f"more than {over}"
     pairs = zip(run.get("other_batches_s", ()), run.get("other_batches_graphs", ()), strict=True)
     return ", ".join(f"{duration(seconds)} ({graphs})" for seconds, graphs in pairs) or "-"
+
+
+def _time_over(run: dict[str, Any]) -> str | None:
+    """Return the time in which a run that was warm did not take batches of other sizes."""
+    over = re.fullmatch(r"not done after (\d+ s)", run.get("error") or "")
+    return over[1] if over and run["cold_s"] is not None else None
 
 
 def _outcome(row: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@
 import logging
 import math
 import random
+import weakref
 from collections import deque
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from physicsnemo import ModelMetaData, Module
-from physicsnemo.utils import StaticCaptureEvaluateNoGrad
+from physicsnemo.utils import StaticCaptureEvaluateNoGrad, release_graphs
 
 WARMUP = 3
 OPERATIONS = [value for _, value in sorted(vars(math).items()) if callable(value)]
@@ -74,6 +75,36 @@ def test_results_may_be_kept():
     for n, output in enumerate(outputs):
         assert output["y"][1:] == [None, 3]
         assert output["y"][0].tolist() == [n + 1, n + 1]
+
+
+def test_graphs_are_given_back_and_recorded_again():
+    """What only a recording keeps, here the input that it reads, is gone after it."""
+    inputs = deque()  # which guards do not watch
+
+    def function(x):
+        inputs.append(weakref.ref(x))
+        return x + 1
+
+    step, x = evaluation(function), torch.zeros(2)
+    for _ in range(WARMUP + 2):
+        step(x)
+    recorded = inputs[WARMUP]
+    assert recorded() is not None
+    release_graphs()
+    assert recorded() is None
+    assert step.replays() == 2
+    assert all(torch.equal(step(x), x + 1) for _ in range(WARMUP + 2))
+    assert step.replays() == 4
+
+
+def test_process_groups_are_told_apart():
+    """As in a part of a graph, which knows whom it exchanges values with."""
+    step = evaluation(lambda x, group: x + group.size())
+    x, groups = torch.zeros(2), [torch.distributed.ProcessGroup(0, size) for size in (2, 3)]
+    for group in groups:
+        for _ in range(WARMUP + 2):
+            assert torch.equal(step(x, group), x + group.size())
+    assert step.replays() == 4
 
 
 @pytest.mark.parametrize("same_first", [True, False])

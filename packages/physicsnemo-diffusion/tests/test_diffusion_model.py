@@ -169,3 +169,15 @@ def test_inputs_that_are_refused():
     flat = Module.from_torch(torch.nn.Flatten)()
     with pytest.raises(ValueError, match="return fields of shape"):
         Diffusion(flat, EDM())(torch.ones(2, 1, 4), 1.0)
+
+
+def test_flags_are_those_of_the_network():
+    network = SongUNet(8, in_channels=2, out_channels=2, **SMALL)
+    own = Diffusion(network, EDM()).meta
+    plain = Diffusion(Gaussian(EDM().record(), "x0"), EDM()).meta
+    assert own.name == "Diffusion"
+    assert own.cuda_graphs
+    assert own.amp_gpu
+    for flag in ("cuda_graphs", "amp_cpu", "amp_gpu"):
+        assert getattr(own, flag) == getattr(network.meta, flag)
+        assert not getattr(plain, flag)

@@ -5,12 +5,14 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 import torch
 import torch.distributed as dist
 
 from physicsnemo.distributed import DistributedManager, start
+from physicsnemo.distributed import job as job_module
 from physicsnemo.distributed.job import Place, find_place
 from physicsnemo.distributed.manager import UninitializedError
 
@@ -66,6 +68,20 @@ def test_one_process():
         assert job.mesh(data=-1, domain=1).shape == (1, 1)
         assert dist.is_initialized()
     assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_graphs_go_before_the_group(monkeypatch, fails):
+    """NCCL waits for them: its communication ends after that of the last graph."""
+    order = []
+    destroy = dist.destroy_process_group
+    monkeypatch.setattr(job_module, "release_graphs", lambda: order.append("graphs"))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: (order.append("group"), destroy()))
+    with suppress(KeyError), start(device="cpu") as job:
+        job.mesh()
+        if fails:
+            raise KeyError
+    assert order == ["graphs", "group"]
 
 
 def meshes():

@@ -35,17 +35,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
 
 
 @pytest.mark.parametrize("options", REPLAYS)
-def test_data_parallel_training_is_replayed(options, found):
-    result = found[f"data_parallel, {options}"]
+@pytest.mark.parametrize("way", ["data_parallel", "sharded"])
+def test_training_is_replayed(way, options, found):
+    result = found[f"{way}, {options}"]
     assert result["error"] <= 1e-4
     assert REPLAYS[options] <= result["replays"] <= STEPS - WARMUP
-
-
-@pytest.mark.parametrize("options", REPLAYS)
-def test_sharded_training_runs_eagerly(options, found):
-    result = found[f"sharded, {options}"]
-    assert result["error"] <= 1e-4
-    assert result["replays"] == 0
 
 
 def test_a_wrapper_made_on_the_default_stream_trains_as_well(found):

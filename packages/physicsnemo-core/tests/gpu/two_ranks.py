@@ -18,11 +18,12 @@ from torch.nn.functional import mse_loss
 from torch.nn.parallel import DistributedDataParallel
 
 from physicsnemo import ModelMetaData, Module
-from physicsnemo.utils import StaticCaptureTraining
+from physicsnemo.utils import StaticCaptureTraining, release_graphs
 
 STEPS = 60
 WARMUP = 11  # DistributedDataParallel needs as many before a recording
 SIZE = 64
+KEPT = []  # steps that are still there when processes part
 OPTIONS = {
     "plain": {},
     "clip": {"gradient_clip_norm": 0.1},
@@ -94,6 +95,7 @@ def train(model, wrapper, device, share, **options):
     def step(x, y):
         return mse_loss(wrapper(x), y)
 
+    KEPT.append(step)
     losses = [step(share(x), share(y)) for x, y in batches(device)]
     return torch.stack(losses), step.replays()
 
@@ -126,6 +128,7 @@ def main(kind, results):
     found[on_default_stream.__name__] = compare(on_default_stream, device, {})
     if rank == 0:
         Path(results).write_text(json.dumps(found))
+    release_graphs()
     dist.destroy_process_group()
 
 

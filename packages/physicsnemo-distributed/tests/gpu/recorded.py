@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 import physicsnemo
 from physicsnemo import ModelMetaData
@@ -19,6 +20,7 @@ from physicsnemo.distributed import Job, shard, start
 from physicsnemo.utils import StaticCaptureEvaluateNoGrad, StaticCaptureTraining
 
 WIDTH, WARMUP, STEPS = 33, 3, 8
+KEPT: list[Any] = []  # steps that are still there when the job ends
 
 
 class Net(physicsnemo.Module):
@@ -79,6 +81,10 @@ def check(job: Job, options: dict[str, Any], capture: dict[str, Any]) -> None:
         if graphs:
             assert train.replays() >= STEPS - WARMUP, train.replays()
             assert evaluate.replays() >= STEPS - WARMUP, evaluate.replays()
+        for module in net.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # after the last evaluation
+        KEPT.append(train)
         local = [it.to_local() for it in net.parameters()]
         moments = [it["exp_avg"].to_local() for it in optimizer.state.values()]
         states.append([*seen, *local, *moments])

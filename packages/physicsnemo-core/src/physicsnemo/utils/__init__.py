@@ -11,6 +11,7 @@ from physicsnemo.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from physicsnemo.core.base import unwrap as unwrap
     from physicsnemo.core.capture.recomputation import recomputed as recomputed
+    from physicsnemo.core.capture.recorder import release_graphs as release_graphs
     from physicsnemo.core.format.atomic import atomic_write as atomic_write
     from physicsnemo.core.programs.export import Exported as Exported
     from physicsnemo.core.programs.export import export as export
@@ -29,6 +30,7 @@ __all__ = [
     "get_checkpoint_dir",
     "load_checkpoint",
     "recomputed",
+    "release_graphs",
     "save_checkpoint",
     "unwrap",
 ]
@@ -44,6 +46,7 @@ __getattr__, __dir__ = lazy_exports(
         "get_checkpoint_dir": "physicsnemo.utils.checkpoint",
         "load_checkpoint": "physicsnemo.utils.checkpoint",
         "recomputed": "physicsnemo.core.capture.recomputation",
+        "release_graphs": "physicsnemo.core.capture.recorder",
         "save_checkpoint": "physicsnemo.utils.checkpoint",
         "unwrap": "physicsnemo.core.base",
     },

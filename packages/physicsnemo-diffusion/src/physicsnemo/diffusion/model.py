@@ -48,7 +48,8 @@ class Diffusion(Module):
     Attributes
     ----------
     network, schedule
-        As given.
+        As given. Steps are recorded as CUDA graphs, and run under autocast, if the metadata of
+        the network allows it.
 
     Raises
     ------
@@ -86,7 +87,7 @@ class Diffusion(Module):
         scaling: Scaling | None = "edm",
         sigma_data: float | Sequence[float] = 0.5,
     ) -> None:
-        super().__init__(meta=ModelMetaData(name="Diffusion"))
+        super().__init__(meta=_flags(network))
         check_choice("predicts", predicts, get_args(Predicts))
         if scaling is not None:
             check_choice("scaling", scaling, get_args(Scaling))
@@ -227,6 +228,17 @@ class Diffusion(Module):
         # Filled on the device, so that no copy waits for it.
         shape = [1] * (x.ndim - 2)
         return torch.stack([x.new_full(shape, value) for value in self.sigma_data])
+
+
+def _flags(network: nn.Module) -> ModelMetaData:
+    """Return what the network declares, where nothing that surrounds it stands in the way."""
+    own = getattr(network, "meta", None) or ModelMetaData()
+    return ModelMetaData(
+        name="Diffusion",
+        cuda_graphs=own.cuda_graphs,
+        amp_cpu=own.amp_cpu,
+        amp_gpu=own.amp_gpu,
+    )
 
 
 def _storable(value: Any) -> Any:

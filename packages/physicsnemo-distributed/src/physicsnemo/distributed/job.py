@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from physicsnemo.distributed.meeting import meet
+from physicsnemo.utils import release_graphs
 
 __all__ = ["Job", "start"]
 
@@ -96,8 +97,13 @@ class Job:
         )
 
     def close(self) -> None:
-        """Leave the process group, unless something else made it."""
+        """Leave the process group, unless something else made it.
+
+        Captured steps give back their CUDA graphs, for which NCCL would wait; see
+        :func:`physicsnemo.utils.release_graphs`.
+        """
         if self._owns_group and dist.is_initialized():
+            release_graphs()
             dist.destroy_process_group()
         self._owns_group = False
 

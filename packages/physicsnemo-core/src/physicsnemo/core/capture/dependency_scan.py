@@ -30,11 +30,12 @@ from torch import Tensor, nn
 from physicsnemo.core.base import class_of
 from physicsnemo.core.pytree import named_leaves
 
-CONSTANT_TYPES = (
+CONSTANT_TYPES: tuple[type, ...] = (
     *(bool, int, float, complex, str, bytes, NoneType, enum.Enum),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format),
+    *([torch.distributed.ProcessGroup] if torch.distributed.is_available() else []),
 )
-"""Types whose values never change, and are compared by value."""
+"""Types whose values never change, and are compared by value; a process group is its value."""
 
 CODE_TYPES = (type, FunctionType, BuiltinFunctionType)
 """Types of what does not change, although what it reads may."""

@@ -19,6 +19,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from numbers import Number
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -116,6 +117,7 @@ class Recorder:
         self._misses = 0
         self._said: set[str] = set()
         self.replays = 0
+        _RECORDERS.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Warm up, record or replay; which one depends on the calls before."""
@@ -139,6 +141,10 @@ class Recorder:
         if entry.recording is None:
             return self._run_instead(entry, arguments)
         return self._replay(entry.recording, arguments, leaves)
+
+    def release(self) -> None:
+        """Give back all recordings; calls warm up again, and are recorded again."""
+        self._entries.clear()
 
     def _lookup(self, key: CacheKey, arguments: Arguments) -> CacheEntry:
         now = self._guards.state()
@@ -289,6 +295,27 @@ class Recorder:
         if text not in self._said:
             self._said.add(text)
             self._logger.warning(text + example)
+
+
+_RECORDERS: WeakSet[Recorder] = WeakSet()
+
+
+def release_graphs() -> None:
+    """Give back the CUDA graphs of all captured steps, and their memory.
+
+    NCCL ends communication among processes only when no CUDA graph holds any, and waits until
+    then. So call this before ``torch.distributed.destroy_process_group()``, or a captured step
+    that is still there would keep the program from ending; leaving a job of
+    ``physicsnemo.distributed.start`` does. Steps go on to work: their next calls warm up, and are
+    recorded, as the first ones were.
+
+    Examples
+    --------
+    >>> from physicsnemo.utils import release_graphs
+    >>> release_graphs()
+    """
+    for recorder in list(_RECORDERS):
+        recorder.release()
 
 
 class _NotRecordableError(Exception):
