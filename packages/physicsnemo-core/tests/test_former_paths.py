@@ -35,9 +35,9 @@ def test_a_name_that_is_gone_is_no_attribute():
     import physicsnemo.compat
     import physicsnemo.launch.logging
 
-    assert not hasattr(physicsnemo.launch.logging, "LaunchLogger")
-    with pytest.raises(ImportError, match=r"by the standard library.*; use logging\.getLogger"):
-        from physicsnemo.launch.logging import LaunchLogger  # noqa: F401
+    assert not hasattr(physicsnemo.launch.logging, "initialize_wandb")
+    with pytest.raises(ImportError, match=r"initialize_wandb here: call wandb.init"):
+        from physicsnemo.launch.logging import initialize_wandb  # noqa: F401
     with pytest.raises(AttributeError, match="there is no physicsnemo.compat.install here: paths"):
         physicsnemo.compat.install()
 

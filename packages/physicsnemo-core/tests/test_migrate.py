@@ -246,6 +246,49 @@ def test_what_is_not_here_is_told():
     assert after(source) == text(source)
 
 
+def test_what_rank_0_does_alone_it_says():
+    before = """
+        import physicsnemo.launch.utils
+        from physicsnemo.launch.utils import load_checkpoint, save_checkpoint as save
+
+        load_checkpoint("run")
+        if epoch % 2 == 0:
+            if manager.rank == 0 and epoch:
+                save("run")
+                physicsnemo.launch.utils.save_checkpoint(
+                    "run",
+                    epoch=epoch,  # from 1
+                )
+            else:
+                save("run")
+        if rank == 0:
+            save("run", rank=3), save(*arguments)
+        if rank == 0 or epoch == 0:
+            save("run")
+    """
+    expected = """
+        import physicsnemo.utils
+        from physicsnemo.utils import load_checkpoint, save_checkpoint as save
+
+        load_checkpoint("run")
+        if epoch % 2 == 0:
+            if manager.rank == 0 and epoch:
+                save("run", rank=0)
+                physicsnemo.utils.save_checkpoint(
+                    "run",
+                    epoch=epoch,
+                    rank=0,  # from 1
+                )
+            else:
+                save("run")
+        if rank == 0:
+            save("run", rank=3), save(*arguments)
+        if rank == 0 or epoch == 0:
+            save("run")
+    """
+    assert after(before) == text(expected)
+
+
 def test_texts():
     lines = "model:\n  _target_: modulus.models.layers.FCLayer\n  file: physicsnemo.log\n"
     assert [*mentions(lines)] == [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Utilities around models: captured steps, checkpoints of a training, export, safe writing."""
+"""Utilities around models: captured steps, files and logs of a training, export, safe writing."""
 
 from pkgutil import extend_path
 from typing import TYPE_CHECKING
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     from physicsnemo.utils.checkpoint import get_checkpoint_dir as get_checkpoint_dir
     from physicsnemo.utils.checkpoint import load_checkpoint as load_checkpoint
     from physicsnemo.utils.checkpoint import save_checkpoint as save_checkpoint
+    from physicsnemo.utils.logging.console import PythonLogger as PythonLogger
+    from physicsnemo.utils.logging.console import RankZeroLoggingWrapper as RankZeroLoggingWrapper
+    from physicsnemo.utils.logging.launch import LaunchLogger as LaunchLogger
 
 __all__ = [
     "Exported",
+    "LaunchLogger",
+    "PythonLogger",
+    "RankZeroLoggingWrapper",
     "StaticCaptureEvaluateNoGrad",
     "StaticCaptureTraining",
     "atomic_write",
@@ -39,6 +45,9 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Exported": "physicsnemo.core.programs.export",
+        "LaunchLogger": "physicsnemo.utils.logging.launch",
+        "PythonLogger": "physicsnemo.utils.logging.console",
+        "RankZeroLoggingWrapper": "physicsnemo.utils.logging.console",
         "StaticCaptureEvaluateNoGrad": "physicsnemo.utils.capture",
         "StaticCaptureTraining": "physicsnemo.utils.capture",
         "atomic_write": "physicsnemo.core.format.atomic",

@@ -8,6 +8,8 @@ import libcst as cst
 from physicsnemo.cli.migration.reading import Binding, Reader, Remark, Use
 from physicsnemo.core.install.destinations import Destination, destination
 
+_TOGETHER = ("physicsnemo.utils.load_checkpoint", "physicsnemo.utils.save_checkpoint")
+
 
 class Plan:
     """What is written in place of what.
@@ -18,6 +20,8 @@ class Plan:
         Of each imported name, with its target and the modules to import beside.
     paths
         What is written in place of uses.
+    alone
+        Functions that all processes call together here, where the code calls them in rank 0 alone.
     modules
         All that the text imports of this project.
     remarks
@@ -27,6 +31,7 @@ class Plan:
     def __init__(self, found: Reader) -> None:
         self.bindings, self.remarks = found.bindings, list(found.remarks)
         self.paths: dict[cst.CSTNode, str] = {}
+        self.alone: set[cst.CSTNode] = set()
         self.modules: set[str] = set()
         sources = {use: _sources(use, found.imports) for use in found.uses}
         for binding in self.bindings.values():
@@ -43,6 +48,8 @@ class Plan:
     def _follow(self, use: Use, bound: str, sources: Sequence[Binding]) -> None:
         """Decide whether a use stays as it is, and what must be imported for it."""
         path, is_whole = bound + use.end, any(it.is_whole for it in sources)
+        if use.of_rank_0 and destination(path).path in _TOGETHER:
+            self.alone.add(use.node)
         if not is_whole and not _leads_on(use, sources):
             return
         place = destination(path)

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import libcst as cst
+from libcst import matchers
 from libcst.helpers import get_full_name_for_node
 from libcst.metadata import ImportAssignment, PositionProvider, ScopeProvider
 
 from physicsnemo.core.install.aliases import FORMER_PACKAGE, ROOT
 from physicsnemo.core.install.destinations import UNKNOWN, Destination, destination
 
+_RANK = matchers.Name("rank") | matchers.Attribute(attr=matchers.Name("rank"))
+_ZERO = matchers.ComparisonTarget(matchers.Equal(), matchers.Integer("0"))
+_OF_RANK_0 = matchers.Comparison(_RANK, [_ZERO])
 _MENTION = re.compile(rf"(?<![\w./-])(?:{ROOT}|{FORMER_PACKAGE})(?:\.[A-Za-z_]\w*)+")
 
 
@@ -58,13 +62,17 @@ class Binding:
 
 
 class Use(NamedTuple):
-    """A dotted path in the code: a name that ``imports`` bind, and the attributes after it."""
+    """A dotted path in the code: a name that ``imports`` bind, and the attributes after it.
+
+    It is ``of_rank_0`` where a condition above it leaves other processes out.
+    """
 
     node: cst.CSTNode
     local: str
     end: str
     imports: frozenset[cst.CSTNode]
     line: int
+    of_rank_0: bool
 
 
 def mentions(text: str, line: int = 1) -> Iterator[Remark]:
@@ -89,8 +97,17 @@ class Reader(cst.CSTVisitor):
         self.imports: dict[cst.CSTNode, list[Binding]] = {}
         self.uses: list[Use] = []
         self.remarks: list[Remark] = []
+        self._of_rank_0 = 0
 
-    def visit_Import(self, node: cst.Import) -> bool:  # noqa: N802 - as libcst calls it
+    def visit_If_body(self, node: cst.If) -> None:  # noqa: N802 - as libcst calls it
+        """Note whether rank 0 is alone from here on."""
+        self._of_rank_0 += _asks_for_rank_0(node.test)
+
+    def leave_If_body(self, node: cst.If) -> None:  # noqa: N802
+        """Note that it is no longer."""
+        self._of_rank_0 -= _asks_for_rank_0(node.test)
+
+    def visit_Import(self, node: cst.Import) -> bool:  # noqa: N802
         """Note the names of ``import a.b`` and ``import a.b as c``."""
         for alias in node.names:
             path, own = dotted(alias.name), alias.evaluated_alias
@@ -146,12 +163,20 @@ class Reader(cst.CSTVisitor):
         assignments = scope[first.value]
         imports = frozenset(it.node for it in assignments if isinstance(it, ImportAssignment))
         if imports:
-            end = dotted(node).removeprefix(first.value)
-            self.uses.append(Use(node, first.value, end, imports, self._line(node)))
+            end, line = dotted(node).removeprefix(first.value), self._line(node)
+            alone = self._of_rank_0 > 0
+            self.uses.append(Use(node, first.value, end, imports, line, alone))
         return bool(imports)
 
     def _line(self, node: cst.CSTNode) -> int:
         return int(self.get_metadata(PositionProvider, node).start.line)
+
+
+def _asks_for_rank_0(test: cst.BaseExpression) -> bool:
+    """Tell whether a condition holds in the first process alone."""
+    if isinstance(test, cst.BooleanOperation) and isinstance(test.operator, cst.And):
+        return _asks_for_rank_0(test.left) or _asks_for_rank_0(test.right)
+    return matchers.matches(test, _OF_RANK_0)
 
 
 def dotted(node: cst.CSTNode) -> str:

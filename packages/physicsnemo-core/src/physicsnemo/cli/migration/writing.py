@@ -69,6 +69,14 @@ class Writer(cst.CSTTransformer):
         """Write a use."""
         return self._used(original_node, updated_node)
 
+    def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:  # noqa: N802
+        """Say ``rank=0`` where that process is alone."""
+        if original_node.func not in self._plan.alone or not updated_node.args:
+            return updated_node
+        if any(it.star or (it.keyword and it.keyword.value == "rank") for it in updated_node.args):
+            return updated_node
+        return updated_node.with_changes(args=_with_rank_0(updated_node.args))
+
     def _used(self, original: cst.CSTNode, updated: cst.Name | cst.Attribute) -> cst.BaseExpression:
         path = self._plan.paths.get(original)
         if path is None:
@@ -172,6 +180,17 @@ def _break(
         indent=True,
         last_line=cst.SimpleWhitespace(indent),
     )
+
+
+def _with_rank_0(arguments: Sequence[cst.Arg]) -> list[cst.Arg]:
+    """Return the arguments of a call and one more, laid out as the last one is."""
+    *others, last = arguments
+    gap = others[-1].comma if others else cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+    none = cst.SimpleWhitespace("")
+    equal = cst.AssignEqual(whitespace_before=none, whitespace_after=none)
+    rank = cst.Arg(cst.Integer("0"), cst.Name("rank"), equal, comma=last.comma)
+    rank = rank.with_changes(whitespace_after_arg=last.whitespace_after_arg)
+    return [*others, last.with_changes(comma=gap, whitespace_after_arg=none), rank]
 
 
 def _alone(alias: cst.ImportAlias) -> cst.ImportAlias:
