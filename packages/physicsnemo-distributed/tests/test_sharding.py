@@ -153,35 +153,82 @@ def test_compiled_blocks(processes, recompute):
     processes.run(train, "block", recompute, True, False)
 
 
-def low_precision():
-    seen = []
-    model = physicsnemo.Module.from_torch(Stack)()
-    shard(model, init_device_mesh("cpu", (2,)), precision=torch.bfloat16)
-    for block in model.inner_model.blocks:
-        block.register_forward_hook(lambda module, args, output: seen.append(args[0].dtype))
-    output = model(torch.ones(3, 6))
-    output.sum().backward()
-    kinds = {it.dtype for it in model.parameters()} | {it.grad.dtype for it in model.parameters()}
-    return seen, output.dtype, kinds
+class Typed(nn.Module):
+    """Notes in which types its blocks are called, compute and return."""
 
-
-class Stack(nn.Module):
     def __init__(self):
         super().__init__()
-        self.blocks = nn.ModuleList(nn.Linear(6, 6) for _ in range(2))
+        self.first = nn.Linear(6, 6)
+        self.blocks = nn.ModuleList([Several(), Several()])
+        self.seen = []
 
     def forward(self, x):
+        x = self.first(x)
         for block in self.blocks:
-            x = block(x)
-            assert x.dtype == torch.float32
+            called, count = x.dtype, torch.arange(3)
+            x, more = block(x, {"count": count})
+            assert more["count"] is count
+            self.seen.append((called, block.inside, x.dtype, more["sum"].dtype))
         return x
 
 
-def test_blocks_compute_in_lower_precision(processes):
-    for seen, output, kinds in processes.run(low_precision):
-        assert seen == [torch.bfloat16] * 2
-        assert output == torch.float32
+class Several(nn.Linear):
+    """Returns a tensor and a dictionary."""
+
+    def __init__(self):
+        super().__init__(6, 6)
+
+    def forward(self, x, more):
+        self.inside = x.dtype
+        x = super().forward(x)
+        return x, more | {"sum": x.sum()}
+
+
+def low_precision(autocast):
+    torch.manual_seed(0)
+    alone, x = Typed(), torch.randn(3, 6)
+    model = physicsnemo.Module.from_torch(Typed)()
+    model.inner_model.load_state_dict(alone.state_dict())
+    shard(model, init_device_mesh("cpu", (2,)), precision=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        output, expected = model(x), alone(x)
+    torch.testing.assert_close(output, expected, rtol=0.05, atol=0.05)
+    output.float().sum().backward()
+    kinds = {it.dtype for it in model.parameters()} | {it.grad.dtype for it in model.parameters()}
+    return model.inner_model.seen, alone.seen, kinds
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_blocks_compute_in_lower_precision(processes, autocast):
+    for seen, alone, kinds in processes.run(low_precision, autocast):
+        between = torch.bfloat16 if autocast else torch.float32
+        assert seen == [(between, torch.bfloat16, between, between)] * 2
+        assert alone == [(between, between, between, between)] * 2
         assert kinds == {torch.float32}
+
+
+class Steps(nn.Module):
+    """Blocks that are called with no floating-point number, and with several types."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Embedding(5, 6), nn.Bilinear(6, 6, 6)])
+
+    def forward(self, index, x):
+        embedded = self.blocks[0](index)
+        return embedded, self.blocks[1](embedded, x)
+
+
+def types_of_results():
+    model = shard(Steps(), init_device_mesh("cpu", (2,)), precision=torch.bfloat16)
+    double = model(torch.arange(3), torch.ones(3, 6, dtype=torch.float64))
+    half = model(torch.arange(3), torch.ones(3, 6, dtype=torch.float16))
+    return [it.dtype for it in (*double, *half)]
+
+
+def test_results_have_the_widest_type_of_the_arguments(processes):
+    single, double = torch.float32, torch.float64
+    assert processes.run(types_of_results) == [[single, double, single, single]] * 2
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 """Parameters spread over a mesh of processes: FSDP2 for every model, by the plan of its family."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial, wraps
+from functools import partial, reduce, wraps
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -54,8 +54,9 @@ def shard(
         The rest of the model is one unit more.
     precision
         Type in which the parameters of units are gathered, and in which these compute; what they
-        return has the model's own type again, as has all that belongs to no block, and gradients
-        are reduced in single precision. Or a policy of FSDP2 for everything.
+        return has the type of what they are called with, all that belongs to no block computes in
+        the model's own, and gradients are reduced in single precision. Or a policy of FSDP2 for
+        everything.
     compile
         Whether to compile each block, or options of :func:`torch.compile`.
     recompute
@@ -88,7 +89,7 @@ def shard(
     settings = partial(fully_shard, mesh=mesh, shard_placement_fn=placement)
     for module in (model,) if units == "model" else chosen:
         if isinstance(precision, torch.dtype):
-            _cast_arguments(module, plan.methods_of(module), precision)
+            _compute_in(precision, module, plan.methods_of(module))
     for module in chosen:
         policy = _policy(precision, module)
         settings(module, mp_policy=policy, reshard_after_forward=reshard_after_forward)
@@ -245,29 +246,49 @@ def _change_calls(
             setattr(module, name, torch.compile(getattr(module, name), **options))
 
 
-def _cast_arguments(module: nn.Module, methods: Iterable[str], precision: torch.dtype) -> None:
-    """Cast what a module, and methods of it, are called with.
+def _compute_in(precision: torch.dtype, module: nn.Module, methods: Iterable[str]) -> None:
+    """Cast what a module, and methods of it, are called with, and what they return back.
 
-    FSDP2 would look into dataclasses among that, and make these anew: graphs have theirs sorted.
+    FSDP2 would look into dataclasses among the arguments, and make these anew: graphs have theirs
+    sorted. And it would return one type whatever it is given, so that under autocast, which leaves
+    half precision between layers, twice the bytes would be written there, and rounded again.
     """
+    own = _own_type(module) or torch.get_default_dtype()
 
-    def low(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.to(precision) if value.is_floating_point() else value
-        if isinstance(value, dict):
-            return {key: low(item) for key, item in value.items()}
-        if type(value) in (tuple, list):
-            return type(value)(map(low, value))
-        return value
+    def computing(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            given = _types([[*args], kwargs])
+            outer = reduce(torch.promote_types, given) if given else own
+            found = function(*_cast([*args], precision), **_cast(kwargs, precision))
+            return _cast(found, outer)
 
-    def cast(function: Callable[..., Any]) -> Callable[..., Any]:
-        return wraps(function)(lambda *args, **kwargs: function(*low([*args]), **low(kwargs)))
+        return called
 
-    module.register_forward_pre_hook(
-        lambda _, args, kwargs: (tuple(low([*args])), low(kwargs)), prepend=True, with_kwargs=True
-    )
-    for name in methods:
-        setattr(module, name, cast(getattr(module, name)))
+    for name in ("forward", *methods):
+        setattr(module, name, computing(getattr(module, name)))
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    """Return a value with the floating-point tensors in its lists and dictionaries cast."""
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.is_floating_point() else value
+    if isinstance(value, dict):
+        return {key: _cast(item, dtype) for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_cast(item, dtype) for item in value)
+    return value
+
+
+def _types(value: Any) -> list[torch.dtype]:
+    """Return the types of those tensors that :func:`_cast` would cast."""
+    if isinstance(value, Tensor):
+        return [value.dtype] if value.is_floating_point() else []
+    if isinstance(value, dict):
+        return _types([*value.values()])
+    if type(value) in (tuple, list):
+        return [dtype for item in value for dtype in _types(item)]
+    return []
 
 
 def _make_contiguous(model: nn.Module) -> None:
@@ -294,9 +315,10 @@ def _policy(
 ) -> MixedPrecisionPolicy:
     if isinstance(precision, MixedPrecisionPolicy):
         return precision
-    own = next((it.dtype for it in module.parameters() if it.is_floating_point()), None)
-    if precision is None or own is None:
+    if precision is None or _own_type(module) is None:
         return MixedPrecisionPolicy()
-    return MixedPrecisionPolicy(
-        precision, reduce_dtype=torch.float32, output_dtype=own, cast_forward_inputs=False
-    )
+    return MixedPrecisionPolicy(precision, reduce_dtype=torch.float32, cast_forward_inputs=False)
+
+
+def _own_type(module: nn.Module) -> torch.dtype | None:
+    return next((it.dtype for it in module.parameters() if it.is_floating_point()), None)
