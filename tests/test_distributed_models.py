@@ -25,6 +25,7 @@ from tools.workspace import ROOT
 
 PROCESSES = ROOT / "packages" / "physicsnemo-distributed" / "tests" / "processes.py"
 TOLERANCE = 1e-12  # of the largest number, or of 1
+ROUNDING = 0.03  # of bfloat16, relative to the norm of an output
 FEW = ("Pix2Pix", "MeshGraphNet", "GraphCastNet", "HEALPixRecUNet", "One2ManyRNN", "FNO", "SFNO")
 UNITS = ("block", "leaf", "model")
 
@@ -74,6 +75,12 @@ def test_sharded_with_other_options(processes: Any, name: str, units: str):
 
 
 @each(MODELS)
+@pytest.mark.parametrize("autocast", [False, True], ids=["plain", "autocast"])
+def test_sharded_in_lower_precision(processes: Any, name: str, autocast: bool):
+    processes.run(check_lower_precision, name, autocast)
+
+
+@each(MODELS)
 def test_built_without_memory_and_loaded(processes: Any, name: str):
     processes.run(check_meta, name)
 
@@ -104,6 +111,24 @@ def check_sharded(name: str, units: str, recompute: bool) -> None:
     for place, (got, right) in enumerate(zip(outputs, expected[rank], strict=True)):
         check_close(f"output {place}", got, right)
     check_same_parameters(model, alone, sharded=True)
+
+
+def check_lower_precision(name: str, autocast: bool) -> None:
+    """Compare outputs of a model whose blocks compute in bfloat16 with those in float32."""
+    case, rank, size = cases()[name], dist.get_rank(), dist.get_world_size()
+    expected = called(case.build(), case, rank)
+    model = case.build()
+    shard(model, init_device_mesh("cpu", (size,)), precision=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        outputs = [it.float() for it in called(model, case, rank)]
+    for place, (got, right) in enumerate(zip(outputs, expected, strict=True)):
+        error = (got - right).norm().item() / max(right.norm().item(), 1e-30)
+        assert error < ROUNDING, f"output {place} differs by {error:.1e}"
+    loss_of(outputs).backward()
+    for key, parameter in model.named_parameters():
+        gradient = parameter.grad
+        assert parameter.dtype == torch.float32, key
+        assert gradient is None or whole(gradient).isfinite().all(), f"gradient of {key}"
 
 
 def check_meta(name: str) -> None:

@@ -207,6 +207,42 @@ def test_blocks_compute_in_lower_precision(processes, autocast):
         assert kinds == {torch.float32}
 
 
+class Normalized(nn.Module):
+    """Blocks with normalizations, of which some keep running moments."""
+
+    def __init__(self):
+        super().__init__()
+        norms = nn.BatchNorm1d(6), nn.InstanceNorm1d(6, affine=True), nn.BatchNorm1d(6)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Conv1d(6, 6, 3), norm) for norm in norms)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def normalized(units):
+    torch.manual_seed(0)
+    alone, x = Normalized(), torch.randn(4, 6, 20)
+    model = Normalized()
+    model.load_state_dict(alone.state_dict())
+    mesh = init_device_mesh("cpu", (2,))
+    shard(model, mesh, units=units, precision=torch.bfloat16)
+    output, expected = model(x), alone(x)
+    output.square().mean().backward()
+    moments = [(model.blocks[0][1].running_mean, alone.blocks[0][1].running_mean)]
+    for got, right in ((output, expected), *moments):
+        assert got.dtype == torch.float32
+        assert (got - right).norm() < 0.02 * right.norm()
+    return [isinstance(block[1], FSDPModule) for block in model.blocks]
+
+
+@pytest.mark.parametrize("units", ["block", "leaf", "model"])
+def test_running_moments_stay_exact(processes, units):
+    for found in processes.run(normalized, units):
+        assert found == [True, units == "leaf", True]
+
+
 class Steps(nn.Module):
     """Blocks that are called with no floating-point number, and with several types."""
 

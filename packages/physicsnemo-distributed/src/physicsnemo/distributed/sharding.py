@@ -15,6 +15,7 @@ from torch.distributed.fsdp import (
     register_fsdp_forward_method,
 )
 from torch.distributed.tensor import Shard
+from torch.nn.modules.batchnorm import _NormBase
 
 from physicsnemo.distributed.plans import Plan, plan_of
 from physicsnemo.utils import recomputed, unwrap
@@ -54,9 +55,9 @@ def shard(
         The rest of the model is one unit more.
     precision
         Type in which the parameters of units are gathered, and in which these compute; what they
-        return has the type of what they are called with, all that belongs to no block computes in
-        the model's own, and gradients are reduced in single precision. Or a policy of FSDP2 for
-        everything.
+        return has the type of what they are called with. Gradients are reduced in single precision.
+        What belongs to no block, and normalizations that keep running moments, have the model's own
+        type. Or a policy of FSDP2 for everything.
     compile
         Whether to compile each block, or options of :func:`torch.compile`.
     recompute
@@ -81,17 +82,18 @@ def shard(
     _check(model, mesh)
     plan = plan_of(model)
     blocks = find_blocks(model, plan)
-    chosen = choose_units(model, plan, units, blocks)
+    exact = _running(model) if isinstance(precision, torch.dtype) else set()
+    chosen = choose_units(model, plan, units, blocks, exact)
     for block in outermost(blocks):
         _change_calls(block, plan.methods_of(block), compile, recompute)
     _make_contiguous(model)
     placement = partial(_placement, count=mesh.size(-1))
     settings = partial(fully_shard, mesh=mesh, shard_placement_fn=placement)
     for module in (model,) if units == "model" else chosen:
-        if isinstance(precision, torch.dtype):
+        if isinstance(precision, torch.dtype) and module not in exact:
             _compute_in(precision, module, plan.methods_of(module))
     for module in chosen:
-        policy = _policy(precision, module)
+        policy = _policy(None if module in exact else precision, module)
         settings(module, mp_policy=policy, reshard_after_forward=reshard_after_forward)
     whole = isinstance(precision, MixedPrecisionPolicy) or units == "model"
     policy = _policy(precision if whole else None, model)
@@ -114,20 +116,22 @@ def find_blocks(model: nn.Module, plan: Plan) -> list[nn.Module]:
 
 
 def choose_units(
-    model: nn.Module, plan: Plan, units: Units, blocks: Iterable[nn.Module]
+    model: nn.Module,
+    plan: Plan,
+    units: Units,
+    blocks: Iterable[nn.Module],
+    apart: Iterable[nn.Module] = (),
 ) -> list[nn.Module]:
     """Return the modules that are units of their own, inner ones first, less the model itself.
 
-    A module that several units share becomes one too. Units that share a parameter, but no module,
-    are left to what surrounds them.
+    Those that are to stay apart are units too. A module that several units share becomes one.
+    Units that share a parameter, but no module, are left to what surrounds them.
     """
     if units not in ("block", "leaf", "model"):
         raise ValueError(f"expected units to be 'block', 'leaf' or 'model', got {units!r}")
-    if units == "model":
-        return []
     blocks = set(blocks)
     divisible = _divisible(model, plan, blocks)
-    chosen = set(blocks)
+    chosen = divisible.intersection(apart) | (blocks if units != "model" else set())
     if units == "leaf":
         chosen |= {it for it in divisible if it._parameters or plan.is_whole(it)}
     while True:
@@ -162,6 +166,14 @@ def _check(model: nn.Module, mesh: DeviceMesh) -> None:
             f"expected a mesh of one axis, or of two for replicas and shards, got "
             f"{mesh.mesh_dim_names or mesh.ndim}: index it, as in mesh['data']"
         )
+
+
+def _running(model: nn.Module) -> set[nn.Module]:
+    """Return the normalizations that keep running moments, with which their weights compute."""
+    # Buffers are not gathered, so the moments keep the model's own type, as they should: small
+    # changes of them would be lost. PyTorch refuses weights of another type than theirs.
+    norms = (it for it in model.modules() if isinstance(it, _NormBase))
+    return {it for it in norms if it.running_mean is not None}
 
 
 def _divisible(model: nn.Module, plan: Plan, blocks: set[nn.Module]) -> set[nn.Module]:
