@@ -105,7 +105,10 @@ def test_the_geometric_mean_is_of_the_same_card(tmp_path: Path) -> None:
 
 def test_other_tables(tmp_path: Path) -> None:
     tables = {
-        "host": [HostCost("Adam", 10, 31.4, 11.2, 560.0), HostCost("SGD", 10, 31.4, 11.2, None)],
+        "host": [
+            HostCost("Adam", 10, 31.4, 11.2, 6.8, 560.0),
+            HostCost("SGD", 10, 31.4, 11.2, 6.8, None),
+        ],
         "sampling": [
             Sampling("stochastic", "eager", 3.0, 2 * 10**9, 0.0),
             Sampling("stochastic", "capture", 1.5, 10**9, 2e-6),
@@ -128,8 +131,8 @@ def test_other_tables(tmp_path: Path) -> None:
     texts = {name: SECTIONS[name](Results(tmp_path)) for name in tables}
     for name, text in texts.items():
         assert f"{TOLD}{name} --json tools/bench/results/{name}.json`\n" in text
-    assert row(texts["host"], "Adam") == ["10", "31", "11", "560"]
-    assert row(texts["host"], "SGD") == ["10", "31", "11", "-"]
+    assert row(texts["host"], "Adam") == ["10", "31", "11", "7", "560"]
+    assert row(texts["host"], "SGD") == ["10", "31", "11", "7", "-"]
     assert row(texts["sampling"], "stochastic | capture")[1:] == ["1.50 s", "2.0", "1.0", "2e-06"]
     assert row(texts["rollouts"], "DLWP-64") == ["20.0 ms", "10.0 ms", "2.0", "3.0"]
     assert row(texts["exported"], "FNO-2d") == ["2.00 ms", "1.00 ms", "30.0 s", "1e-06"]
@@ -141,7 +144,7 @@ def test_other_tables(tmp_path: Path) -> None:
 def test_the_page_is_written(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- begin: host -->\nold\n<!-- end: host -->\nafter\n")
-    write_json(tmp_path / "host.json", H200, results=[HostCost("Adam", 10, 31.4, 11.2, 560.0)])
+    write_json(tmp_path / "host.json", H200, results=[HostCost("Adam", 10, 31.4, 11.2, 6.8, 560.0)])
     main(["--page", str(page), "--results", str(tmp_path)])
     text = page.read_text(encoding="utf-8")
     assert text.startswith("before\n<!-- begin: host -->\n\n| µs |")

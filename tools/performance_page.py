@@ -139,11 +139,12 @@ def host(results: Results) -> str:
             str(row["parameters"]),
             f"{row['host_us']:.0f}",
             f"{row['launch_us']:.0f}",
+            f"{row['copies_us']:.0f}",
             "-" if row["step_us"] is None else f"{row['step_us']:.0f}",
         )
         for row in results.rows("host")
     ]
-    head = ("µs", "tensors of parameters", "host", "of it, launch", "whole step")
+    head = ("µs", "tensors of parameters", "host", "of it, launch", "of it, copies", "whole step")
     return markdown(head, rows) + results.origin("host")
 
 

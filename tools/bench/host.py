@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a replayed training step costs the host: ``python -m tools.bench.host``.
 
-On a GPU, each call of a captured step is timed by itself without waiting for the device, then many
-calls with waiting at their end. Without one, a stand-in records nothing and replays nothing, so
-that what is left is this library's own work.
+On a GPU, each call of a captured step is timed by itself when the device has nothing left to do, as
+a CUDA graph that is launched again before it has finished may wait for itself; then many calls with
+waiting at their end. Without one, a stand-in records nothing and replays nothing, so that what is
+left is this library's own work.
 """
 
 import argparse
@@ -35,7 +36,7 @@ from tools.bench.unet import UNet
 _WARMUP = 11
 _ADAM = partial(Adam, lr=1e-3)
 _FUSED = partial(Adam, lr=1e-3, fused=True)
-_COLUMNS = ("case", "tensors", "host", "launch", "step")
+_COLUMNS = ("case", "tensors", "host", "launch", "copies", "step")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class HostCost:
         Median time until a call returns.
     launch_us
         Median of the part of it in which the CUDA graph is launched.
+    copies_us
+        Median of the part of it in which a result is copied for the caller to keep.
     step_us
         Time of a step among many, the device's work included; None without a GPU.
     """
@@ -85,6 +88,7 @@ class HostCost:
     parameters: int
     host_us: float
     launch_us: float
+    copies_us: float
     step_us: float | None
 
 
@@ -153,18 +157,19 @@ def stand_in() -> Iterator[None]:
 
 
 @contextmanager
-def timed_launches() -> Iterator[list[int]]:
-    """Note how long each launch of a CUDA graph takes, in nanoseconds."""
-    launches: list[int] = []
-    launch = torch.cuda.CUDAGraph.replay
+def timed(owner: Any, name: str) -> Iterator[list[int]]:
+    """Note how long each call of a function or method takes, in nanoseconds."""
+    times: list[int] = []
+    function = getattr(owner, name)
 
-    def replay(graph: torch.cuda.CUDAGraph) -> None:
+    def call(*arguments: Any) -> Any:
         start = time.perf_counter_ns()
-        launch(graph)
-        launches.append(time.perf_counter_ns() - start)
+        result = function(*arguments)
+        times.append(time.perf_counter_ns() - start)
+        return result
 
-    with patch.object(torch.cuda.CUDAGraph, "replay", replay):
-        yield launches
+    with patch.object(owner, name, call):
+        yield times
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -185,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             str(result.parameters),
             f"{result.host_us:.1f}",
             f"{result.launch_us:.1f}",
+            f"{result.copies_us:.1f}",
             "-" if result.step_us is None else f"{result.step_us:.0f}",
         )
         for result in results
@@ -208,7 +214,8 @@ def measure(case: Case, calls: int, profiled: bool = False) -> HostCost:
     with ExitStack() as stack:
         if not on_gpu:
             stack.enter_context(stand_in())
-        launches = stack.enter_context(timed_launches())
+        launches = stack.enter_context(timed(torch.cuda.CUDAGraph, "replay"))
+        copies = stack.enter_context(timed(torch, "clone"))
         torch.manual_seed(0)
         model = case.build().to(device)
         step = _captured(case, model, case.optimizer(model.parameters()))
@@ -217,15 +224,16 @@ def measure(case: Case, calls: int, profiled: bool = False) -> HostCost:
             step(x, y)
         before = step.replays()
         launches.clear()
-        times = [_time_of(step, x, y, device, wait=number % 20 == 0) for number in range(calls)]
+        copies.clear()
+        times = [_time_of(step, x, y, device) for _ in range(calls)]
         if profiled:
             _profile(step, x, y, calls)
-        launch = statistics.median(launches or [0]) / 1e3
+        launch, copying = (statistics.median(each or [0]) / 1e3 for each in (launches, copies))
         total = _time_of_many(step, x, y, calls) if on_gpu else None
         if step.replays() - before < calls:
             raise RuntimeError(f"{case.name}: expected replays of a CUDA graph, got eager calls")
     count = len(list(model.parameters()))
-    return HostCost(case.name, count, statistics.median(times) / 1e3, launch, total)
+    return HostCost(case.name, count, statistics.median(times) / 1e3, launch, copying, total)
 
 
 def _captured(case: Case, model: Module, optimizer: Optimizer) -> Any:
@@ -248,8 +256,8 @@ def _captured(case: Case, model: Module, optimizer: Optimizer) -> Any:
     return training_step
 
 
-def _time_of(step: Any, x: Tensor, y: Tensor, device: torch.device, *, wait: bool) -> int:
-    if wait and device.type == "cuda":  # lest the queue of launches fills up
+def _time_of(step: Any, x: Tensor, y: Tensor, device: torch.device) -> int:
+    if device.type == "cuda":
         torch.cuda.synchronize()
     start = time.perf_counter_ns()
     step(x, y)

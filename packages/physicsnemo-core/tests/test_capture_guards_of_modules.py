@@ -64,13 +64,13 @@ def test_a_change_of_a_module_is_seen(change, where):
     changed = {"model": model, "closure": other, "list": others[1]}[where].inner_model
     guards = Guards(functions[where], model)
     before = guards.state()
-    assert before.matches(guards.state())
+    assert guards.state() is before
     CHANGES[change](changed)
     after = guards.state()
     assert not before.matches(after)
     assert before.difference(after)
     guards.rescan()
-    assert guards.state().matches(guards.state())
+    assert guards.state() is guards.state()
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,17 @@ def test_training_changes_nothing():
         optimizer.zero_grad()
         model(torch.ones(3, 2)).sum().backward()
         optimizer.step()
+    assert guards.state() is before
+
+
+def test_a_change_that_is_taken_back_leads_to_a_state_that_matches():
+    model = make()
+    guards = Guards(model, model)
+    before = guards.state()
+    model.eval()
+    between = guards.state()
+    model.train()
+    assert not before.matches(between)
     assert before.matches(guards.state())
 
 

@@ -10,10 +10,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from physicsnemo.core.capture.optimizers import (
     LearningRates,
+    OptimizerState,
     SettingsWatch,
     has_state,
     settings,
-    state_objects,
     state_tensors,
     step_if_finite,
     why_outside,
@@ -267,16 +267,33 @@ def test_state_of_sgd_is_its_momentum():
     assert [tensor.tolist() for tensor in state_tensors(optimizer)] == [[1.0, 1.0]]
 
 
-def test_state_that_was_replaced_consists_of_other_objects():
-    (parameter,) = parameters(1)
-    optimizer = ADAM([parameter])
-    parameter.grad = torch.ones(2)
+REPLACED = {
+    "all": lambda o: o.load_state_dict(copy.deepcopy(o.state_dict())),
+    "nothing left": lambda o: o.state.clear(),
+    "a moment": lambda o: first_state(o).update(exp_avg=torch.zeros(2)),
+    "an equal count": lambda o: first_state(o).update(step=first_state(o)["step"].clone()),
+    "a name": lambda o: first_state(o).pop("exp_avg_sq"),
+}
+
+
+def first_state(optimizer):
+    return optimizer.state[optimizer.param_groups[0]["params"][0]]
+
+
+@pytest.mark.parametrize("change", REPLACED)
+def test_state_that_was_replaced_is_gone(change):
+    used, unused = parameters()
+    optimizer = ADAM([used, unused])
+    used.grad = torch.ones(2)
     optimizer.step()
-    before = state_objects(optimizer)
-    optimizer.step()
-    assert all(a is b for a, b in zip(before, state_objects(optimizer), strict=True))
-    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    assert not any(a is b for a, b in zip(before, state_objects(optimizer), strict=True))
+    state, twin = OptimizerState(optimizer), OptimizerState(optimizer)
+    unused.grad = torch.ones(2)
+    optimizer.step()  # which makes state of another parameter
+    assert state.is_there()
+    assert state == twin
+    REPLACED[change](optimizer)
+    assert not state.is_there()
+    assert state != OptimizerState(optimizer)
 
 
 @pytest.mark.parametrize("make", [ADAM, partial(ADAM, fused=True), partial(SGD, fused=True)])

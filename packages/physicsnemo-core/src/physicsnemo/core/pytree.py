@@ -18,16 +18,22 @@ _LEAVES = {Tensor, nn.Parameter, int, float, bool, str, type(None)}
 
 def flatten(tree: Any, leaves: list[Any]) -> Hashable:
     """Append the leaves of a pytree to a list, and return its spec: a hashable of the rest."""
-    children = _children(tree)
+    kind = type(tree)
+    if kind is tuple or kind is list:
+        if _LEAVES.issuperset(map(type, tree)):  # as most of them are
+            leaves.extend(tree)
+            return (kind, *[None] * len(tree))
+        return (kind, *[flatten(child, leaves) for child in tree])
+    children = tree.items() if kind is dict else children_of(tree)
     if children is None:
         leaves.append(tree)
         return None
-    return (type(tree), *[(key, flatten(child, leaves)) for key, child in children])
+    return (kind, *[(key, flatten(child, leaves)) for key, child in children])
 
 
 def map_leaves(tree: Any, function: Callable[[Any], Any]) -> Any:
     """Return a copy of a pytree with a function applied to each leaf."""
-    children = _children(tree)
+    children = children_of(tree)
     if children is None:
         return function(tree)
     new = {key: map_leaves(child, function) for key, child in children}
@@ -52,7 +58,7 @@ def map_tensors(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
 
 def named_leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Yield each leaf with the expression that leads to it, in the order of :func:`flatten`."""
-    children = _children(tree)
+    children = children_of(tree)
     if children is None:
         yield name, tree
         return
@@ -93,7 +99,7 @@ def _differs(before: Any, after: Any) -> bool:
     return before.requires_grad if isinstance(before, Tensor) else before is not after
 
 
-def _children(tree: Any) -> list[tuple[Hashable, Any]] | None:
+def children_of(tree: Any) -> list[tuple[Hashable, Any]] | None:
     """Return keys and children, or None for a leaf."""
     # The commonest types first: captured steps look at their arguments at each call.
     kind = type(tree)

@@ -118,7 +118,8 @@ class DependencyScan:
                 self._visit(leaf, name)
         elif isinstance(value, partial):
             self._visit(value.func, label)
-            self._add(value, "", f"{label}(...)", lambda: (value.args, value.keywords))
+            for name in ("args", "keywords"):
+                self._add(value, name, f"{label}.{name}", partial(getattr, value, name))
         elif isinstance(value, MethodType):
             self._visit(value.__func__, label)
             self._visit(value.__self__, f"{label}.__self__")

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Guards: what a step reads besides its arguments, and must find as it was to be replayed.
 
-As in Dynamo, a cache entry serves a call only while its guards hold. Each call reads a
-:class:`GuardState` and compares it with those of the entries. It is one flat structure rather than
-a closure for each guard: a model has hundreds of modules, and lists are compared without running
-Python code for each.
+As in Dynamo, a cache entry serves a call only while its guards hold: the :class:`GuardState` of a
+call is compared with those of the entries. It is one flat structure rather than a closure for each
+guard: a model has hundreds of modules, and lists are compared without running Python code for each.
+As long as nothing has changed since the call before, which is seen by identity, it is not even made
+anew.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import chain
-from operator import is_
+from functools import partial
+from itertools import chain, compress
+from operator import attrgetter, not_
 from typing import Any
 
 import torch
@@ -27,8 +28,9 @@ from physicsnemo.core.capture.dependency_scan import (
     of_pytorch,
 )
 from physicsnemo.core.capture.fully_sharded import own_part
+from physicsnemo.core.capture.identity import IdentityKey, equal, equals_itself_alone, same
+from physicsnemo.core.capture.summaries import SourceValues
 from physicsnemo.core.format.sharded import is_sharded
-from physicsnemo.core.pytree import flatten
 
 _PARTS = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -36,66 +38,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 _UNGUARDED = {*vars(nn.Module()), "_constructed_from", "meta"}
 _NOTES_OF_FSDP = ("__composable_api_state_key", "_is_fsdp", "_fsdp")
 _WRAPPERS = ("torch.nn.parallel", "torch.distributed", "torch._dynamo")
-
-
-class IdentityKey:
-    """Key that equals another only if both hold the very same object.
-
-    It keeps the object alive: otherwise a new one could get the same ``id``.
-    """
-
-    __slots__ = ("_object",)
-
-    def __init__(self, value: Any) -> None:
-        self._object = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, IdentityKey) and self._object is other._object
-
-    def __hash__(self) -> int:
-        return id(self._object)
-
-    def __str__(self) -> str:
-        return str(getattr(self._object, "__qualname__", type(self._object).__qualname__))
-
-
-def leaf_metadata(leaf: Any) -> Hashable:
-    """Return what a recording bakes in of a leaf: no values of tensors, no states of generators."""
-    if isinstance(leaf, Tensor):
-        bits = (leaf.requires_grad, leaf.is_conj(), leaf.is_neg())
-        return (leaf.shape, leaf.stride(), leaf.dtype, leaf.device, *bits)
-    if isinstance(leaf, torch.Generator):
-        return (torch.Generator, leaf.device)
-    return (type(leaf), leaf if isinstance(leaf, CONSTANT_TYPES) else IdentityKey(leaf))
-
-
-class Objects:
-    """Objects of one moment, to see whether those of another are the very same.
-
-    Parameters
-    ----------
-    objects
-        The objects.
-    """
-
-    def __init__(self, objects: Iterable[Any]) -> None:
-        self._objects = list(objects)
-        # Lists look for identity before they ask for equality, much faster than Python code can.
-        # Where they go on to ask, tensors of several elements refuse to answer.
-        self._refuse = all(map(_is_never_equal, self._objects))
-
-    def __len__(self) -> int:
-        return len(self._objects)
-
-    def are(self, others: list[Any]) -> bool:
-        """Return whether these are the others."""
-        if not self._refuse:
-            mine = self._objects
-            return len(mine) == len(others) and all(map(is_, mine, others))
-        try:
-            return self._objects == others
-        except (RuntimeError, TypeError, ValueError):
-            return False
+_flag = attrgetter("requires_grad")
 
 
 @dataclass(eq=False)
@@ -105,44 +48,35 @@ class GuardState:
     Attributes
     ----------
     names
-        The names of values and of attributes, for messages.
-    values
-        What sources hold: constants, the metadata of tensors, the identity of other things.
-    sizes
-        How many attributes each module has.
+        The names of sources and of attributes, for messages.
+    sources
+        What sources hold.
     attributes
-        Those of all modules that are constants.
-    objects
-        Parameters, buffers, submodules, hooks and other attributes of modules.
-    addresses
-        Where parameters and buffers lie, and then whether they require gradients.
+        Attributes of modules.
     modes
         Settings of PyTorch that choose what is computed.
+    compared
+        They, and what else is compared as it is: how many attributes each module has, where
+        parameters and buffers lie, whether they require gradients, and tables of them, of
+        submodules and of hooks.
+    identical
+        Objects that are compared by identity, since their own equality may say more.
     """
 
     names: Sequence[str]
-    values: list[Any]
-    sizes: list[int]
+    sources: SourceValues
     attributes: list[Any]
-    objects: list[Any]
-    addresses: list[Any]
     modes: tuple[Hashable, ...]
+    compared: list[Any]
+    identical: list[Any]
 
     def matches(self, other: "GuardState") -> bool:
         """Return whether a recording made in the other state serves in this one."""
-        return (
-            self.addresses == other.addresses
-            # By identity: ``==`` of tensors compares values, and waits for the device.
-            and self._own_objects.are(other.objects)
-            and self.sizes == other.sizes
-            and _equal(self.attributes, other.attributes)
-            and self.modes == other.modes
-            and _equal(self.values, other.values)
+        return self is other or (
+            equal(self.compared, other.compared)
+            and same(self.identical, other.identical)
+            and equal(self.sources.summaries, other.sources.summaries)
         )
-
-    @cached_property
-    def _own_objects(self) -> Objects:
-        return Objects(self.objects)
 
     def difference(self, other: "GuardState") -> str:
         """Say which guard fails first, for a message."""
@@ -154,12 +88,12 @@ class GuardState:
             new = set(names[0]).symmetric_difference(names[1])
             return f"{min(new, default='an attribute')!r} appears or disappears"
         for (name, value), (_, other_value) in zip(mine, theirs, strict=True):
-            if not _equal(value, other_value):
+            if not equal(value, other_value):
                 return f"{name!r}, which the step reads from outside its arguments, changes"
         return "parameters, buffers, submodules, hooks or other objects of a module are exchanged"
 
     def _named(self) -> Iterator[tuple[str, Any]]:
-        return zip(self.names, (*self.values, *self.attributes), strict=True)
+        return zip(self.names, (*self.sources.summaries, *self.attributes), strict=True)
 
 
 class Guards:
@@ -186,17 +120,18 @@ class Guards:
         found = DependencyScan(self._function, self._model)
         attributes = [_Attributes(name, module) for module, name in found.modules.items()]
         sources = [*found.sources, *chain.from_iterable(part.sources for part in attributes)]
-        self._readers = [(s.read, _summary if s.small else IdentityKey) for s in sources]
-        constants = [(part.items, name) for part in attributes for name in part.constants]
-        labels = [f"{part.label}.{name}" for part in attributes for name in part.constants]
+        self._sources = sources
+        compared = [(part, name) for part in attributes for name in part.compared]
+        labels = [f"{part.label}.{name}" for part, name in compared]
         self._names = [*(source.label for source in sources), *labels]
         self._modules = [part.items for part in attributes]
-        self._constants = _columns(constants)
-        others = [(part.items, name) for part in attributes for name in part.others]
-        self._others = _columns(others)
+        self._attributes = [part.items for part, _ in compared], [name for _, name in compared]
         parts = list(_tables(found.modules, _PARTS))
         hooks = list(_tables(found.modules, _HOOKS))
-        self._filled = [table for table in (*parts, *hooks) if table]
+        filled = [table for table in (*parts, *hooks) if table]
+        plain = [all(map(equals_itself_alone, table.values())) for table in filled]
+        self._filled = list(compress(filled, plain))
+        self._mixed = list(compress(filled, map(not_, plain)))
         # Most modules have no hooks: looking whether all those tables are still empty is cheaper
         # than reading them, and not needed before another hook is registered anywhere.
         self._empty = [table for table in parts if not table]
@@ -209,26 +144,33 @@ class Guards:
             )
         )
         self._sharded = any(map(is_sharded, self._tensors))
+        self._last: GuardState | None = None
 
     def state(self) -> GuardState:
-        """Return what the guards read now."""
+        """Return what the guards read now, the same object as long as nothing changes."""
         if any(self._empty) or self._has_first_hook():
             self.rescan()
         try:
-            attributes = list(map(dict.__getitem__, *self._constants))
-            others = list(map(dict.__getitem__, *self._others))
+            attributes = list(map(dict.__getitem__, *self._attributes))
         except KeyError:  # a module has lost an attribute
             self.rescan()
             return self.state()
-        return GuardState(
-            self._names,
-            [summarize(read()) for read, summarize in self._readers],
-            list(map(len, self._modules)),
-            attributes,
-            [*chain.from_iterable(map(dict.values, self._filled)), *others],
-            _addresses(self._tensors, self._sharded),
-            _modes(),
-        )
+        modes, sizes = _modes(), list(map(len, self._modules))
+        addresses, flags = _addresses(self._tensors, self._sharded), list(map(_flag, self._tensors))
+        compared = [attributes, modes, sizes, addresses, flags, self._filled]
+        identical = [*chain.from_iterable(map(dict.values, self._mixed))]
+        last = self._last
+        if (
+            last is None
+            or not equal(last.compared, compared)
+            or not same(last.identical, identical)
+            or not last.sources.are_unchanged()
+        ):
+            compared[-1] = list(map(dict, self._filled))
+            sources = SourceValues(self._sources)
+            last = GuardState(self._names, sources, attributes, modes, compared, identical)
+            self._last = last
+        return last
 
     def _has_first_hook(self) -> bool:
         if self._hooks_so_far == RemovableHandle.next_id:
@@ -239,7 +181,7 @@ class Guards:
     def tensors(self) -> Iterator[Tensor]:
         """Yield the tensors that code reads by name, and all parameters and buffers."""
         yield from self._tensors
-        values = (read() for read, _ in self._readers)
+        values = (source.read() for source in self._sources)
         yield from (value for value in values if isinstance(value, Tensor))
 
 
@@ -248,17 +190,15 @@ class _Attributes:
 
     Attributes
     ----------
-    constants
-        Names of those to be compared by value.
-    others
-        Names of those to be compared by identity.
+    compared
+        Names of those to be compared as they are: constants, and objects equal to themselves alone.
     sources
-        Containers and tensors.
+        All others.
     """
 
     def __init__(self, label: str, module: nn.Module) -> None:
         self.label, self.items = label, vars(module)
-        self.constants, self.others, self.sources = ["training"], list[str](), list[Source]()
+        self.compared, self.sources = ["training"], list[Source]()
         if not class_of(module).__module__.startswith(_WRAPPERS):  # which note there what they do
             for name in sorted(self.items.keys() - _UNGUARDED):
                 if name.startswith(_NOTES_OF_FSDP):
@@ -267,29 +207,20 @@ class _Attributes:
 
     def _sort(self, name: str, value: Any, label: str, of_pytorch: bool) -> None:
         if _is_constant(value):
-            self.constants.append(name)
+            self.compared.append(name)
         elif of_pytorch:
             pass  # Derived from the rest, such as the weights that a recurrent layer lists.
         elif isinstance(value, Tensor | list | dict | tuple):
             self.sources.append(Source(label, partial(self.items.get, name), is_small(value)))
+        elif equals_itself_alone(value):
+            self.compared.append(name)
         else:
-            self.others.append(name)
-
-
-def _columns(pairs: list[tuple[dict[str, Any], str]]) -> tuple[list[Any], list[str]]:
-    return [items for items, _ in pairs], [name for _, name in pairs]
+            self.sources.append(Source(label, partial(self.items.get, name), small=False))
 
 
 def _tables(modules: Iterable[nn.Module], names: Sequence[str]) -> Iterator[dict[Any, Any]]:
     owned = map(vars, modules)
     return (own[name] for own in owned for name in names if name in own)
-
-
-def _is_never_equal(value: Any) -> bool:
-    """Return whether a value equals nothing but itself, or raises when it is compared."""
-    if isinstance(value, Tensor):
-        return type(value) in (Tensor, nn.Parameter) and value.numel() > 1
-    return value is None or getattr(type(value), "__eq__", None) is object.__eq__
 
 
 def _is_constant(value: Any) -> bool:
@@ -298,43 +229,11 @@ def _is_constant(value: Any) -> bool:
     )
 
 
-def _equal(mine: Any, theirs: Any) -> bool:
-    try:
-        return bool(mine == theirs)
-    except (RuntimeError, ValueError):  # a number has become a tensor or an array
-        return False
-
-
-def _summary(value: Any) -> Any:
-    if isinstance(value, CONSTANT_TYPES):
-        return (type(value), value)  # 1 and 1.0 do not compute the same
-    if isinstance(value, Tensor):
-        return _tensor_summary(value)
-    if isinstance(value, tuple | list | dict):
-        leaves: list[Any] = []
-        spec = flatten(value, leaves)
-        return (spec, *(IdentityKey(x) if x is value else _leaf_summary(x) for x in leaves))
-    return IdentityKey(value)
-
-
-def _leaf_summary(value: Any) -> Any:
-    return _summary(value) if isinstance(value, (*CONSTANT_TYPES, Tensor)) else IdentityKey(value)
-
-
-def _tensor_summary(tensor: Tensor) -> Any:
-    if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout is not torch.strided:
-        return IdentityKey(tensor)
-    # A recording reads tensors on the device at each replay, but bakes in values from the host.
-    version = tensor._version if tensor.is_cpu and not tensor.is_inference() else 0
-    return (tensor.data_ptr(), version, leaf_metadata(tensor))
-
-
 def _addresses(tensors: Sequence[Tensor], sharded: bool) -> list[Any]:
-    flags = [tensor.requires_grad for tensor in tensors]
     try:
-        return [*map(_address if sharded else Tensor.data_ptr, tensors), *flags]
+        return list(map(_address if sharded else Tensor.data_ptr, tensors))
     except (RuntimeError, ValueError):
-        return [*map(_address, tensors), *flags]
+        return list(map(_address, tensors))
 
 
 def _address(tensor: Tensor) -> int | IdentityKey:

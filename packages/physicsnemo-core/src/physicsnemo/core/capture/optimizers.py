@@ -4,8 +4,7 @@
 import inspect
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from itertools import chain
-from operator import is_, itemgetter
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -14,12 +13,12 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim import optimizer as shared
 
 from physicsnemo.core.capture.dependency_scan import CONSTANT_TYPES
-from physicsnemo.core.capture.guards import IdentityKey, Objects
+from physicsnemo.core.capture.identity import IdentityKey, equal
 
 _BOUND = ("lr", "capturable")
 """Entries of a parameter group that a recording replaces by its own."""
 
-_NOT_SETTINGS = dict.fromkeys(("params", *_BOUND))
+_UNBOUND = dict.fromkeys(_BOUND)
 
 
 def why_outside(optimizer: Optimizer) -> str | None:
@@ -61,17 +60,13 @@ def check_optimizer(optimizer: Optimizer) -> None:
 def settings(optimizer: Optimizer) -> Hashable:
     """Return what a recording of the step bakes in: all but the learning rates and the state.
 
-    The state is left to :func:`state_objects`: a recording whose settings are gone may be of use
+    The state is left to :class:`OptimizerState`: a recording whose settings are gone may be of use
     again, one whose state is gone may not.
     """
     groups = (
         (
             tuple(map(id, group["params"])),
-            *(
-                (key, _hashable(value))
-                for key, value in group.items()
-                if key not in ("params", *_BOUND)
-            ),
+            *((key, _hashable(group[key])) for key in _settings_in(group)),
         )
         for group in optimizer.param_groups
     )
@@ -85,12 +80,32 @@ def parameters(optimizer: Optimizer) -> list[Tensor]:
 
 def state_tensors(optimizer: Optimizer) -> list[Tensor]:
     """Return the tensors of an optimizer's state."""
-    return [value for value in state_objects(optimizer) if isinstance(value, Tensor)]
+    values = chain.from_iterable(map(dict.values, optimizer.state.values()))
+    return [value for value in values if isinstance(value, Tensor)]
 
 
-def state_objects(optimizer: Optimizer) -> list[Any]:
-    """Return what an optimizer's state consists of, to see by identity whether it was replaced."""
-    return list(chain.from_iterable(map(dict.values, optimizer.state.values())))
+class OptimizerState:
+    """What the state of an optimizer consists of, to see by identity whether it was replaced.
+
+    It equals another that consists of the same objects.
+
+    Parameters
+    ----------
+    optimizer
+        The optimizer.
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._states = list(map(dict, optimizer.state.values()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OptimizerState) and equal(self._states, other._states)
+
+    def is_there(self) -> bool:
+        """Return whether it is there still; that of other parameters may have come after."""
+        states = self._optimizer.state.values()
+        return equal(self._states, list(islice(states, len(self._states))))
 
 
 def has_state(optimizer: Optimizer) -> bool:
@@ -121,29 +136,26 @@ class SettingsWatch:
         self._optimizer = optimizer
         self._settings: Hashable = None
         self._seen: list[Any] | None = None
-        self._hooks: list[int] = []
-        self._parameters: list[Objects] = []
 
     def read(self) -> Hashable:
         """Return :func:`settings`, the same object as long as they are equal."""
-        groups, hooks = self._optimizer.param_groups, list(map(len, _hooks(self._optimizer)))
-        values = [value for group in groups for value in (group | _NOT_SETTINGS).values()]
-        seen = [*values, vars(self._optimizer).get("step")]
-        if (
-            self._seen is not None
-            and len(seen) == len(self._seen)
-            and all(map(is_, seen, self._seen))
-            and hooks == self._hooks
-            and all(map(Objects.are, self._parameters, map(itemgetter("params"), groups)))
-        ):
-            return self._settings
-        now = settings(self._optimizer)
-        if now != self._settings:
-            self._settings = now
-        # The same list may hold other items.
-        self._seen, self._hooks = seen if all(map(_is_constant, values)) else None, hooks
-        self._parameters = [Objects(group["params"]) for group in groups]
+        if self._seen is None or not equal(self._seen, self._glance()):
+            now = settings(self._optimizer)
+            if now != self._settings:
+                self._settings = now
+            self._seen = self._copy()
         return self._settings
+
+    def _glance(self) -> list[Any]:
+        groups = [group | _UNBOUND for group in self._optimizer.param_groups]
+        return [groups, vars(self._optimizer).get("step"), *map(len, _hooks(self._optimizer))]
+
+    def _copy(self) -> list[Any] | None:
+        """Return a glance to compare others with, None if it does not show all that may change."""
+        groups, *rest = self._glance()
+        if not all(_is_constant(group[key]) for group in groups for key in _settings_in(group)):
+            return None
+        return [[group | {"params": list(group["params"])} for group in groups], *rest]
 
 
 class LearningRates:
@@ -230,6 +242,10 @@ def runs_on_device(optimizer: Optimizer, group: dict[str, Any]) -> bool:
     # Other implementations count steps on the host, and the count would be baked in. Plain SGD
     # counts none, but takes its learning rate as a number.
     return bool(group.get("fused") or (not isinstance(optimizer, SGD) and group["capturable"]))
+
+
+def _settings_in(group: dict[str, Any]) -> list[str]:
+    return [key for key in group if key not in ("params", *_BOUND)]
 
 
 def _hashable(value: Any) -> Hashable:

@@ -27,10 +27,12 @@ from torch import Tensor
 from physicsnemo.core.capture.dependency_scan import CODE_TYPES, CONSTANT_TYPES, is_foreign
 from physicsnemo.core.capture.fully_sharded import ShardedUnits
 from physicsnemo.core.capture.graphs import GraphPool, Recording
-from physicsnemo.core.capture.guards import Guards, GuardState, IdentityKey, leaf_metadata
+from physicsnemo.core.capture.guards import Guards, GuardState
+from physicsnemo.core.capture.identity import IdentityKey
 from physicsnemo.core.capture.options import Options
 from physicsnemo.core.capture.replay_check import HostRNGState, ReplayCheck
 from physicsnemo.core.capture.step_program import StepProgram
+from physicsnemo.core.capture.summaries import leaf_metadata
 from physicsnemo.core.pytree import flatten, map_leaves, map_tensors, named_leaves
 
 _MAX_ENTRIES = 16
@@ -38,8 +40,8 @@ _MANY_MISSES = 16
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
-CacheKey = tuple[Hashable, tuple[Any, ...], Hashable]
-"""Spec of the arguments' pytree, the metadata of each leaf, and the step program's key."""
+Kind = tuple[Hashable, tuple[Any, ...], bool]
+"""Spec of the arguments' pytree, the metadata of each leaf, and whether gradients are on."""
 
 
 @dataclass(eq=False)
@@ -62,7 +64,7 @@ class CacheEntry:
         Why it cannot be made, if so.
     """
 
-    key: CacheKey
+    key: tuple[Kind, Hashable]
     guard_state: GuardState
     calls: int = 0
     addresses: Sequence[int] = ()
@@ -114,6 +116,7 @@ class Recorder:
         self._warmup = max(1, options.cuda_graph_warmup)
         self._replays_to_check = options.checked_replays
         self._entries: list[CacheEntry] = []  # the most recently used last
+        self._kind: Kind | None = None
         self._misses = 0
         self._said: set[str] = set()
         self.replays = 0
@@ -124,13 +127,10 @@ class Recorder:
         self._units.reshard()
         arguments: Arguments = (args, kwargs)
         leaves: list[Any] = []
-        spec = flatten(arguments, leaves)
-        reason = self._why_not(arguments, leaves)
-        if reason is not None:
-            self._say_once(f"this call runs without CUDA graphs: {reason}")
+        kind = self._kind_of(arguments, leaves)
+        if kind is None:
             return self._run(arguments)
-        key = (spec, tuple(map(leaf_metadata, leaves)), self._program.key())
-        entry = self._lookup(key, arguments)
+        entry = self._lookup((kind, self._program.key()), arguments)
         self._drop_outdated(entry, leaves)
         if entry.recording is None:
             if entry.reason is not None or entry.calls < self._warmup:
@@ -146,12 +146,28 @@ class Recorder:
         """Give back all recordings; calls warm up again, and are recorded again."""
         self._entries.clear()
 
-    def _lookup(self, key: CacheKey, arguments: Arguments) -> CacheEntry:
+    def _kind_of(self, arguments: Arguments, leaves: list[Any]) -> Kind | None:
+        """Add the leaves of arguments; return their kind, or None if they cannot be recorded."""
+        spec = flatten(arguments, leaves)
+        kind = (spec, tuple(map(leaf_metadata, leaves)), torch.is_grad_enabled())
+        # Of arguments like those of the call before, nothing is to be asked again.
+        if kind == self._kind:
+            return self._kind
+        reason = self._why_not(arguments, leaves)
+        if reason is not None:
+            self._say_once(f"this call runs without CUDA graphs: {reason}")
+            return None
+        # But of generators, which they are.
+        self._kind = None if torch.Generator in map(type, leaves) else kind
+        return kind
+
+    def _lookup(self, key: tuple[Kind, Hashable], arguments: Arguments) -> CacheEntry:
         now = self._guards.state()
         for place, entry in enumerate(reversed(self._entries), start=1):
             if entry.key == key and entry.guard_state.matches(now):
                 if place > 1:
                     self._entries.append(self._entries.pop(-place))
+                entry.guard_state = now  # which is the next call's, too, if nothing changes
                 return entry
         # What has changed may lead to other code, which reads other things.
         self._guards.rescan()
@@ -338,7 +354,7 @@ def _addresses(leaves: Sequence[Any]) -> list[int]:
 
 
 def _difference(old: CacheEntry, new: CacheEntry, arguments: Arguments) -> str:
-    (spec, before, _), (other, after, _) = old.key, new.key
+    (spec, before, _), (other, after, _) = old.key[0], new.key[0]
     if spec != other:
         return "the nesting of the arguments changes"
     for name, one, two in zip(_names(arguments), before, after, strict=True):

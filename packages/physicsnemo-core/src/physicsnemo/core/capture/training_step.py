@@ -2,7 +2,7 @@
 """Training step: loss, backward pass, clipping and optimizer, eagerly or around a recording."""
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager, nullcontext
 from operator import attrgetter, is_
 from typing import Any, NamedTuple, cast
@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 from physicsnemo.core.capture.compilation import Compilation
 from physicsnemo.core.capture.optimizers import (
     LearningRates,
+    OptimizerState,
     SettingsWatch,
     has_state,
     parameters,
-    state_objects,
     state_tensors,
     step_if_finite,
     why_outside,
@@ -69,14 +69,14 @@ class GraphState(NamedTuple):
     before, after
         The gradient of each parameter that the recording adds to, and that it leaves.
     optimizer_state
-        What the recorded step of the optimizer reads and writes.
+        What the recorded step of the optimizer reads and writes; None if there is none.
     buckets
         How often the buckets that processes exchange gradients in had been reset by then.
     """
 
     before: Gradients
     after: Gradients
-    optimizer_state: Sequence[Any]
+    optimizer_state: OptimizerState | None
     buckets: int
 
 
@@ -164,7 +164,7 @@ class TrainingStep(StepProgram):
         result = self._differentiate(args, kwargs)
         gradients = Gradients.of(self._parameters())
         if self._outside is not None:
-            return result, GraphState(self._before, gradients, (), self._buckets)
+            return result, GraphState(self._before, gradients, None, self._buckets)
         if self._is_last:
             self._clip_gradients()
             with self._promotion.bound(), self._rates.bound():
@@ -172,7 +172,7 @@ class TrainingStep(StepProgram):
                 # which ends a stream capture: here the device decides.
                 step_if_finite(self._optimizer, self._scaler)
             self._scaler.update()
-        state = state_objects(self._optimizer)
+        state = OptimizerState(self._optimizer)
         return result, GraphState(self._before, gradients, state, self._buckets)
 
     def rollback(self) -> None:
@@ -197,11 +197,9 @@ class TrainingStep(StepProgram):
         ``load_state_dict`` does the one, an error in the backward pass the other.
         """
         # By identity: equal values in other tensors would not be those that the kernels read.
-        state = () if self._outside is not None else state_objects(self._optimizer)
-        return (
-            graph_state.buckets != self._buckets
-            or len(graph_state.optimizer_state) > len(state)  # of other parameters may come after
-            or not all(map(is_, graph_state.optimizer_state, state))
+        state = graph_state.optimizer_state
+        return graph_state.buckets != self._buckets or not (
+            state is None or (self._outside is None and state.is_there())
         )
 
     def refresh(self) -> None:
