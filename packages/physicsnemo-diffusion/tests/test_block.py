@@ -130,4 +130,4 @@ def test_bad_activation():
 
 def test_activation_is_silu_by_default():
     layer = block()
-    assert layer.activation is silu
+    assert layer.norm0.activation is layer.norm1.activation is silu

@@ -13,7 +13,7 @@ from torch.nn import functional
 from physicsnemo.models.diffusion.layers.attention import Attention
 from physicsnemo.models.diffusion.layers.convolution import Conv2d
 from physicsnemo.models.diffusion.layers.linear import Linear
-from physicsnemo.models.diffusion.layers.normalization import GroupNorm, get_activation
+from physicsnemo.models.diffusion.layers.normalization import GroupNorm
 from physicsnemo.models.history import Renamed, follow_history
 from physicsnemo.nn.numerics import PAPER
 
@@ -117,20 +117,19 @@ class UNetBlock(nn.Module):
         super().__init__()
         self.dropout, self.skip_scale, self.adaptive_scale = dropout, skip_scale, adaptive_scale
         self.profile_mode, self.amp_mode = profile_mode, amp_mode
-        self.activation = get_activation(act)
         init = {} if init is None else init
         init_zero = {"init_weight": 0} if init_zero is None else init_zero
         common: dict[str, Any] = {"use_apex_gn": use_apex_gn, "amp_mode": amp_mode}
         norm: Callable[..., GroupNorm] = partial(
-            GroupNorm, eps=eps, act=act, numerics=numerics, **common
+            GroupNorm, eps=eps, fused_act=True, act=act, numerics=numerics, **common
         )
         conv = partial(Conv2d, fused_conv_bias=fused_conv_bias, amp_mode=amp_mode)
         resampling: dict[str, Any] = {"up": up, "down": down, "resample_filter": resample_filter}
-        self.norm0 = norm(in_channels, fused_act=True)
+        self.norm0 = norm(in_channels)
         self.conv0 = conv(in_channels, out_channels, kernel=3, **resampling, **init)
         parts = 2 if adaptive_scale else 1
         self.affine = Linear(emb_channels, parts * out_channels, amp_mode=amp_mode, **init)
-        self.norm1 = norm(out_channels, fused_act=not adaptive_scale)
+        self.norm1 = norm(out_channels)
         self.conv1 = conv(out_channels, out_channels, kernel=3, **init_zero)
         self.skip = self.attn = None
         if out_channels != in_channels or up or down:
@@ -177,12 +176,13 @@ class UNetBlock(nn.Module):
     def _modulate(self, h: Tensor, signal: Tensor) -> Tensor:
         """Apply the second normalization, modulated by the embedding."""
         signal = signal.to(h.dtype)
-        if not self.adaptive_scale:
-            normalized: Tensor = self.norm1(h + signal)
-            return normalized
-        scale, shift = signal.chunk(2, dim=1)
-        # The scale is relative to 1: an embedding of zeros modulates nothing.
-        return self.activation(torch.addcmul(shift, self.norm1(h), scale + 1))
+        normalized: Tensor
+        if self.adaptive_scale:
+            scale, shift = signal.chunk(2, dim=1)
+            normalized = self.norm1(h, modulation=(scale, shift))
+        else:
+            normalized = self.norm1(h, offset=signal)
+        return normalized
 
 
 def profile_range(name: str, wanted: bool) -> AbstractContextManager[Any]:

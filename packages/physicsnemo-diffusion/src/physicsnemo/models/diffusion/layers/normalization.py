@@ -8,13 +8,14 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 from physicsnemo.models.history import Twin, follow_history
 from physicsnemo.nn.checks import check_choice
 from physicsnemo.nn.numerics import PAPER, has_oddity
 from physicsnemo.nn.precision import no_autocast
-from physicsnemo.nn.tracing import is_transformed
+from physicsnemo.nn.tracing import is_tracing, is_transformed
 
 Function = Callable[[Tensor], Tensor]
 
@@ -29,11 +30,15 @@ ACTIVATIONS: dict[str, Function] = {
     "elu": functional.elu,
 }
 
+_FUSED_ON = ("cuda",)  # types of devices
+
 
 class GroupNorm(nn.Module):
     """Group normalization, followed by an activation if asked for.
 
     It sums in single precision at least, and returns the type of its input, under autocast too.
+    Images on a GPU in the memory format channels-last stay in it; where there are Triton and a C
+    compiler, and the model is not compiled as a whole, all of it is one operation.
 
     Parameters
     ----------
@@ -102,10 +107,83 @@ class GroupNorm(nn.Module):
         self.gn = _apex_norm(self) if use_apex_gn else None
         follow_history(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize images of shape (batch, num_channels, height, width)."""
+    def forward(
+        self,
+        x: Tensor,
+        offset: Tensor | None = None,
+        modulation: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Normalize images.
+
+        Parameters
+        ----------
+        x
+            Images of shape (batch, num_channels, height, width).
+        offset
+            Added before, of shape (batch, num_channels, 1, 1), or (1, num_channels, 1, 1) for all.
+        modulation
+            What the normalized images are scaled with, relative to 1, and shifted by, before the
+            activation. Of the shape of ``offset``.
+
+        Returns
+        -------
+        Images of the shape of ``x``.
+        """
+        tensors = x, self.weight, self.bias, offset, *(modulation or ())
+        if self._is_fusable([it for it in tensors if it is not None]):
+            return self._normalize_fused(x, offset, modulation)
+        x = x if offset is None else x + offset
         x = self._normalize(x) if self.gn is None else self.gn(x)
+        if modulation is not None:
+            scale, shift = modulation
+            # The scale is relative to 1: an embedding of zeros modulates nothing.
+            x = torch.addcmul(shift, x, scale + 1)
         return x if self.activation is None else self.activation(x)
+
+    def _is_fusable(self, tensors: list[Tensor]) -> bool:
+        """Return whether the kernels here know images, weights and what modulates."""
+        x = tensors[0]
+        # Compilers fuse by themselves.
+        if torch.compiler.is_compiling() or x.device.type not in _FUSED_ON:
+            return False
+        # `physicsnemo.distributed` replaces the method where ranks have rows of an image.
+        if self.gn is not None or "_normalize" in vars(self):
+            return False
+        if is_tracing() or is_transformed() or forward_ad._current_level >= 0:
+            return False
+        if x.ndim != 4 or x.shape[1] != len(self.weight) or not x.numel():
+            return False
+        if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+            return False
+        # Subclasses, such as DTensor, dispatch operations of their own. Where devices or shapes do
+        # not fit, PyTorch raises the errors.
+        if any(type(it) not in (Tensor, nn.Parameter) or it.device != x.device for it in tensors):
+            return False
+        if any(it.shape[1:] != (x.shape[1], 1, 1) for it in tensors[3:]):
+            return False
+        # Not before: it imports Triton.
+        from physicsnemo.models.diffusion.layers import _fused_group_norm
+
+        return x.dtype in _fused_group_norm.TYPES and _fused_group_norm.is_usable(x.device)
+
+    def _normalize_fused(
+        self, x: Tensor, offset: Tensor | None, modulation: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        from physicsnemo.models.diffusion.layers import _fused_group_norm
+
+        silu = self.activation is functional.silu
+        x = _fused_group_norm.group_norm(
+            x,
+            self.weight,
+            self.bias,
+            self.num_groups,
+            self.eps,
+            unbiased=self.unbiased_in_eval and not self.training,
+            silu=silu,
+            offset=offset,
+            modulation=modulation,
+        )
+        return x if silu or self.activation is None else self.activation(x)
 
     def _normalize(self, x: Tensor) -> Tensor:
         weight, eps = self.weight, self.eps

@@ -251,7 +251,14 @@ class SongUNet(Module):
             fused_conv_bias=True,
             numerics=numerics,
         )
-        norm = partial(GroupNorm, eps=1e-6, use_apex_gn=use_apex_gn, numerics=numerics)
+        norm = partial(
+            GroupNorm,
+            eps=1e-6,
+            use_apex_gn=use_apex_gn,
+            fused_act=True,
+            act="silu",
+            numerics=numerics,
+        )
         self.enc = self._build_encoder(block, model_channels, resample_filter)
         self.dec = self._build_decoder(block, norm, resample_filter)
         self.amp_mode, self.profile_mode = amp_mode, profile_mode
@@ -446,7 +453,7 @@ class SongUNet(Module):
         """Return the output with the contribution of a level, if it has one."""
         if f"{level.name}_aux_conv" not in self.dec:
             return output
-        features = silu(self.dec[f"{level.name}_aux_norm"](x))
+        features = self.dec[f"{level.name}_aux_norm"](x)
         contribution: Tensor = self.dec[f"{level.name}_aux_conv"](features)
         if output is None:
             return contribution
