@@ -11,7 +11,7 @@ from physicsnemo.models.diffusion import DhariwalUNet, GroupNorm, SongUNet, UNet
 from physicsnemo.models.diffusion.layers import _fused_group_norm as fused
 from physicsnemo.models.diffusion.layers import normalization
 
-SMALL = {"model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [8]}
+SMALL = {"model_channels": 32, "channel_mult": [1, 2], "num_blocks": 1, "attn_resolutions": [8]}
 
 
 class Formula:
@@ -136,7 +136,7 @@ def test_errors_stay_those_of_pytorch(formula):
 def test_traces_and_transforms_are_not(formula):
     norm, x = silu_norm(), images(2, 8, 3, 5)
     torch.export.export(norm, (x,))
-    torch.jit.trace(norm, (x,))
+    torch.jit.trace(norm, (x,), check_trace=False)
     torch.func.vmap(norm)(x[None])
     torch.func.jvp(norm, (x.contiguous(),), (x.contiguous(),))
     with forward_ad.dual_level():

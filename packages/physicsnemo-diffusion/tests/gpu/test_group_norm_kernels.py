@@ -115,10 +115,11 @@ def test_shares_of_several_tiles(device, monkeypatch, programs, partial):
 
 def test_a_large_mean_cancels_nothing(device):
     (x, *others), gradient = made(device, (2, 8, 16, 16))
-    x = (x + 4096).detach()  # to which float32 rounds as exactly as 2**-11
+    x = x + 4096
     found = results(by_kernels, (x, *others), gradient, 2, False, True)
     exact = results(by_definition, (x, *others), gradient, 2, False, True, torch.float64)
-    assert_near(found, exact, 1e-4)
+    # Next to such a mean, float32 has a spacing of 2**-11; squares would have one of 1.
+    assert_near(found, exact, 1e-3)
 
 
 def test_gradients_that_are_not_channels_last(device):
