@@ -80,7 +80,7 @@ def test_autocast_is_bfloat16_where_the_metadata_allows_it():
 
 
 def test_autocast_is_off_where_the_metadata_does_not_allow_it(caplog):
-    with caplog.at_level(logging.WARNING, "capture"):
+    with caplog.at_level(logging.WARNING, "physicsnemo.capture"):
         losses = train_captured(make())
     assert torch.equal(losses, train_reference(make()))
     assert "does not set amp_cpu" in caplog.text
@@ -283,7 +283,7 @@ def test_scaler_state_waits_for_its_capture():
 
 def test_scaler_state_that_does_not_fit():
     scaler = torch.amp.GradScaler("cpu")
-    StaticCaptureTraining._scalers.add(scaler, "mine", logging.getLogger("capture"))
+    StaticCaptureTraining._scalers.add(scaler, "mine", logging.getLogger("physicsnemo.capture"))
     with pytest.raises(ValueError, match="the state of the gradient scaler 'mine' is not valid"):
         StaticCaptureTraining.load_state_dict({"mine": {"scale": 1.0}})
 

@@ -223,7 +223,7 @@ def test_a_captured_step_promotes_once_and_says_so(capture, make, caplog):
             return own(optimizer)
 
         optimizer.step = spy
-        with caplog.at_level(logging.INFO, "capture"):
+        with caplog.at_level(logging.INFO, "physicsnemo.capture"):
             losses.append(torch.stack([step(torch.ones(2, 3)) for _ in range(8)]))
         assert step.replays() == 6
         assert (True in called) is promote

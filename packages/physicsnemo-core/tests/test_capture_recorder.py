@@ -292,7 +292,7 @@ def test_an_eager_step_replays_nothing():
 
 def test_recordings_are_logged(caplog):
     step = evaluation(lambda x: x)
-    with caplog.at_level(logging.INFO, "capture"):
+    with caplog.at_level(logging.INFO, "physicsnemo.capture"):
         for _ in range(8):
             step(torch.ones(1))
     assert caplog.messages == ["recorded a CUDA graph after 3 calls"]

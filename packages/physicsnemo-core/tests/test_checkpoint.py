@@ -370,3 +370,11 @@ def test_a_model_that_contains_itself_is_refused(saved, members_of, write_tar):
     write_tar(path, {**members_of(path), "args.json": json.dumps(arguments).encode()})
     with pytest.raises(CheckpointError, match="inner .* contains itself"):
         Module.from_checkpoint(path)
+
+
+def test_a_file_of_torch_save_is_told_apart(affine, tmp_path):
+    model = affine(2)
+    torch.save(model.state_dict(), tmp_path / "weights.mdlus")
+    for load in (Module.from_checkpoint, model.load):
+        with pytest.raises(CheckpointError, match=r"weights\.mdlus was written by torch\.save, so"):
+            load(tmp_path / "weights.mdlus")

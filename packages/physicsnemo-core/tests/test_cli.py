@@ -71,6 +71,12 @@ def test_distribution_installs_the_command():
     assert script.load() is main
 
 
+def test_the_package_is_the_command():
+    run = [sys.executable, "-m", "physicsnemo", "--version"]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("physicsnemo-core ")
+
+
 def test_help(physicsnemo):
     result = physicsnemo("--help")
     assert result.exit_code == 0

@@ -15,7 +15,7 @@ from physicsnemo.core.capture.blocks import CompiledBlocks, find_blocks
 from physicsnemo.core.capture.compilation import Compilation, why_no_compiler
 from physicsnemo.utils import StaticCaptureEvaluateNoGrad, StaticCaptureTraining
 
-LOGGER = logging.getLogger("capture")
+LOGGER = logging.getLogger("physicsnemo.capture")
 
 
 class Block(nn.Module):
@@ -173,7 +173,9 @@ def test_auto_falls_back_where_compiling_fails(depth, monkeypatch, caplog):
 
     torch.testing.assert_close(step(x), expected.detach())
     assert step(x) < expected
-    (message,) = [record.message for record in caplog.records if record.name == "capture"]
+    (message,) = [
+        record.message for record in caplog.records if record.name == "physicsnemo.capture"
+    ]
     assert "uncompiled, since compiling it failed: BackendCompilerFailed" in message
     assert "no such register" in message
 

@@ -42,6 +42,14 @@ def test_a_name_that_is_gone_is_no_attribute():
         physicsnemo.compat.install()
 
 
+def test_names_of_the_package_itself():
+    with pytest.raises(AttributeError, match="attribute 'Modul'; did you mean Module?"):
+        _ = physicsnemo.Modul
+    with pytest.raises(AttributeError, match="no physicsnemo.Datapipe here: data are read by"):
+        _ = physicsnemo.Datapipe
+    assert "Module" in dir(physicsnemo)
+
+
 def test_modules_that_are_nowhere_stay_unknown():
     for name in ("physicsnemo.nothing", "physicsnemo.launch.nothing", "physicsnemo.core.nothing"):
         assert importlib.util.find_spec(name) is None

@@ -184,10 +184,10 @@ def test_onnx_flags_default_to_the_general_one():
 
 
 def test_models_add_no_logging_handlers():
-    before = len(logging.getLogger("core.module").handlers)
+    before = len(logging.getLogger("physicsnemo.module").handlers)
     for _ in range(3):
         Named([3, 2])
-    assert len(logging.getLogger("core.module").handlers) == before
+    assert len(logging.getLogger("physicsnemo.module").handlers) == before
 
 
 def test_debug_shows_messages_of_the_class_once(capfd):

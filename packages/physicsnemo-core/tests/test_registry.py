@@ -230,3 +230,28 @@ def test_concurrent_registration_keeps_one_winner(registry):
         thread.join()
     assert len(errors) == len(classes) - 1
     assert registry.factory("Racer") in classes
+
+
+def test_models_by_a_pattern(install, registry):
+    lines = "Waves = g:Waves\nSWaves = g:SWaves\nWaveNet = g:WaveNet\n"
+    install("patterns-g", f"[physicsnemo.models]\n{lines}")
+    assert registry.list_models("*waves") == ["SWaves", "Waves"]
+    assert registry.list_models("Wave???") == ["WaveNet"]
+    assert registry.list_models("waves") == ["Waves"]
+    assert registry.list_models("nothing*") == []
+
+
+def test_the_registry_says_what_it_holds(install, registry):
+    install("shown-h", "[physicsnemo.models]\nHeights = shown_h:Heights\n")
+    assert ", Heights" in repr(registry) or ": Heights" in repr(registry)
+    assert repr(registry).startswith(f"ModelRegistry({len(registry.list_models())} models: ")
+    registry.__clear_registry__()
+    assert repr(registry) == "ModelRegistry(0 models: no family is installed)"
+
+
+def test_dir_lists_models_without_importing_them(install, registry):
+    import physicsnemo.models
+
+    install("listed-i", "[physicsnemo.models]\nIsobars = listed_i:Isobars\n", listed_i="")
+    assert {"Isobars", "Module", "ModelMetaData"} <= {*dir(physicsnemo.models)}
+    assert "listed_i" not in sys.modules

@@ -174,7 +174,11 @@ def test_without_any_checkpoint_there_is_a_warning(exists, tmp_path, caplog):
     folder = tmp_path if exists else tmp_path / "run"
     assert load_checkpoint(folder, **training()) == 0
     assert caplog.record_tuples == [
-        ("checkpoint", logging.WARNING, f"there is no checkpoint in {folder}, nothing is loaded")
+        (
+            "physicsnemo.checkpoint",
+            logging.WARNING,
+            f"there is no checkpoint in {folder}, nothing is loaded",
+        )
     ]
     with pytest.raises(CheckpointError, match="step 3 .* lacks"):
         load_checkpoint(folder, Net(), epoch=3)

@@ -4,6 +4,7 @@
 This package is light: importing it, or listing the installed models, does not import PyTorch.
 """
 
+import sys as _sys
 from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
 
@@ -41,4 +42,5 @@ def __getattr__(name: str) -> Any:
 
 
 _former_paths.install()
+_former_paths.complete(_sys.modules[__name__])
 _distributions.warn_about_conflicts()

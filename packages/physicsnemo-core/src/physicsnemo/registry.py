@@ -2,6 +2,7 @@
 """The models that are installed, found through entry points, without importing any of them."""
 
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from physicsnemo.core.errors import ModelNotFoundError, shown_name
@@ -35,9 +36,17 @@ class ModelRegistry:
     True
     """
 
-    def list_models(self) -> list[str]:
-        """Return the names of all models, sorted, without importing any."""
-        return sorted({*installed_models(), *_registered})
+    def list_models(self, pattern: str = "*") -> list[str]:
+        """Return the names of all models, sorted, without importing any.
+
+        Parameters
+        ----------
+        pattern
+            Of which the names must be: ``*`` stands for any letters, ``?`` for one, and capitals
+            do not count, so ``"*fno"`` finds ``FNO`` and ``SFNO``.
+        """
+        names = sorted({*installed_models(), *_registered})
+        return [name for name in names if fnmatchcase(name.lower(), pattern.lower())]
 
     def factory(self, name: str) -> type[Any]:
         """Return the class that is registered under a name, importing its package if need be.
@@ -117,6 +126,11 @@ class ModelRegistry:
             raise ValueError(f"Name {name} already in use by {owner!r}")
         if _registered.setdefault(name, model_class) is not model_class:
             raise ValueError(f"Name {name} already in use by {_registered[name]!r}")
+
+    def __repr__(self) -> str:
+        """Return how many models there are, and their names."""
+        names = self.list_models()
+        return f"ModelRegistry({len(names)} models: {', '.join(names) or 'no family is installed'})"
 
     def __clear_registry__(self) -> None:
         """Forget every model, installed ones included; for tests."""

@@ -92,7 +92,7 @@ class ModelBase(torch.nn.Module):
 
     @property
     def logger(self) -> logging.Logger:
-        """The logger of this class, ``core.module.<class name>``, unless it has another."""
+        """The logger of this class, ``physicsnemo.module.<class name>``, unless it has another."""
         return logger_of(self) if self._own_logger is _UNSET else self._own_logger
 
     @logger.setter
@@ -151,7 +151,7 @@ def device_of(model: ModelBase) -> torch.device:
 
 def logger_of(model: ModelBase) -> logging.Logger:
     """Return the logger of a model's class."""
-    return logging.getLogger(f"core.module.{class_of(model).__name__}")
+    return logging.getLogger(f"physicsnemo.module.{class_of(model).__name__}")
 
 
 def class_of(model: Model) -> type[Model]:

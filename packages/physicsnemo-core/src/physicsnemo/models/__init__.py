@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelMetaData", "Module"]
 
-_lazy_getattr, __dir__ = lazy_exports(
+_lazy_getattr, _lazy_dir = lazy_exports(
     __name__,
     {"Module": "physicsnemo.models.module", "ModelMetaData": "physicsnemo.models.meta"},
 )
@@ -29,3 +29,7 @@ def __getattr__(name: str) -> Any:
     if not name.startswith("_") and name in ModelRegistry().list_models():
         return ModelRegistry().factory(name)
     return _lazy_getattr(name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*_lazy_dir(), *ModelRegistry().list_models()})

@@ -64,7 +64,7 @@ __all__ = ["get_checkpoint_dir", "load_checkpoint", "save_checkpoint"]
 
 Layout = Literal["whole", "shards"]
 
-_LOGGER = logging.getLogger("checkpoint")
+_LOGGER = logging.getLogger("physicsnemo.checkpoint")
 
 
 def save_checkpoint(

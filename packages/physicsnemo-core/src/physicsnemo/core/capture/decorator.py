@@ -120,7 +120,7 @@ class StaticCapture:
     ) -> None:
         if optim is not None:
             check_optimizer(optim)
-        self.logger = logger or logging.getLogger("capture")
+        self.logger = logger or logging.getLogger("physicsnemo.capture")
         self.wrapper, self.model, self.optim = model, _module_in(model), optim
         self.options, self._units = options, ShardedUnits(model)
         meta, device = metadata_of(self.model) or ModelMetaData(), device_of(self.model)

@@ -330,6 +330,11 @@ def _find_members(file: BinaryIO, name: str) -> dict[str, Member]:
         raise CheckpointError(
             f"{name} is not a {EXTENSION} file, or it is damaged: {error}"
         ) from error
+    if is_zip and any(member.name.endswith("/data.pkl") for member in listed):
+        raise CheckpointError(
+            f"{name} was written by torch.save, so it does not say what model to build: build it, "
+            f"call its load_state_dict with what torch.load returns, and save it by Module.save"
+        )
     members: dict[str, Member] = {}
     for member in listed:
         _check_member(member, members, file_size, name)

@@ -74,7 +74,7 @@ class _Forwarding(Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         module.__doc__ = f"What other releases have in {module.__name__}; it is elsewhere here."
-        _complete(module)
+        complete(module)
 
 
 class _Completing(Loader):
@@ -94,10 +94,10 @@ class _Completing(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
-        _complete(module)
+        complete(module)
 
 
-def _complete(module: ModuleType) -> None:
+def complete(module: ModuleType) -> None:
     """Give a module the names that other releases have in it, each imported at its first use."""
     former, namespace = module.__name__, vars(module)
     own_getattr = namespace.get("__getattr__", partial(_no_attribute, former))

@@ -21,7 +21,7 @@ from physicsnemo.core.rebuild.migration import migrate
 from physicsnemo.core.rebuild.resolution import Trusted, resolve
 from physicsnemo.core.releases import latest, release_of, shown_by_state
 
-_LOGGER = logging.getLogger("checkpoint")
+_LOGGER = logging.getLogger("physicsnemo.checkpoint")
 
 Part = tuple[type[ModelBase], dict[str, Any]]
 

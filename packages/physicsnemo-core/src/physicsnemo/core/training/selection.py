@@ -12,7 +12,7 @@ from physicsnemo.core.training.folder import Folder
 from physicsnemo.core.training.parts import Part
 from physicsnemo.core.training.steps import Steps
 
-_LOGGER = logging.getLogger("checkpoint")
+_LOGGER = logging.getLogger("physicsnemo.checkpoint")
 _TRIES = 10  # while other processes replace or remove the step again and again
 _PAUSE = 0.1  # seconds in which a removal that has begun goes on
 
