@@ -96,7 +96,7 @@ def test_heavy_tailed_noise():
         (lambda: EDM(sigma_min=2.0, sigma_max=1.0), "sigma_min < sigma_max"),
         (lambda: EDM(P_std=-1.0), "P_std of at least 0"),
         (lambda: VE(sigma_min=0.0), "above 0"),
-        (lambda: VP(epsilon=1.0), "epsilon below 1"),
+        (lambda: VP(epsilon=1.0), "epsilon below t_max"),
         (lambda: IDDPM(sigma_min=1e6, sigma_max=1e7), "none of the 1000 levels"),
         (lambda: Schedule.restore({"name": "DDPM"}), "IDDPM"),
     ],

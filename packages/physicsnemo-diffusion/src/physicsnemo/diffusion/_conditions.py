@@ -71,7 +71,7 @@ def call(network: nn.Module, x: Tensor, label: Tensor, condition: Condition) -> 
     else:
         fields.append(label.reshape(-1, *[1] * (x.ndim - 1)).expand(-1, 1, *x.shape[2:]))
     if (image := keywords.pop("image", None)) is not None:
-        fields.append(_checked(image, x))
+        fields.append(checked_image(image, x))
     unknown = keywords.keys() - parameters.keys()
     if unknown:
         raise ValueError(
@@ -88,7 +88,8 @@ def _named(condition: Tensor | Mapping[str, Tensor], x: Tensor) -> Mapping[str, 
     return {"vector" if condition.ndim == 2 and x.ndim > 2 else "image": condition}
 
 
-def _checked(image: Tensor, x: Tensor) -> Tensor:
+def checked_image(image: Tensor, x: Tensor) -> Tensor:
+    """Return an image of the type of fields, or raise a ValueError if it is of another grid."""
     if image.ndim != x.ndim or image.shape[2:] != x.shape[2:]:
         raise ValueError(
             f"expected an image as condition of shape (batch, channels, "

@@ -8,6 +8,7 @@ adds all energies up and takes one gradient, through the network.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,8 @@ class Observed:
         Variance of the estimate's error, over :math:`\lambda^2`: a number, a tensor that
         broadcasts to ``y``, or a function of the level that returns one.
     p
-        The power of the misfit.
+        The power of the misfit; or a function of :math:`A(x_0)` and :math:`y` that takes its
+        place, element by element.
 
     Raises
     ------
@@ -71,31 +73,39 @@ class Observed:
     std: float | Tensor
     operator: Callable[[Tensor], Tensor] | None = None
     mask: Tensor | None = None
-    gamma: float | Tensor | Callable[[float], float | Tensor] = 0.0
-    p: float = 2.0
+    gamma: float | Tensor | Callable[[Any], float | Tensor] = 0.0
+    p: float | Callable[[Tensor, Tensor], Tensor] = 2.0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         if not isinstance(self.std, Tensor) and not self.std > 0:
             raise ValueError(f"expected std above 0, got {self.std}")
-        if not self.p > 0:
+        if not callable(self.p) and not self.p > 0:
             raise ValueError(f"expected p above 0, got {self.p}")
 
-    def __call__(self, x0: Tensor, level: float) -> Tensor:
-        """Return the energy of each sample, of shape (batch,)."""
+    def __call__(self, x0: Tensor, level: float | Tensor) -> Tensor:
+        """Return the energy of each sample, of shape (batch,), at one level or one for each."""
         seen = x0 if self.operator is None else self.operator(x0)
-        misfit = seen - self.y
-        if misfit.shape != seen.shape:
+        try:
+            y = self.y.expand_as(seen)
+        except RuntimeError:
             raise ValueError(
                 f"expected observations y of a shape that broadcasts to {tuple(seen.shape)}, that "
                 f"of what the operator returns, got {tuple(self.y.shape)}"
-            )
+            ) from None
         if self.mask is not None:
-            misfit = torch.where(self.mask, misfit, torch.zeros_like(misfit))
+            y = torch.where(self.mask, y, seen.detach())  # so that what is not observed fits
+        if isinstance(level, Tensor):
+            level = level.reshape(-1, *[1] * (seen.ndim - 1))
         gamma = self.gamma(level) if callable(self.gamma) else self.gamma
-        power = misfit.square() if self.p == 2 else misfit.abs() ** self.p
-        energy: Tensor = 0.5 * power / (self.std**2 + gamma * level**2)
+        energy = 0.5 * self._misfit(seen, y) / (self.std**2 + gamma * level**2)
         return energy.flatten(1).sum(dim=1)
+
+    def _misfit(self, seen: Tensor, y: Tensor) -> Tensor:
+        if callable(self.p):
+            return self.p(seen, y)
+        misfit = seen - y
+        return misfit.square() if self.p == 2 else misfit.abs() ** self.p
 
 
 class ClassifierFree(nn.Module):

@@ -134,10 +134,7 @@ class DenoisingLoss:
         noise = own.schedule.noise((*views, *x0.shape[1:]), x0, generator)
         x = own.noisy(x0, t, noise.transpose(0, 1).reshape(x0.shape))
         error: Tensor = own.weight(t, x0) * (self.model(x, t, condition) - x0).square()
-        error = error if weights is None else error * weights
-        if self.reduction == "none":
-            return error
-        return error.mean() if self.reduction == "mean" else error.sum()
+        return reduced(error if weights is None else error * weights, self.reduction)
 
     def _dropped(self, condition: Condition, like: Tensor, generator: Generator) -> Condition:
         if self.dropout == 0 or condition is None:
@@ -149,6 +146,13 @@ class DenoisingLoss:
             return torch.where(kept.reshape(-1, *[1] * (tensor.ndim - 1)), tensor, 0)
 
         return each_tensor(condition, masked)
+
+
+def reduced(error: Tensor, reduction: Reduction) -> Tensor:
+    """Return the mean or the sum of errors, or themselves."""
+    if reduction == "none":
+        return error
+    return error.mean() if reduction == "mean" else error.sum()
 
 
 def _spread(weights: Tensor, x0: Tensor) -> Tensor:

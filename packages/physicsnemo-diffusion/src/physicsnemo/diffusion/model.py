@@ -8,16 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from physicsnemo.diffusion._conditions import Condition, call, of_batch
+from physicsnemo.diffusion._conversions import (
+    epsilon_of_score,
+    epsilon_of_x0,
+    score_of_epsilon,
+    x0_of_epsilon,
+)
+from physicsnemo.diffusion._scalings import Scaling, error_weight, scalings
 from physicsnemo.diffusion.schedules import Schedule
 from physicsnemo.models.diffusion.preconditioning import Scalings
-from physicsnemo.models.diffusion.preconditioning._edm import edm_scalings
 from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn.checks import check_choice
 from physicsnemo.nn.precision import at_least_float32
 
 Predicts = Literal["x0", "epsilon", "score"]
-Scaling = Literal["edm", "vp", "ve", "iddpm"]
 
 
 class Diffusion(Module):
@@ -130,12 +135,11 @@ class Diffusion(Module):
         """
         x, t = self._checked(x, t)
         output = self._output(x, t, condition)
+        if self.predicts == "x0":
+            return output
         alpha, level = self._of_time(t, x)
-        if self.predicts == "epsilon":
-            return (x - alpha * level * output) / alpha
-        if self.predicts == "score":
-            return (x + (alpha * level).square() * output) / alpha
-        return output
+        noise = output if self.predicts == "epsilon" else epsilon_of_score(output, alpha * level)
+        return x0_of_epsilon(noise, x, alpha, alpha * level)
 
     def epsilon(self, x: Tensor, t: Tensor | float, condition: Condition = None) -> Tensor:
         """Estimate the noise, of standard deviation 1; parameters as those of :meth:`forward`."""
@@ -145,14 +149,14 @@ class Diffusion(Module):
         if self.predicts == "epsilon":
             return output
         if self.predicts == "score":
-            return -alpha * level * output
-        return (x - alpha * output) / (alpha * level)
+            return epsilon_of_score(output, alpha * level)
+        return epsilon_of_x0(output, x, alpha, alpha * level)
 
     def score(self, x: Tensor, t: Tensor | float, condition: Condition = None) -> Tensor:
         """Estimate the gradient of the log density of ``x``; parameters as of :meth:`forward`."""
         x, t = self._checked(x, t)
         alpha, level = self._of_time(t, x)
-        return -self.epsilon(x, t, condition) / (alpha * level)
+        return score_of_epsilon(self.epsilon(x, t, condition), alpha * level)
 
     def noisy(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Return data with noise at times (batch,)."""
@@ -162,21 +166,15 @@ class Diffusion(Module):
     def scalings(self, t: Tensor, x: Tensor) -> Scalings:
         """Return the factors at times of shape (batch,), to multiply fields like ``x`` with."""
         level = self._of_time(t, x)[1] * self.schedule.spread
-        label, ones = self.schedule.label(t), torch.ones_like(level)
-        if self.scaling == "edm":
-            return edm_scalings(level, self._sigma_data(x))._replace(c_noise=label)
-        if self.scaling == "ve":
-            return Scalings(c_skip=ones, c_out=level, c_in=ones, c_noise=label)
-        return Scalings(c_skip=ones, c_out=-level, c_in=(level.square() + 1).rsqrt(), c_noise=label)
+        return scalings(self.scaling, level, self.schedule.label(t), self._sigma_data(x))
 
     def weight(self, t: Tensor, x: Tensor) -> Tensor:
         """Return the weight of the square error of ``x0`` at times, which makes its size one.
 
         That is the error of the network where it is scaled, else that of the noise.
         """
-        if self.scaling is None:
-            return (self._of_time(t, x)[1] * self.schedule.spread).square().reciprocal()
-        return self.scalings(t, x).c_out.square().reciprocal()
+        level = self._of_time(t, x)[1] * self.schedule.spread
+        return error_weight(self.scaling, level, self._sigma_data(x))
 
     def _output(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Return what is predicted: that of a scaled network is the data."""

@@ -94,7 +94,7 @@ def sample(
     if isinstance(method, str):
         check_choice("method", method, METHODS)
         method = METHODS[method]
-    times = _checked(steps) if isinstance(steps, Sequence) else schedule.times(steps)
+    times = checked_times(steps) if isinstance(steps, Sequence) else schedule.times(steps)
     if chunk is not None and (not is_integer(chunk) or chunk < 1):
         raise ValueError(f"expected chunk to be a whole number of at least 1, got {chunk!r}")
     if isinstance(patches, GridPatching2D):
@@ -138,7 +138,8 @@ def _noise(
     return schedule.noise(tuple(shape_or_noise), like, generator)
 
 
-def _checked(times: Sequence[float]) -> list[float]:
+def checked_times(times: Sequence[float]) -> list[float]:
+    """Return times as numbers, or raise a ValueError unless they decrease, to 0 at the least."""
     numbers = [float(time) for time in times]
     if len(numbers) < 2 or any(not now > later for now, later in pairwise(numbers)):
         raise ValueError(f"expected two or more decreasing times, got {numbers}")

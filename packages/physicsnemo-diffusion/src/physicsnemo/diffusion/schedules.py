@@ -48,6 +48,10 @@ class Schedule(ABC):
         """Return the level of the noise at times of any shape."""
 
     @abstractmethod
+    def time(self, level: Tensor) -> Tensor:
+        """Return the times of levels of any shape."""
+
+    @abstractmethod
     def label(self, t: Tensor) -> Tensor:
         """Return what a network is told of times: a number of order one, or a step."""
 
@@ -188,6 +192,10 @@ class EDM(Schedule):
         """Return the time."""
         return t
 
+    def time(self, level: Tensor) -> Tensor:
+        """Return the level."""
+        return level
+
     def label(self, t: Tensor) -> Tensor:
         """Return a quarter of the logarithm of the noise's standard deviation."""
         return (t * self.spread).log() / 4
@@ -230,6 +238,10 @@ class VE(Schedule):
         """Return the square root of the time."""
         return t.sqrt()
 
+    def time(self, level: Tensor) -> Tensor:
+        """Return the square of the level."""
+        return level.square()
+
     def label(self, t: Tensor) -> Tensor:
         """Return the logarithm of half the level."""
         return (0.5 * self.level(t)).log()
@@ -255,8 +267,8 @@ class VP(Schedule):
     ----------
     beta_min, beta_d
         Rate of noise at time 0, and how much it has grown by time 1.
-    epsilon
-        Earliest time of sampling and training, above 0.
+    epsilon, t_max
+        Earliest and latest time of sampling and training; the earliest is above 0.
 
     References
     ----------
@@ -266,13 +278,14 @@ class VP(Schedule):
     beta_min: float = 0.1
     beta_d: float = 19.9
     epsilon: float = 1e-3
+    t_max: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (self.beta_d >= 0 and self.epsilon < 1):
+        if not (self.beta_d >= 0 and self.epsilon < self.t_max):
             raise ValueError(
-                f"expected beta_d of at least 0 and epsilon below 1, got {self.beta_d} and "
-                f"{self.epsilon}"
+                f"expected beta_d of at least 0 and epsilon below t_max, got {self.beta_d}, "
+                f"{self.epsilon} and {self.t_max}"
             )
 
     @property
@@ -285,6 +298,12 @@ class VP(Schedule):
         """Return the level of the noise at times of any shape."""
         return (0.5 * self.beta_d * t.square() + self.beta_min * t).expm1().sqrt()
 
+    def time(self, level: Tensor) -> Tensor:
+        """Return the times of levels of any shape."""
+        # The quadratic formula, in the form that does not subtract two close numbers.
+        twice = 2 * level.square().log1p()
+        return twice / ((self.beta_min**2 + self.beta_d * twice).sqrt() + self.beta_min)
+
     def label(self, t: Tensor) -> Tensor:
         """Return the time in thousandths, as steps of training were once counted."""
         return 999 * t
@@ -292,13 +311,13 @@ class VP(Schedule):
     def times(self, steps: int) -> list[float]:
         """Return even times."""
         check_numbers(steps)
-        size = (1 - self.epsilon) / max(steps - 1, 1)
-        return [*(1 - i * size for i in range(steps)), 0.0]
+        size = (self.t_max - self.epsilon) / max(steps - 1, 1)
+        return [*(self.t_max - i * size for i in range(steps)), 0.0]
 
     def draw(self, normal: Tensor) -> Tensor:
         """Turn standard normal numbers into uniform times."""
         share: Tensor = torch.special.ndtr(normal)
-        return self.epsilon + (1 - self.epsilon) * share
+        return self.epsilon + (self.t_max - self.epsilon) * share
 
 
 @dataclass(frozen=True)
@@ -335,6 +354,10 @@ class IDDPM(Schedule):
     def level(self, t: Tensor) -> Tensor:
         """Return the time."""
         return t
+
+    def time(self, level: Tensor) -> Tensor:
+        """Return the level."""
+        return level
 
     def label(self, t: Tensor) -> Tensor:
         """Return the step of the nearest level, of 0 for the lowest to M - 1."""

@@ -40,7 +40,12 @@ class Row(NamedTuple):
 
 _N_DIMENSIONAL = "one class for grids of any number of dimensions, with other arguments"
 _OTHER_ARGUMENTS = "it has other arguments here"
-_SCHEDULES = "the diffusion framework here is smaller, with names of its own"
+_COMPAT = ".diffusion.release_2_2"
+
+
+def _in_new_code(names: str) -> str:
+    return f"in new code, {names} of physicsnemo.diffusion"
+
 
 TABLE: dict[str, tuple[Row, ...]] = {
     "Models in general": (
@@ -645,7 +650,7 @@ TABLE: dict[str, tuple[Row, ...]] = {
             reason="a subclass chooses the distribution of noise levels and their weights",
         ),
         Row(
-            "EDMLossLogUniform MSEDSMLoss WeightedMSEDSMLoss",
+            "EDMLossLogUniform",
             "",
             ".diffusion.metrics",
             instead="physicsnemo.diffusion:DenoisingLoss",
@@ -666,37 +671,23 @@ TABLE: dict[str, tuple[Row, ...]] = {
         Row(
             "NoiseScheduler LinearGaussianNoiseScheduler",
             "",
-            ".diffusion.noise_schedulers",
-            instead="physicsnemo.diffusion:Schedule",
-            reason=_SCHEDULES,
+            ".diffusion.noise_schedulers .diffusion.noise_schedulers.noise_schedulers",
+            _COMPAT,
+            reason=_in_new_code("Schedule"),
         ),
         Row(
             "EDMNoiseScheduler EDMLogUniformNoiseScheduler StudentTEDMNoiseScheduler",
             "",
-            ".diffusion.noise_schedulers",
-            instead="physicsnemo.diffusion:EDM",
-            reason=_SCHEDULES,
+            ".diffusion.noise_schedulers .diffusion.noise_schedulers.noise_schedulers",
+            _COMPAT,
+            reason=_in_new_code("EDM"),
         ),
         Row(
-            "VENoiseScheduler",
+            "VENoiseScheduler VPNoiseScheduler IDDPMNoiseScheduler",
             "",
-            ".diffusion.noise_schedulers",
-            instead="physicsnemo.diffusion:VE",
-            reason=_SCHEDULES,
-        ),
-        Row(
-            "VPNoiseScheduler",
-            "",
-            ".diffusion.noise_schedulers",
-            instead="physicsnemo.diffusion:VP",
-            reason=_SCHEDULES,
-        ),
-        Row(
-            "IDDPMNoiseScheduler",
-            "",
-            ".diffusion.noise_schedulers",
-            instead="physicsnemo.diffusion:IDDPM",
-            reason=_SCHEDULES,
+            ".diffusion.noise_schedulers .diffusion.noise_schedulers.noise_schedulers",
+            _COMPAT,
+            reason=_in_new_code("VE, VP and IDDPM"),
         ),
         Row(
             "DomainParallelNoiseScheduler",
@@ -706,71 +697,77 @@ TABLE: dict[str, tuple[Row, ...]] = {
             reason="samples are drawn from generators that are passed",
         ),
         Row(
-            "BaseAffinePreconditioner EDMPreconditioner VPPreconditioner VEPreconditioner "
-            "IDDPMPreconditioner",
+            "EDMPreconditioner IDDPMPreconditioner BaseAffinePreconditioner",
             "",
-            ".diffusion.preconditioners",
-            instead="physicsnemo.diffusion:Diffusion",
-            reason="one model of any network takes the schedule",
+            ".diffusion.preconditioners .diffusion.preconditioners.preconditioners",
+            f"{_COMPAT}.preconditioners {_COMPAT}",
+            reason=_in_new_code("Diffusion"),
         ),
         Row(
-            "sample",
+            "VEPreconditioner VPPreconditioner",
             "",
-            ".diffusion.samplers",
-            instead="physicsnemo.diffusion:sample",
-            reason="it takes the model itself, in place of what a schedule makes of it",
+            ".diffusion.preconditioners .diffusion.preconditioners.preconditioners",
+            f"{_COMPAT}.preconditioners {_COMPAT}",
+            reason=_in_new_code("Diffusion")
+            + "; they take the times of their schedulers, and as there "
+            'only with numerics="reference-2.2"',
         ),
         Row(
-            "Solver EulerSolver",
+            "MSEDSMLoss WeightedMSEDSMLoss",
             "",
-            ".diffusion.samplers",
-            instead="physicsnemo.diffusion:Euler",
-            reason=_SCHEDULES,
+            ".diffusion.metrics .diffusion.metrics.losses",
+            _COMPAT,
+            reason=_in_new_code("DenoisingLoss"),
         ),
         Row(
-            "HeunSolver",
+            "sample SOLVERS",
             "",
-            ".diffusion.samplers",
-            instead="physicsnemo.diffusion:Heun",
-            reason=_SCHEDULES,
+            ".diffusion.samplers .diffusion.samplers.samplers",
+            _COMPAT,
+            reason=_in_new_code("sample"),
         ),
         Row(
-            "EDMStochasticEulerSolver EDMStochasticHeunSolver",
+            "Solver EulerSolver HeunSolver EDMStochasticEulerSolver EDMStochasticHeunSolver",
             "",
-            ".diffusion.samplers",
-            instead="physicsnemo.diffusion:Churn",
-            reason=_SCHEDULES,
+            ".diffusion.samplers .diffusion.samplers.solvers",
+            _COMPAT,
+            reason=_in_new_code("Euler, Heun, Churn and four more"),
         ),
         Row(
             "DPSGuidance DPSScorePredictor ModelConsistencyDPSGuidance DataConsistencyDPSGuidance",
             "",
             ".diffusion.guidance",
-            instead="physicsnemo.diffusion:Observed",
-            reason="guidance is an energy of the estimate, with one gradient for all",
+            _COMPAT,
+            reason=_in_new_code("Observed"),
         ),
         Row(
-            "MultiDiffusionModel2D MultiDiffusionPredictor MultiDiffusionMSEDSMLoss "
-            "MultiDiffusionWeightedMSEDSMLoss MultiDiffusionDPSGuidance "
-            "MultiDiffusionDPSScorePredictor MultiDiffusionModelConsistencyDPSGuidance "
-            "MultiDiffusionDataConsistencyDPSGuidance",
+            "MultiDiffusionModel2D MultiDiffusionPredictor",
             "",
             ".diffusion.multi_diffusion",
-            instead="physicsnemo.diffusion:Patches",
-            reason="one description of patches serves any model, loss and guidance",
+            f"{_COMPAT}.multi_diffusion {_COMPAT}",
+            reason=_in_new_code("Diffusion and Patches"),
+        ),
+        Row(
+            "MultiDiffusionMSEDSMLoss MultiDiffusionWeightedMSEDSMLoss "
+            "MultiDiffusionDPSGuidance MultiDiffusionDPSScorePredictor "
+            "MultiDiffusionModelConsistencyDPSGuidance MultiDiffusionDataConsistencyDPSGuidance",
+            "",
+            ".diffusion.multi_diffusion",
+            _COMPAT,
+            reason=_in_new_code("Patches"),
         ),
         Row(
             "ConcatConditionWrapper",
             "",
             ".diffusion.utils",
-            instead="physicsnemo.diffusion:Diffusion",
-            reason="it joins conditions to the inputs of a network by itself",
+            f"{_COMPAT}.conditions {_COMPAT}",
+            reason=_in_new_code("Diffusion"),
         ),
         Row(
             "DiffusionModel Predictor Denoiser PredictorType",
             "",
             ".diffusion",
-            instead="physicsnemo.diffusion:Diffusion",
-            reason="it always returns the estimate of the data, with score and epsilon beside",
+            _COMPAT,
         ),
     ),
 }
