@@ -77,7 +77,7 @@ def problems(small: bool) -> list[Problem]:
             lambda rows: SongUNet(
                 [rows, width], 4, 4, model_channels=w["song"], attn_resolutions=[], dropout=0.0,
                 bottleneck_attention=False, channel_mult=[1, 2, 2],
-            ),
+            ).to(memory_format=torch.channels_last),
             lambda rows: (torch.randn(1, 4, rows, width), torch.tensor([0.5]), None),
         ),
         # Rows of whole windows after patches of 4 and a downsampling by 2, on each of two GPUs.

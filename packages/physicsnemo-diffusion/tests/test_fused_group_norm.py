@@ -34,6 +34,7 @@ def formula(monkeypatch):
     """Let CPUs fuse, by the formula."""
     stand_in = Formula()
     monkeypatch.setattr(normalization, "_FUSED_ON", ("cpu",))
+    monkeypatch.setattr(normalization, "_FEWEST_FUSED", 1)
     monkeypatch.setattr(fused, "is_usable", lambda device: True)
     monkeypatch.setattr(fused, "group_norm", stand_in)
     return stand_in
@@ -61,6 +62,13 @@ def test_channels_last_images_are_fused(formula):
     assert formula.calls == 1
     torch.testing.assert_close(fused_result, norm(x.contiguous()))
     assert formula.calls == 1
+
+
+@pytest.mark.parametrize(("fewest", "calls"), [(240, 1), (241, 0)])
+def test_small_images_are_not_fused(fewest, calls, formula, monkeypatch):
+    monkeypatch.setattr(normalization, "_FEWEST_FUSED", fewest)
+    silu_norm()(images(2, 8, 3, 5))
+    assert formula.calls == calls
 
 
 @pytest.mark.parametrize("training", [False, True])

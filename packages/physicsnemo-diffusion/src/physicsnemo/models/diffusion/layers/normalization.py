@@ -31,6 +31,9 @@ ACTIVATIONS: dict[str, Function] = {
 }
 
 _FUSED_ON = ("cuda",)  # types of devices
+# Numbers in images that are fused. In a step that is not captured, the host takes longer to launch
+# these kernels than PyTorch's own, and a GPU as long for images of this size.
+_FEWEST_FUSED = 2**24
 
 
 class GroupNorm(nn.Module):
@@ -143,15 +146,16 @@ class GroupNorm(nn.Module):
     def _is_fusable(self, tensors: list[Tensor]) -> bool:
         """Return whether the kernels here know images, weights and what modulates."""
         x = tensors[0]
-        # Compilers fuse by themselves.
         if torch.compiler.is_compiling() or x.device.type not in _FUSED_ON:
-            return False
+            return False  # compilers fuse by themselves
         # `physicsnemo.distributed` replaces the method where ranks have rows of an image.
         if self.gn is not None or "_normalize" in vars(self):
             return False
         if is_tracing() or is_transformed() or forward_ad._current_level >= 0:
             return False
-        if x.ndim != 4 or x.shape[1] != len(self.weight) or not x.numel():
+        if x.numel() < _FEWEST_FUSED:
+            return False
+        if x.ndim != 4 or x.shape[1] != len(self.weight):
             return False
         if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
             return False
