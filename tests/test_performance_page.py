@@ -7,8 +7,10 @@ import pytest
 
 from tools.bench import cold
 from tools.bench.cold import Run
+from tools.bench.costs import Cost
 from tools.bench.exported import Latency
 from tools.bench.host import HostCost
+from tools.bench.measure import Result as Measured
 from tools.bench.one_card import Training
 from tools.bench.report import write_json
 from tools.bench.rollouts import Result
@@ -54,7 +56,7 @@ def test_cases_are_those_of_the_benchmark() -> None:
 @pytest.mark.parametrize("name", SECTIONS)
 def test_what_was_not_measured_says_how_to(name: str, tmp_path: Path) -> None:
     text = SECTIONS[name](Results(tmp_path))
-    assert text.startswith("\nNot measured yet: `python -m tools.bench.")
+    assert text.startswith("\nNot measured yet: `python -m tools.bench")
 
 
 def test_training_steps(tmp_path: Path) -> None:
@@ -139,6 +141,18 @@ def test_other_tables(tmp_path: Path) -> None:
     captured = ["571 M", "nothing", "40", "41", "350 ms", "captured"]
     assert row(texts["one_card"], "SFNO") == captured
     assert row(texts["one_card"], "Pangu") == ["64 M", "nothing", "-", "-", "-", "out of memory"]
+
+
+def test_costs(tmp_path: Path) -> None:
+    kernels = [Cost("fft", 0.003, 0.6), Cost("mul", 0.001, 0.2)]
+    runs = [
+        Measured("FNO-2d", "training", variant, 0.005, 0.0, 9, 1.0, 1.0, 10**9, [], kernels)
+        for variant in ("eager", "capture+amp")
+    ]
+    write_json(tmp_path / "costs.json", H200, results=runs)
+    text = SECTIONS["costs"](Results(tmp_path))
+    assert text.count(CASES["FNO-2d"]) == 1
+    assert row(text, CASES["FNO-2d"]) == ["5.00", "`fft` 60%, `mul` 20%"]
 
 
 def test_the_page_is_written(tmp_path: Path) -> None:

@@ -57,11 +57,12 @@ class Results:
         """Return the results of all files of a benchmark, those of later files last."""
         return [row for content in self._contents(name) for row in content["results"]]
 
-    def origin(self, name: str) -> str:
-        """Tell where results come from, and how they are made."""
+    def origin(self, name: str, command: str | None = None) -> str:
+        """Tell where results come from, and how they are made: by the module of the same name."""
         told = {_told(content["environment"]): None for content in self._contents(name)}
-        command = f"`python -m tools.bench.{name} --json tools/bench/results/{name}.json`"
-        return f"\n{'; '.join(told) or 'Not measured yet'}: {command}\n"
+        command = command or f"tools.bench.{name}"
+        how = f"`python -m {command} --json tools/bench/results/{name}.json`"
+        return f"\n{'; '.join(told) or 'Not measured yet'}: {how}\n"
 
     def _contents(self, name: str) -> Iterable[dict[str, Any]]:
         for path in sorted(self._folder.glob(f"{name}*.json")):
@@ -129,6 +130,22 @@ def memory(results: Results) -> str:
     ]
     head = ("peak memory of a training step, GB", "nvidia-physicsnemo", *WAYS.values())
     return markdown(head, rows) + results.origin("cold")
+
+
+def costs(results: Results) -> str:
+    """Return the table of the kernels that take most of a training step's time."""
+    rows = [
+        (
+            CASES.get(row["case"], row["case"]),
+            _ms(row["median_s"]),
+            ", ".join(f"`{cost['name']}` {cost['share']:.0%}" for cost in row["costs"]),
+        )
+        for row in results.rows("costs")
+        if row["variant"] != "eager"
+    ]
+    command = "tools.bench --device cuda --mode training --variants capture+amp --costs"
+    head = ("a captured training step, AMP", "ms", "kernels, by their part of the GPU's time")
+    return markdown(head, rows) + results.origin("costs", f"{command} --case {' '.join(CASES)}")
 
 
 def host(results: Results) -> str:
@@ -211,7 +228,7 @@ def one_card(results: Results) -> str:
 
 SECTIONS: dict[str, Callable[[Results], str]] = {
     section.__name__: section
-    for section in (training, cold, memory, host, sampling, rollouts, exported, one_card)
+    for section in (training, cold, memory, costs, host, sampling, rollouts, exported, one_card)
 }
 
 

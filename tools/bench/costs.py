@@ -33,7 +33,7 @@ class Cost:
         return f"{self.name} {self.share:.0%}"
 
 
-def largest_costs(step: Callable[[], Any], device: torch.device, count: int = 3) -> list[Cost]:
+def largest_costs(step: Callable[[], Any], device: torch.device, count: int = 5) -> list[Cost]:
     """Profile a few steps and return what takes most time."""
     on_gpu = device.type == "cuda"
     kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu
