@@ -2,6 +2,7 @@
 """What holds for every folder of ``packages/``, so that together they form one namespace."""
 
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -107,9 +108,28 @@ def test_every_package_needs_core(package: Package):
 
 def test_the_metapackage_has_an_extra_for_each_family():
     families = {name: package for name, package in WORKSPACE.items() if package.models}
-    extras = WORKSPACE["physicsnemo"].extras
+    extras = WORKSPACE["physicsnemo-models"].extras
     assert extras.keys() == {"all", *(name.removeprefix(PREFIX) for name in families)}
     assert names(extras["all"]) == families.keys()
+
+
+@each_with_code
+def test_the_readme_installs_the_package_and_what_it_depends_on(package: Package):
+    lines = (package.folder / "README.md").read_text().splitlines()
+    (line,) = [it for it in lines if it.startswith("    pip install ")]
+    parts = [it.name.removeprefix(PREFIX) for it in closure(package.name, WORKSPACE)]
+    folders = f"{{{','.join(parts)}}}" if len(parts) > 1 else parts[0]
+    assert line == f"    pip install packages/{PREFIX}{folders}  # in a clone"
+
+
+def test_no_page_installs_from_an_index_what_is_not_there():
+    """Extras by name are fine: pip takes the package that is installed."""
+    by_name = re.compile(rf"pip install [\"']?{PREFIX[:-1]}(-[a-z]+)?[\"']?(?![\w\[-])")
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("packages/*/README.md")]
+    found = {it for page in pages for it in by_name.finditer(page.read_text())}
+    texts = {it.group().strip("'") for it in found}
+    assert texts == {"pip install physicsnemo-fno"}  # in the error text of a missing family
+    assert "physicsnemo[" not in "".join(page.read_text() for page in pages)
 
 
 def test_generated_files_are_current():

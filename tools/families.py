@@ -2,8 +2,8 @@
 """Write down which package ships which model, where users without that package need to know.
 
 Three files follow from the entry points in ``packages/*/pyproject.toml`` and from what the packages
-ship: ``families.json`` and ``owners.json`` in core, for error texts, and the extras of the
-``physicsnemo`` distribution.
+ship: ``families.json`` and ``owners.json`` in core, for error texts, and the extras of
+``physicsnemo-models``.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from tools.workspace import PREFIX, ROOT, Package, packages
 FAMILIES = Path("packages/physicsnemo-core/src/physicsnemo/core/install/families.json")
 OWNERS = FAMILIES.with_name("owners.json")
 CORE = "physicsnemo-core"
-EXTRAS = Path("packages/physicsnemo/pyproject.toml")
+EXTRAS = Path("packages/physicsnemo-models/pyproject.toml")
 
 
 def main() -> None:
