@@ -136,7 +136,7 @@ def costs(results: Results) -> str:
     """Return the table of the kernels that take most of a training step's time."""
     rows = [
         (
-            CASES.get(row["case"], row["case"]),
+            CASES[row["case"]],
             _ms(row["median_s"]),
             ", ".join(f"`{cost['name']}` {cost['share']:.0%}" for cost in row["costs"]),
         )
