@@ -332,3 +332,26 @@ def test_a_generator_that_is_passed_twice(caplog):
         assert torch.equal(step(generator, generator), expected)
     assert step.replays() == 0
     assert "a generator is passed twice; pass it once" in caplog.text
+
+
+def test_a_generator_that_is_passed_twice_after_others_were_not():
+    step = evaluation(lambda a, b: torch.randn(2, generator=a) + torch.randn(2, generator=b))
+    for seed in range(WARMUP + 2):
+        mine, others = ([torch.Generator().manual_seed(seed + n) for n in (0, 9)] for _ in range(2))
+        expected = torch.randn(2, generator=others[0]) + torch.randn(2, generator=others[1])
+        assert torch.equal(step(*mine), expected)
+    assert step.replays() == 2
+    expected = torch.randn(2, generator=others[0]) + torch.randn(2, generator=others[0])
+    assert torch.equal(step(mine[0], mine[0]), expected)
+    assert step.replays() == 2
+
+
+@pytest.mark.parametrize("other", [{1.0}, torch.eye(2).to_sparse(), torch.zeros(2, device="meta")])
+def test_what_cannot_be_watched_after_what_can(other, caplog):
+    step = evaluation(lambda x, nest: x + 1)
+    for _ in range(2):
+        for _ in range(WARMUP + 1):
+            step(torch.zeros(2), [torch.zeros(2)])
+        assert step(torch.zeros(2), [other]).tolist() == [1.0, 1.0]
+    assert caplog.text.count("this call runs without CUDA graphs: args[1][0] is") == 1
+    assert step.replays() == WARMUP + 2
