@@ -80,6 +80,33 @@ def test_ordinary_optimizers_are_promoted(make, dtype, name, allowed):
     assert promotion.name == (name if allowed else None)
 
 
+@pytest.mark.parametrize(
+    ("make", "dtype", "name"),
+    [
+        (partial(ADAM, capturable=True), torch.float32, "fused"),
+        (partial(ADAMW, capturable=True, foreach=True), torch.float32, "fused"),
+        (partial(ADAM, capturable=True), torch.complex64, None),
+        (partial(ADAM, capturable=True, fused=False), torch.float32, None),
+        (partial(ADAM, fused=True), torch.float32, None),
+        (partial(torch.optim.RMSprop, capturable=True), torch.float32, None),
+    ],
+)
+@pytest.mark.parametrize("enabled", [True, False])
+def test_optimizers_that_skip_no_steps_are_promoted_where_a_scaler_asks_for_it(
+    make, dtype, name, enabled
+):
+    optimizer = make([parameter(dtype)])
+    before = dict(optimizer.param_groups[0])
+    promotion = Promotion(optimizer, True, torch.amp.GradScaler("cpu", enabled=enabled))
+    promotion.choose()
+    assert promotion.name == (name if enabled else None)
+    with promotion.bound():
+        assert bool(optimizer.param_groups[0].get("fused")) == bool(
+            promotion.name == "fused" or before.get("fused")
+        )
+    assert optimizer.param_groups[0] == before
+
+
 @pytest.mark.parametrize("make", OPTIMIZERS)
 def test_a_promoted_optimizer_descends_as_the_plain_one(make):
     plain, promoted = make([parameter()]), make([parameter()])

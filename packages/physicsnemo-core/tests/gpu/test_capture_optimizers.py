@@ -71,11 +71,22 @@ def test_the_state_of_the_optimizer_may_be_replaced(same_losses):
     assert replays == 30 - 3 * WARMUP
 
 
-@pytest.mark.parametrize("options", [{"fused": True}, {"capturable": True}, {}], ids=str)
-def test_an_overflow_skips_the_step_in_the_graph(options, small, batches, capture_training):
+@pytest.mark.parametrize(
+    ("options", "promote"),
+    [
+        ({"fused": True}, True),
+        ({"capturable": True}, True),
+        ({"capturable": True}, False),
+        ({}, True),
+    ],
+    ids=str,
+)
+def test_an_overflow_skips_the_step_in_the_graph(
+    options, promote, small, batches, capture_training
+):
     model = small().eval()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01, **options)
-    capture = capture_training(model, optimizer, use_amp=True)
+    capture = capture_training(model, optimizer, use_amp=True, promote_optimizer=promote)
     step = capture(lambda x, y: mse_loss(model(x), y))
     for x, y in batches(8):
         step(x, y)

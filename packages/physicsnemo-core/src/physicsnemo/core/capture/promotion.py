@@ -3,7 +3,9 @@
 
 PyTorch's default implementations of Adam and AdamW count steps on the host, and that of SGD takes
 its learning rate from there. The fused ones do the same arithmetic on the device, skip a step there
-when gradients overflowed, and keep the same state but for where the counts lie.
+when gradients overflowed, and keep the same state but for where the counts lie. Others that a graph
+can hold do not skip a step: with a gradient scaler, each of their tensors would have to be kept and
+restored, by more kernels than a small model has.
 """
 
 from collections.abc import Iterator
@@ -35,15 +37,20 @@ class Promotion:
         The optimizer.
     allowed
         Whether it may be promoted.
+    scaler
+        The gradient scaler that says which steps to skip, if there is one.
     """
 
-    def __init__(self, optimizer: Optimizer, allowed: bool) -> None:
+    def __init__(
+        self, optimizer: Optimizer, allowed: bool, scaler: torch.amp.GradScaler | None = None
+    ) -> None:
         self._optimizer, self._allowed = optimizer, allowed
+        self._skips = scaler is not None and scaler.is_enabled()
         self.name: str | None = None
 
     def choose(self) -> None:
         """Choose an implementation, ``name``, for the settings that the optimizer has now."""
-        self.name = _implementation(self._optimizer) if self._allowed else None
+        self.name = _implementation(self._optimizer, self._groups()) if self._allowed else None
 
     @contextmanager
     def bound(self) -> Iterator[None]:
@@ -52,7 +59,7 @@ class Promotion:
             yield
             return
         entries = _FUSED if self.name == "fused" else _CAPTURABLE
-        groups = [g for g in self._optimizer.param_groups if not runs_on_device(self._optimizer, g)]
+        groups = self._groups()
         before = [{key: group[key] for key in entries} for group in groups]
         own = vars(self._optimizer)
         # What the constructor notes about the implementation.
@@ -112,6 +119,15 @@ class Promotion:
         if _counts_on_host not in hooks.values():
             self._optimizer.register_state_dict_post_hook(_counts_on_host)
 
+    def _groups(self) -> list[dict[str, Any]]:
+        """Return the parameter groups for which another implementation is wanted."""
+        return [
+            group
+            for group in self._optimizer.param_groups
+            if not runs_on_device(self._optimizer, group)
+            or (self._skips and not group.get("fused"))
+        ]
+
     def revoke(self) -> None:
         """Go back to the optimizer's own implementation."""
         if self.name is not None:
@@ -119,17 +135,17 @@ class Promotion:
             _place_counts(self._optimizer, on_host=True)
 
 
-def _implementation(optimizer: Optimizer) -> str | None:
+def _implementation(optimizer: Optimizer, groups: list[dict[str, Any]]) -> str | None:
     if type(optimizer) not in (Adam, AdamW, SGD):
         return None
-    groups = [g for g in optimizer.param_groups if not runs_on_device(optimizer, g)]
     # Who asks for another implementation than the default gets it.
     asked = any(group["differentiable"] or group["fused"] is False for group in groups)
     if not groups or asked:
         return None
     if all(p.is_floating_point() for group in groups for p in group["params"]):
         return "fused"
-    return "capturable" if isinstance(optimizer, Adam) else None
+    on_host = not all(runs_on_device(optimizer, group) for group in groups)
+    return "capturable" if on_host and isinstance(optimizer, Adam) else None
 
 
 def _are_aligned(parameter: Tensor, tensor: Tensor) -> bool:

@@ -121,7 +121,7 @@ class TrainingStep(StepProgram):
         self._logger = logger
         self._call = self._buckets = 0
         self._rates = LearningRates(optimizer)
-        self._promotion = Promotion(optimizer, options.promote_optimizer)
+        self._promotion = Promotion(optimizer, options.promote_optimizer, scaler)
         self._outside: str | None = None
         self._watch = SettingsWatch(optimizer)
         self._settings: Hashable = None
