@@ -5,6 +5,7 @@ import itertools
 import shutil
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.utils import _pytree as pytree
@@ -92,6 +93,25 @@ def test_mixed_precision_is_in_the_program(tmp_path, dynamic):
     assert made.inputs == [f"float32 ({'batch' if dynamic else 2}, 3)"]
     assert torch.equal(program(X)["scaled"], expected)
     assert expected.dtype == torch.bfloat16
+
+
+class Selects(torch.nn.Module):
+    """Has a weight and a constant of no elements, as tables of what does not occur are."""
+
+    def __init__(self):
+        super().__init__()
+        self.none = torch.nn.Parameter(torch.from_numpy(np.zeros(0, np.float32)))
+        self.rows = np.zeros((0, 3), np.float32)
+
+    def forward(self, x):
+        return x + torch.from_numpy(self.rows).sum(0) + self.none.sum()
+
+
+def test_tensors_of_no_elements(tmp_path):
+    model = Module.from_torch(Selects)()
+    _, program = written(tmp_path / "selects.pt2", model, (X,))
+    assert torch.equal(program(2 * X), 2 * X)
+    assert [tuple(p.shape) for p in program.parameters()] == [(0,)]
 
 
 def test_a_graph_stands_for_its_tensors(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
@@ -87,6 +87,8 @@ class Recorded(Format):
 
     def write(self, program: ExportedProgram, path: Path) -> None:
         """Write the program."""
+        for tensors in (program.state_dict, program.constants):
+            _give_up_memory(tensors)
         torch.export.save(program, path)
 
     def load(self, path: Path) -> Run:
@@ -135,6 +137,19 @@ class Onnx(Format):
             return [torch.from_numpy(output) for output in outputs]
 
         return run
+
+
+def _give_up_memory(tensors: dict[str, Any]) -> None:
+    """Replace tensors of no elements by others that have no memory either.
+
+    PyTorch takes one whose memory has an address, such as that of an array of NumPy, for a part of
+    another tensor, and fails.
+    """
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor) and not tensor.numel():
+            empty = torch.empty_like(tensor)
+            is_weight = isinstance(tensor, nn.Parameter)
+            tensors[name] = nn.Parameter(empty, tensor.requires_grad) if is_weight else empty
 
 
 def format_of(path: Path, format: str | None, compile: bool) -> Format:
