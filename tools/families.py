@@ -7,7 +7,9 @@ ship: ``families.json`` and ``owners.json`` in core, for error texts, and the ex
 """
 
 import argparse
+import ast
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,13 +44,30 @@ def main() -> None:
 
 
 def families_json(families: Sequence[Package]) -> str:
-    """Return the distribution and the module of each model, as JSON."""
+    """Return the distribution, the module and a summary of each model, as JSON."""
     shipped = {
-        model: {"distribution": package.name, "module": module}
+        model: {
+            "distribution": package.name,
+            "module": module,
+            "summary": summary(package, module, model),
+        }
         for package in families
         for model, module in package.models.items()
     }
     return json.dumps(shipped, indent=2, sort_keys=True) + "\n"
+
+
+def summary(package: Package, module: str, model: str) -> str:
+    """Return the first sentence of a model's docstring, which is a line, as plain text."""
+    texts = [
+        path.read_text(encoding="utf-8")
+        for name, path in package.modules.items()
+        if f"{name}.".startswith(f"{module}.")
+    ]
+    nodes = (node for text in texts for node in ast.parse(text).body)
+    (found,) = [it for it in nodes if isinstance(it, ast.ClassDef) and it.name == model]
+    line = (ast.get_docstring(found) or "").partition("\n")[0]
+    return re.sub(r":\w+:`~?([^`]*)`", r"\1", line).replace("`", "")
 
 
 def owners_json(workspace: Mapping[str, Package]) -> str:

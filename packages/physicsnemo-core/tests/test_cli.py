@@ -17,7 +17,7 @@ def cli_command():
         click.echo(f"Hello, {{whom}}")
     return command
 """
-BUILT_IN = ["check", "export", "info", "merge", "migrate", "models", "new-plugin", "verify"]
+BUILT_IN = ["check", "env", "export", "info", "merge", "migrate", "models", "new-plugin", "verify"]
 
 
 def provide(install, name, code):
@@ -152,7 +152,7 @@ def test_failing_plugin_is_named_and_the_others_work(install, physicsnemo, name,
 
 def test_plugin_cannot_replace_a_built_in_command(install, physicsnemo):
     provide(install, "taking-lab", COMMAND.format(name="models"))
-    result = physicsnemo("models", "Ada")
+    result = physicsnemo("models", "Ada", "Grace")
     assert result.exit_code == 2
     assert "Hello" not in result.output
 

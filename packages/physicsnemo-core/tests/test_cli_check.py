@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """``physicsnemo check``: the conformance kit on installed models."""
 
+import importlib.util
 import itertools
 import json
 import re
+import sys
 
-import importlib_metadata
+import click
 import pytest
+
+import physicsnemo.testing as physicsnemo_testing
 
 MODEL = """
 import torch
@@ -140,7 +144,8 @@ def test_exceptions_are_shown_with_their_reasons(physicsnemo, cases):
     result = physicsnemo("check", "Waves", "--cases", cases, "--quick")
     assert result.exit_code == 0
     (line,) = [it for it in result.stdout.splitlines() if "excepted" in it]
-    assert line.rstrip().split(maxsplit=2) == ["gradients", "excepted", "is for later"]
+    assert line.split(maxsplit=4)[:2] == ["gradients", "excepted"]
+    assert line.endswith(" s              is for later")
 
 
 def test_file_without_cases_of_the_model(physicsnemo, cases):
@@ -184,22 +189,41 @@ def test_wrong_options(physicsnemo, options, text):
     assert text in " ".join(result.stderr.split())
 
 
-def test_missing_extra(physicsnemo, monkeypatch):
-    find = importlib_metadata.version
-
-    def version(name):
-        if name in ("onnx", "pytest"):
-            raise importlib_metadata.PackageNotFoundError(name)
-        return find(name)
-
-    monkeypatch.setattr(importlib_metadata, "version", version)
-    result = physicsnemo(*PLAIN)
-    assert (result.exit_code, result.stdout) == (1, "")
-    install = "run pip install 'physicsnemo-core[testing]'"
-    text = f"the checks need onnx, pytest: {install}, or choose --quick"
-    assert result.stderr == f"Error: {text}\n"
-    result = physicsnemo(*PLAIN, "--quick")
+def test_without_onnx_its_flags_are_left_out_aloud(physicsnemo, install, monkeypatch):
+    claims = MODEL.replace("cuda_graphs=True", "onnx_cpu=True, onnx_runtime=True")
+    install("onnx_lab", "[physicsnemo.models]\nRipples = onnx_lab:Waves\n", onnx_lab=claims)
+    command = ("check", "Ripples", *PLAIN[2:])
+    assert outcomes(physicsnemo(*command).stdout)["onnx_cpu"] == "passed"
+    find = importlib.util.find_spec
+    hidden = ("onnx", "onnxruntime")
+    for name in hidden:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(
+        "physicsnemo.cli.check.find_spec", lambda name: None if name in hidden else find(name)
+    )
+    result = physicsnemo(*command)
     assert result.exit_code == 0
-    text = f"what needs onnx, pytest is not tried; for all checks, {install}"
-    assert result.stderr == f"Warning: {text}\n"
-    assert outcomes(result.stdout)["gradients"] == "passed"
+    text = "flags of ONNX are not tried without onnx, onnxruntime; for them, run pip install"
+    assert result.stderr == f"Warning: {text} 'physicsnemo-core[onnx]'\n"
+    found = outcomes(result.stdout)
+    assert found["onnx_cpu"] == found["onnx_runtime"] == "unproven"
+    assert found["compile"] == "passed"
+    assert physicsnemo(*command, "--quick").stderr == ""
+
+
+def test_results_come_one_by_one(physicsnemo, monkeypatch):
+    """Each is printed before the next check begins."""
+    printed, seen = [], []
+    monkeypatch.setattr(
+        "physicsnemo.cli._output.click.echo", lambda text="", **_: printed.append(text)
+    )
+
+    def each(case, device, expensive):
+        for name in ("first", "second"):
+            seen.append([it.split()[0] for it in printed[2:]])
+            yield physicsnemo_testing.Result(name, "", "passed", seconds=1.25)
+
+    monkeypatch.setattr(physicsnemo_testing, "each_result", each)
+    assert physicsnemo(*PLAIN).exit_code == 0
+    assert seen == [[], ["first"]]
+    assert click.unstyle(printed[-1]).split() == ["second", "passed", "1.2", "s"]

@@ -9,6 +9,7 @@ import click
 
 from physicsnemo.cli._group import CommandGroup
 from physicsnemo.cli.check import check_model
+from physicsnemo.cli.env import show_environment
 from physicsnemo.cli.export import export_model
 from physicsnemo.cli.info import show_info
 from physicsnemo.cli.merge import merge_shards
@@ -27,7 +28,7 @@ def main() -> None:
 
 
 for command in (
-    *(list_models, show_info, verify_file, check_model),
+    *(list_models, show_info, verify_file, check_model, show_environment),
     *(export_model, merge_shards, migrate_sources, new_plugin),
 ):
     main.add_command(command)

@@ -5,7 +5,7 @@ import json
 import math
 import reprlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +13,10 @@ import click
 if TYPE_CHECKING:
     from rich.table import Table
 
+Fact = tuple[str, str]
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
+_WIDTH = 17  # of the columns of what is printed as it comes
 _WITHOUT_TERMINAL = 10_000  # columns: whoever reads a pipe wants whole lines
 _STYLES = {
     "passed": "green",
@@ -61,7 +63,7 @@ def _named(content: Any) -> Any:
     return json.dumps(content) if infinite else content
 
 
-def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+def print_facts(facts: Iterable[Fact]) -> None:
     """Print names and values in two columns."""
     from rich.table import Table
 
@@ -71,17 +73,41 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     _print(table, facts)
 
 
-def print_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
-    """Print rows of text below the names of their columns, and a title above if there is one."""
+def print_table(
+    title: str, columns: Iterable[str], rows: Iterable[Iterable[str]], whole: int = 0
+) -> None:
+    """Print rows of text below the names of their columns, and a title above if there is one.
+
+    The first columns, as many as ``whole``, are not broken where the terminal is narrow.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     if title:
         click.secho(f"\n{printable(title)}", bold=True)
     table = Table(*columns, box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in table.columns:
-        column.overflow = "fold"
+    for number, column in enumerate(table.columns):
+        column.overflow, column.no_wrap = "fold", number < whole
     _print(table, rows)
+
+
+def print_as_they_come(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of text as a table, each when it is there; the last cell may be long."""
+    click.secho(f"\n{printable(title)}", bold=True)
+    click.echo(_line(columns))
+    click.echo("─" * 4 * _WIDTH)
+    for row in rows:
+        click.echo(_line([printable(cell) for cell in row]))
+
+
+def _line(cells: Sequence[str]) -> str:
+    *cells, last = cells
+    return "".join([*map(_padded, cells), last]).rstrip()
+
+
+def _padded(cell: str) -> str:
+    style, text = _STYLES.get(cell, "").split(), f"{cell:{_WIDTH}}  "
+    return click.style(text, fg=style[-1], bold="bold" in style) if style else text
 
 
 def _print(table: "Table", rows: Iterable[Iterable[str]]) -> None:

@@ -3,9 +3,12 @@
 
 import json
 import re
+from glob import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+from physicsnemo.registry import ModelRegistry
 
 if TYPE_CHECKING:
     from physicsnemo.core.rebuild.example import Inputs
@@ -21,6 +24,11 @@ def _known_file(ctx: click.Context, parameter: click.Parameter, value: str) -> s
     except (ValueError, ImportError) as error:
         raise click.BadParameter(str(error)) from error
     return value
+
+
+def complete_models(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of installed models that begin as what is typed, for shells."""
+    return ModelRegistry().list_models(f"{escape(incomplete)}*")
 
 
 class RandomInput(NamedTuple):

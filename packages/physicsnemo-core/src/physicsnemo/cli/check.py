@@ -3,16 +3,22 @@
 
 import runpy
 import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import importlib_metadata
-from packaging.requirements import Requirement
 
 from physicsnemo import testing
-from physicsnemo.cli._output import complain, json_option, print_json, print_table
-from physicsnemo.cli._parameters import RandomInput, draw_inputs, inputs_option, read_object
+from physicsnemo.cli._output import complain, json_option, print_as_they_come, print_json
+from physicsnemo.cli._parameters import (
+    RandomInput,
+    complete_models,
+    draw_inputs,
+    inputs_option,
+    read_object,
+)
 from physicsnemo.registry import ModelRegistry
 
 if TYPE_CHECKING:
@@ -20,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @click.command("check")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_models)
 @click.option(
     "--args", "arguments", metavar="JSON", callback=read_object, help="Constructor arguments."
 )
@@ -56,43 +62,35 @@ def check_model(
         raise click.UsageError("give either --input (and --args), or --cases")
     if path and arguments is not None:
         raise click.UsageError("--args goes with --input; the cases have arguments of their own")
-    if missing := _missing("testing"):
-        _say_what_is_missing(missing, quick)
+    if not quick and (missing := [it for it in testing.ONNX_LIBRARIES if find_spec(it) is None]):
+        install = "run pip install 'physicsnemo-core[onnx]'"
+        complain(f"flags of ONNX are not tried without {', '.join(missing)}; for them, {install}")
     if (error := ModelRegistry().describe(name).error) is not None:
         raise click.ClickException(error)
     cases = _cases_in(path, name) if path else [_case(name, arguments or {}, inputs)]
-    results = {str(case): testing.run_checks(case, device, expensive=not quick) for case in cases}
+    results: dict[str, list[Result]] = {str(case): [] for case in cases}
+    for case, found in zip(cases, results.values(), strict=True):
+        each = testing.each_result(case, device, expensive=not quick)
+        if as_json:
+            found += each
+        else:
+            rows = (_row(it) for it in _kept(each, found))
+            print_as_they_come(str(case), ("check", "result", "time", "reason"), rows)
     if as_json:
-        print_json({case: list(map(_content, of_case)) for case, of_case in results.items()})
-    else:
-        for case, of_case in results.items():
-            rows = [[result.check, result.outcome, _reason(result)] for result in of_case]
-            print_table(case, ("check", "result", "reason"), rows)
-    outcomes = {result.outcome for of_case in results.values() for result in of_case}
+        print_json({case: list(map(_content, found)) for case, found in results.items()})
+    outcomes = {result.outcome for found in results.values() for result in found}
     sys.exit(1 if "failed" in outcomes else 0)
 
 
-def _missing(extra: str) -> list[str]:
-    """Return what an extra of this package brings and is not installed."""
-    needed = map(Requirement, importlib_metadata.requires("physicsnemo-core") or [])
-    brought = [it.name for it in needed if it.marker and it.marker.evaluate({"extra": extra})]
-    return [name for name in brought if not _is_installed(name)]
+def _kept(results: "Iterator[Result]", found: "list[Result]") -> "Iterator[Result]":
+    """Yield results and keep them."""
+    for result in results:
+        found.append(result)
+        yield result
 
 
-def _say_what_is_missing(missing: list[str], quick: bool) -> None:
-    """Complain where the checks can do without it, and stop where they cannot."""
-    names, install = ", ".join(missing), "run pip install 'physicsnemo-core[testing]'"
-    if not quick:
-        raise click.ClickException(f"the checks need {names}: {install}, or choose --quick")
-    complain(f"what needs {names} is not tried; for all checks, {install}")
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        importlib_metadata.version(distribution)
-    except importlib_metadata.PackageNotFoundError:
-        return False
-    return True
+def _row(result: "Result") -> list[str]:
+    return [result.check, result.outcome, f"{result.seconds:.1f} s", _reason(result)]
 
 
 def _case(name: str, arguments: dict[str, Any], inputs: list[RandomInput]) -> "Case":

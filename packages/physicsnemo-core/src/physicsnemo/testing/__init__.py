@@ -11,12 +11,13 @@ whatever the library expects of all models. A complete test file::
     CASES = [Case("small", MyModel, {"size": 3}, lambda: (torch.ones(4, 3),))]
     test_conformance = conformance_test(CASES)
 
-:func:`run_checks` does the same without pytest.
+:func:`run_checks` does the same without pytest, and :func:`each_result` one by one.
 """
 
 from physicsnemo.core.lazy import lazy_exports
 
 __all__ = [
+    "ONNX_LIBRARIES",
     "Case",
     "Check",
     "Result",
@@ -25,6 +26,7 @@ __all__ = [
     "check_flag",
     "check_reference_case",
     "conformance_test",
+    "each_result",
     "noise",
     "provable_flags",
     "run_checks",
@@ -33,6 +35,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "ONNX_LIBRARIES": "physicsnemo.testing._proofs",
         "Case": "physicsnemo.testing.case",
         "Check": "physicsnemo.testing.checks",
         "Result": "physicsnemo.testing.conformance",
@@ -41,6 +44,7 @@ __getattr__, __dir__ = lazy_exports(
         "check_flag": "physicsnemo.testing.flags",
         "check_reference_case": "physicsnemo.testing.reference",
         "conformance_test": "physicsnemo.testing.conformance",
+        "each_result": "physicsnemo.testing.conformance",
         "noise": "physicsnemo.testing.case",
         "provable_flags": "physicsnemo.testing.flags",
         "run_checks": "physicsnemo.testing.conformance",

@@ -35,6 +35,10 @@ _LAST_EXPORT: list[Any] = []
 _STEP = 1e-4
 
 
+ONNX_LIBRARIES = ("onnx", "onnxruntime", "onnxscript")
+"""The libraries that proofs of its flags need."""
+
+
 class UnprovenError(Exception):
     """A flag is set that the device at hand cannot prove."""
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from physicsnemo.testing._proofs import PROOFS, UnprovenError
+from physicsnemo.testing._proofs import ONNX_LIBRARIES, PROOFS, UnprovenError
 from physicsnemo.testing.case import Case
 from physicsnemo.testing.checks import CHECKS, CONSTRUCTION, Check
 from physicsnemo.testing.flags import can_prove, claimed_flags, flag_check
@@ -29,8 +29,8 @@ class Result:
         The property that it tries, in words.
     outcome
         ``passed``; ``failed``; ``excepted``, which is to fail as the case declares; or
-        ``unproven``: a flag of the metadata that the device at hand cannot prove, such as
-        ``cuda_graphs`` on a CPU.
+        ``unproven``: a flag of the metadata that cannot be proven here, such as ``cuda_graphs`` on
+        a CPU, or ``onnx_cpu`` where the libraries are not installed.
     seconds
         How long it took.
     error
@@ -88,9 +88,18 @@ def run_checks(
     passed   arguments
     passed   inputs
     """
+    return list(each_result(case, device, expensive))
+
+
+def each_result(
+    case: Case, device: str | torch.device = "cpu", expensive: bool = True
+) -> Iterator[Result]:
+    """Yield what :func:`run_checks` returns, each result when it is there."""
     plan = _plan(case, [torch.device(device)], expensive)
     first = _try(*next(plan), case)
-    return [first] if first.error else [first, *(_try(check, on, case) for check, on in plan)]
+    yield first
+    if not first.error:
+        yield from (_try(check, on, case) for check, on in plan)
 
 
 def conformance_test(
@@ -208,6 +217,8 @@ def _outcome(check: Check, device: torch.device, case: Case) -> tuple[Outcome, E
         check(case, device)
     except UnprovenError as reason:
         return "unproven", reason
+    except ModuleNotFoundError as missing:
+        return ("unproven" if missing.name in ONNX_LIBRARIES else "failed"), missing
     except Exception as failure:  # a failed check is a result, whatever the model raised
         return "failed", failure
     return "passed", None

@@ -82,6 +82,14 @@ def identity(source: Any) -> tuple[str, str]:
     return str(name or spelled.replace("_", "-")), str(version or number or "of unknown version")
 
 
+def field_of(source: Any, name: str) -> str:
+    """Return a field of a distribution's metadata, empty if there is none."""
+    try:
+        return str(source.metadata.get(name) or "")
+    except Exception:  # each release of importlib_metadata reports missing metadata in another way
+        return ""
+
+
 def installed_version(name: str) -> str | None:
     """Return the version of an installed distribution, None if there is none, or a leftover."""
     for source in importlib_metadata.distributions(name=name):

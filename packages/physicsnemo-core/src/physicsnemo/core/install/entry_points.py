@@ -15,7 +15,12 @@ from importlib.resources import files
 from typing import Any
 
 from physicsnemo.core.errors import RegistryWarning
-from physicsnemo.core.install.distributions import entry_points, identity, unmet_requirements
+from physicsnemo.core.install.distributions import (
+    entry_points,
+    field_of,
+    identity,
+    unmet_requirements,
+)
 
 GROUP = "physicsnemo.models"
 FORMER_GROUP = "modulus.models"
@@ -45,6 +50,20 @@ class ModelEntryPoint:
     def version(self) -> str:
         """Version of that distribution."""
         return identity(self._source)[1]
+
+    @property
+    def summary(self) -> str:
+        """What the model is, in a line; of another project's, what its distribution is."""
+        own = shipped_models().get(self.name, {})
+        if own.get("distribution") == self.distribution:
+            return own["summary"]
+        return field_of(self._source, "Summary")
+
+    @property
+    def tasks(self) -> list[str]:
+        """The keywords of its distribution, in small letters."""
+        words = field_of(self._source, "Keywords").lower().split(",")
+        return sorted({word.strip() for word in words} - {""})
 
     def load(self) -> Any:
         """Import what it names, and warn if its distribution does not fit the installed versions.
