@@ -9,7 +9,8 @@ adds their typical effect. But many fine maps have the same coarse map, and the 
 their mean, which is smoother than any of them. CorrDiff (`Mardani et al. 2023
 <https://arxiv.org/abs/2309.15214>`__) samples the residual of the regression from a diffusion
 model: an ensemble of maps, each as detailed as the truth, whose spread shows the uncertainty that
-the coarse map leaves.
+the coarse map leaves. And where a few stations measure, the same model draws maps that agree with
+them.
 
 Both models are trained on temperatures of North America in one emissions scenario, and tested on
 another. In the environment that ``nox -s dev`` makes, ``python docs/examples/downscaling.py`` runs
@@ -18,7 +19,6 @@ this page, in about five minutes on two cores.
 
 import argparse
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import files
 from pathlib import Path
 
@@ -31,10 +31,11 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from physicsnemo import Module
-from physicsnemo.metrics.diffusion import EDMLoss, RegressionLoss, ResidualLoss
-from physicsnemo.models.diffusion import EDMPrecondSuperResolution, UNet
+from physicsnemo.diffusion import EDM, DenoisingLoss, Diffusion, Observed, Patches, sample
+from physicsnemo.metrics.diffusion import RegressionLoss
+from physicsnemo.models.diffusion import SongUNet, UNet
 from physicsnemo.utils import StaticCaptureTraining
-from physicsnemo.utils.diffusion import StackedRandomGenerator, deterministic_sampler
+from physicsnemo.utils.diffusion import StackedRandomGenerator
 from physicsnemo.utils.patching import GridPatching2D, RandomPatching2D
 
 parser = argparse.ArgumentParser(description="Draw fine maps of temperature, given a coarse one.")
@@ -116,17 +117,17 @@ target = (detail - usual_detail) / scale_detail
 
 BATCH, POSITIONS = 8, 4
 NETWORK = {
-    "model_type": "SongUNetPosEmbd",
-    "N_grid_channels": POSITIONS,
     "model_channels": 8,
     "channel_mult": [1, 2, 2],
     "num_blocks": 1,
     "attn_resolutions": [],
 }
-Loss = Callable[[Module, Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def fit(model: Module, loss: Loss, epochs: int, purpose: str) -> None:
+def fit(
+    model: Module, loss: Loss, target: Tensor, condition: Tensor, epochs: int, purpose: str
+) -> None:
     """Train a model on every year once in each epoch."""
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-2)
     steps = epochs * len(target) // BATCH
@@ -135,7 +136,7 @@ def fit(model: Module, loss: Loss, epochs: int, purpose: str) -> None:
     @StaticCaptureTraining(model=model, optim=optimizer, use_amp=False)
     def training_step(target: Tensor, condition: Tensor) -> Tensor:
         """Return the loss."""
-        return loss(model, target, condition)
+        return loss(target, condition)
 
     with Progress() as progress:
         task = progress.add_task(purpose, total=epochs)
@@ -154,65 +155,120 @@ PATCH = 24
 windows = RandomPatching2D((HEIGHT, WIDTH), (PATCH, PATCH), patch_num=3, generator=generator)
 
 regression = UNet(
-    (HEIGHT, WIDTH), img_in_channels=1 + POSITIONS, img_out_channels=1, dropout=0.3, **NETWORK
+    (HEIGHT, WIDTH),
+    img_in_channels=1 + POSITIONS,
+    img_out_channels=1,
+    model_type="SongUNetPosEmbd",
+    N_grid_channels=POSITIONS,
+    dropout=0.3,
+    **NETWORK,
 ).to(options.device)
 print(f"regression: {type(regression).__name__} with {regression.num_parameters():,} parameters")
-fit(regression, RegressionLoss(), max(1, options.epochs // 4), "regression")
+squared_error = RegressionLoss()
+fit(
+    regression,
+    lambda target, condition: squared_error(regression, target, condition),
+    target,
+    condition,
+    max(1, options.epochs // 4),
+    "regression",
+)
 
 # %%
 # The diffusion model
 # -------------------
-# The residual of the regression is modeled by a second U-Net, a denoiser. It works on patches of
-# 24×24 points, as it would have to if the whole map did not fit into memory; training uses three
-# patches of each map, at random positions. It is conditioned on the patches of the regression's
-# prediction and of the interpolated map, and on the whole interpolated map, resized to the shape of
-# a patch.
+# What the regression leaves is modeled by a :class:`~physicsnemo.diffusion.Diffusion`: a second
+# U-Net and a schedule of noise. It works on patches of 24×24 points, as it would have to if the
+# whole map did not fit into memory; training uses three patches of each map, at random positions.
+# It is conditioned on the patches of the regression's prediction and of the interpolated map, and
+# on the position of each point.
 
-with torch.no_grad():
-    spread = (target - regression(torch.zeros_like(target), condition)).std().item()
-residuals = ResidualLoss(
-    regression, EDMLoss(P_mean=-0.6, sigma_data=spread), mean_conditioning=True
-)
 
-denoiser = EDMPrecondSuperResolution(
-    (HEIGHT, WIDTH),
-    img_in_channels=3 + POSITIONS,
-    img_out_channels=1,
-    sigma_data=spread,
-    dropout=0.1,
-    **NETWORK,
-).to(options.device)
+@torch.no_grad()
+def regress(condition: Tensor) -> Tensor:
+    """Return the regression's normalized details."""
+    return regression(torch.zeros_like(condition), condition)
+
+
+left = target - regress(condition)
+spread = left.std().item()
+network = SongUNet(
+    PATCH, in_channels=1 + 2 + 2, out_channels=1, dropout=0.1, **NETWORK
+)  # the noisy field, the condition's two, and row and column
+denoiser = Diffusion(network, EDM(P_mean=-0.6), sigma_data=spread).to(options.device)
 print(f"diffusion: {type(denoiser).__name__} with {denoiser.num_parameters():,} parameters")
-fit(denoiser, partial(residuals, patching=windows), options.epochs, "diffusion")
+denoising = DenoisingLoss(denoiser)
+patches = Patches(windows, positions=True)
+fit(
+    denoiser,
+    lambda left, condition: denoising(left, condition, patches=patches),
+    left,
+    torch.cat((regress(condition), condition), dim=1),
+    options.epochs,
+    "diffusion",
+)
 
 # %%
 # The ensemble
 # ------------
-# A sampler turns noise into residuals, in 18 steps from the highest noise level to none. In each
-# step, patches on a regular grid are denoised and fused into a map, averaging where they overlap.
-# Each member has its own seeds.
+# :func:`~physicsnemo.diffusion.sample` turns noise into residuals, in 18 steps from the highest
+# noise level to none. In each step, patches on a regular grid are denoised and fused into a map,
+# averaging where they overlap. Each member has its own seeds.
 
-grid = GridPatching2D((HEIGHT, WIDTH), (PATCH, PATCH), overlap_pix=8)
+grid = Patches(GridPatching2D((HEIGHT, WIDTH), (PATCH, PATCH), overlap_pix=8), positions=True)
+given = conditions(test)
+mean = regress(given)
 
 
-@torch.no_grad()
-def predict(truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the regression's maps, and those of an ensemble, whose first axis is the member."""
-    given = conditions(truth)
-    mean = residuals.mean(given, given)
-    left = []
-    for member in track(range(options.members), "ensemble"):
-        seeds = [options.seed + len(given) * member + year for year in range(len(given))]
-        latents = StackedRandomGenerator(options.device, seeds).randn(given.shape)
-        left.append(
-            deterministic_sampler(
-                denoiser, latents, given, mean_hr=mean, patching=grid, dtype=torch.float32
+def draw(purpose: str, guidance: Observed | tuple[()] = ()) -> Tensor:
+    """Return an ensemble of maps for all test years: (members, years, 1, HEIGHT, WIDTH)."""
+    members = []
+    for member in track(range(options.members), purpose):
+        seeds = [options.seed + len(test) * member + year for year in range(len(test))]
+        with torch.no_grad():
+            residual = sample(
+                denoiser,
+                mean.shape,
+                torch.cat((mean, given), dim=1),
+                patches=grid,
+                guidance=guidance,
+                generator=StackedRandomGenerator(options.device, seeds),
             )
-        )
-    return to_maps(mean, truth), to_maps(mean + torch.stack(left), truth)
+        members.append(to_maps(mean + residual, test))
+    return torch.stack(members)
 
 
-regressed, members = predict(test)
+regressed = to_maps(mean, test)
+members = draw("ensemble")
+
+# %%
+# Stations
+# --------
+# Suppose that one point in thirty has a station, which measures to 0.1 K. The model, trained
+# without any, draws maps given their measurements too: in each step, the estimated map is compared
+# with them, and the sample moves down the gradient of the misfit
+# (:class:`~physicsnemo.diffusion.Observed`). How far the estimate itself may be off at each noise
+# level, ``gamma``, is that of normal data with the standard deviation of the residual (`Rozet and
+# Louppe 2023 <https://arxiv.org/abs/2306.10574>`__).
+
+NOISE = 0.1  # K
+stations = torch.rand(HEIGHT, WIDTH, generator=generator).to(options.device) < 1 / 30
+measured = test[..., stations]
+measured = measured + NOISE * torch.randn(measured.shape, generator=generator).to(measured)
+
+
+def error_of_estimate(level: float) -> Tensor:
+    """Return the variance of the estimate's error at the stations, over that of the noise."""
+    return scale_detail[..., stations].square() * spread**2 / (spread**2 + level**2)
+
+
+observed = Observed(
+    measured,
+    std=NOISE,
+    operator=lambda residual: to_maps(mean + residual, test)[..., stations],
+    gamma=error_of_estimate,
+)
+guided = draw("ensemble with stations", observed)
 
 # %%
 # The scores
@@ -222,24 +278,35 @@ regressed, members = predict(test)
 # half the mean distance between two members (Gneiting and Raftery 2007,
 # `doi:10.1198/016214506000001437 <https://doi.org/10.1198/016214506000001437>`__). For a single map
 # it is the mean absolute error. The baseline is bicubic interpolation, as it is and with its mean
-# error over the training years removed. After 40 epochs, expect about 0.12 K for the ensemble,
-# 0.17 K for the regression, and for interpolation 0.19 K, or 1.0 K as it is. Members should differ
-# from their mean about as much as the truth does.
+# error over the training years removed. All scores are of points without stations. Members should
+# differ from their mean about as much as the truth does; stations should bring both down.
+
+elsewhere = ~stations
 
 
 def rmse(maps: Tensor) -> float:
     """Return the root mean square error, in K."""
-    return (maps - test).square().mean().sqrt().item()
+    return (maps - test)[..., elsewhere].square().mean().sqrt().item()
 
 
 def crps(ensemble: Tensor) -> float:
     """Return the continuous ranked probability score, in K, fair to small ensembles."""
-    number = len(ensemble)
-    distance = (ensemble - test).abs().mean()
+    number, maps = len(ensemble), ensemble[..., elsewhere]
+    distance = (maps - test[..., elsewhere]).abs().mean()
     if number == 1:
         return distance.item()
-    between = sum((ensemble - member).abs().mean(dim=(1, 2, 3, 4)).sum() for member in ensemble)
+    between = sum((maps - member).abs().flatten(1).mean(dim=1).sum() for member in maps)
     return (distance - between / (2 * number * (number - 1))).item()
+
+
+def spread_of(ensemble: Tensor) -> float:
+    """Return the standard deviation of members about their mean, in K."""
+    return ensemble[..., elsewhere].var(dim=0).mean().sqrt().item()
+
+
+def misfit(ensemble: Tensor) -> float:
+    """Return the root mean square difference from the measurements, in K."""
+    return (ensemble[..., stations] - measured).square().mean().sqrt().item()
 
 
 forecasts = {
@@ -247,12 +314,16 @@ forecasts = {
     "without mean error": to_maps(torch.zeros_like(test), test)[None],
     "regression": regressed[None],
     "ensemble": members,
+    "with stations": guided,
 }
 for name, ensemble in forecasts.items():
     print(f"{name:>18}: RMSE {rmse(ensemble.mean(dim=0)):.3f} K, CRPS {crps(ensemble):.3f} K")
-members_differ = members.var(dim=0).mean().sqrt().item()
-print(f"members differ from their mean by {members_differ:.3f} K")
+for name in ("ensemble", "with stations"):
+    ensemble = forecasts[name]
+    print(f"{name:>18}: members differ from their mean by {spread_of(ensemble):.3f} K,")
+    print(f"{'':>18}  and from the measurements by {misfit(ensemble):.3f} K")
 assert crps(members) < crps(forecasts["bicubic"]), "the ensemble is no better than interpolation"
+assert misfit(guided) < misfit(members), "samples do not follow the measurements"
 
 # %%
 # Save and load
@@ -267,10 +338,7 @@ regression = Module.from_checkpoint(
     options.output / "regression.mdlus", map_location=options.device
 )
 regression.eval()
-given = conditions(test)
-with torch.no_grad():
-    again = to_maps(regression(torch.zeros_like(given), given), test)
-assert torch.equal(again, regressed), "the predictions differ"
+assert torch.equal(to_maps(regress(given), test), regressed), "the predictions differ"
 
 # %%
 # The maps
@@ -278,13 +346,14 @@ assert torch.equal(again, regressed), "the predictions differ"
 # For the last year, the first row shows anomalies from the mean over the training years, and the
 # second row the detail that interpolation misses, apart from its mean error. There the regression
 # is smooth, and members differ where the coarse map leaves the detail open. The third row shows
-# their spread and the error of their mean, both over all test years.
+# their spread and the error of their mean, both over all test years, and the spread that stations
+# leave.
 
 LAST_YEAR = BRANCHING + DECADE * (len(test) - 1)
 usual = train.mean(dim=0)
 unsolved = to_maps(torch.zeros_like(test), test)  # of what the networks are to find
 error = (members.mean(dim=0) - test).square().mean(dim=0).sqrt()
-spread_of_members = members.var(dim=0).mean(dim=0).sqrt()
+spreads = [ensemble.var(dim=0).mean(dim=0).sqrt() for ensemble in (members, guided)]
 
 
 def draw_map(axes: Axes, field: Tensor, title: str, limit: float, unsigned: bool = False) -> None:
@@ -314,26 +383,31 @@ def draw_scores(axes: Axes) -> None:
     axes.set(title="score (CRPS)", xticks=[], yticks=[])
 
 
-figure, axes = plt.subplots(3, 4, figsize=(14, 7.5), layout="constrained")
+figure, axes = plt.subplots(3, 5, figsize=(17, 7.5), layout="constrained")
 first = {
     "coarse map": avg_pool2d(test - usual, BOX),
     "truth": test - usual,
     "regression": regressed - usual,
     "one member": members[0] - usual,
+    "one with stations": guided[0] - usual,
 }
 second = {
     "truth": test - unsolved,
     "regression": regressed - unsolved,
     "one member": members[0] - unsolved,
     "another": members[1] - unsolved,
+    "one with stations": guided[0] - unsolved,
 }
 for row, maps, limit in ((axes[0], first, 4.0), (axes[1], second, 1.0)):
     for place, (title, fields) in zip(row, maps.items(), strict=True):
         draw_map(place, fields[-1], f"{title}, {LAST_YEAR}", limit)
-draw_map(axes[2, 0], spread_of_members, "spread of members", 0.5, unsigned=True)
+draw_map(axes[2, 0], spreads[0], "spread of members", 0.5, unsigned=True)
 draw_map(axes[2, 1], error, "error of their mean", 0.5, unsigned=True)
-draw_ranks(axes[2, 2])
-draw_scores(axes[2, 3])
+draw_map(axes[2, 2], spreads[1], "spread with stations", 0.5, unsigned=True)
+rows, columns = stations.nonzero(as_tuple=True)
+axes[2, 2].plot(columns.cpu(), rows.cpu(), "w.", ms=3)
+draw_ranks(axes[2, 3])
+draw_scores(axes[2, 4])
 picture = options.output / "downscaling.png"
 figure.savefig(picture)
 print(f"{picture} shows one of the years")
