@@ -59,7 +59,9 @@ def sample(
     patches
         Where the model works on patches, and how the condition is cut.
     chunk
-        How many samples, or patches, the model is given at once; by default all.
+        How many samples, or patches, the model is given at once; by default all. With less than
+        all, the gradient of samples keeps about one state for each estimate, and computes again
+        what the network does there, unless there is guidance.
     generator
         Source of all noise: with a
         :class:`~physicsnemo.utils.diffusion.StackedRandomGenerator`, a sample depends on its own
