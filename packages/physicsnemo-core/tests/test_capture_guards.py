@@ -323,6 +323,28 @@ def test_a_described_object_is_kept_alive():
 
 
 @pytest.mark.parametrize(
+    "hold",
+    [
+        lambda tensor: tensor,
+        lambda tensor: [1.0, tensor],
+        lambda tensor: {"a": [[tensor], 1.0]},
+        lambda tensor: (Plain(tensor),),
+    ],
+)
+def test_a_tensor_is_not_kept_alive(hold):
+    """Else the next one could not lie where it lay, and no recording would serve again."""
+    held = hold(tensor := torch.ones(2))
+    guards = Guards(lambda x: held, make())
+    state = guards.state()
+    assert guards.state() is state
+    alive = weakref.ref(tensor)
+    held = hold(tensor := torch.zeros(3))
+    gc.collect()
+    assert alive() is None
+    assert not state.matches(guards.state())
+
+
+@pytest.mark.parametrize(
     "make",
     [
         lambda: torch.ones(2),

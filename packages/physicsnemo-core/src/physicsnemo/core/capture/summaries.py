@@ -2,7 +2,8 @@
 """Summaries: what a recording bakes in of arguments, and of what sources hold."""
 
 from collections.abc import Hashable, Sequence
-from itertools import chain
+from itertools import chain, compress
+from operator import not_
 from typing import Any
 
 import torch
@@ -30,7 +31,9 @@ class SourceValues:
 
     Summaries say what they hold, to be compared with those of another moment. Whether nothing has
     changed since is seen without them, by identity, where constants have no more to tell, and
-    containers hold nothing but constants and what is compared by identity.
+    containers hold nothing but constants and what is compared by identity. Of tensors, and of
+    containers that hold some, summaries are all that is kept: a tensor that is kept alive would
+    keep the next one from lying at the same address.
 
     Parameters
     ----------
@@ -44,34 +47,30 @@ class SourceValues:
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self._reads = [source.read for source in sources]
-        self._values = [read() for read in self._reads]
+        values = [source.read() for source in sources]
         self.summaries = [
             _summary(value) if source.small else IdentityKey(value)
-            for source, value in zip(sources, self._values, strict=True)
+            for source, value in zip(sources, values, strict=True)
         ]
         self._containers = _Containers()
-        self._summarized = [
-            place
-            for place, (source, value) in enumerate(zip(sources, self._values, strict=True))
-            if source.small and not self._is_seen(value)
+        seen = [
+            not source.small or self._containers.add(value)
+            for source, value in zip(sources, values, strict=True)
         ]
+        unseen = list(map(not_, seen))
+        reads = [source.read for source in sources]
+        self._seen, self._unseen = list(compress(reads, seen)), list(compress(reads, unseen))
+        self._values = list(compress(values, seen))
+        self._summaries_of_unseen = list(compress(self.summaries, unseen))
         self._items = self._containers.items()
-        self._own_summaries = [self.summaries[place] for place in self._summarized]
 
     def are_unchanged(self) -> bool:
         """Return whether the sources hold the same things still; False if in doubt."""
-        now = [read() for read in self._reads]
         return (
-            same(now, self._values)
+            same([read() for read in self._seen], self._values)
             and self._containers.are(self._items)
-            and [_summary(now[place]) for place in self._summarized] == self._own_summaries
+            and [_summary(read()) for read in self._unseen] == self._summaries_of_unseen
         )
-
-    def _is_seen(self, value: Any) -> bool:
-        if isinstance(value, tuple | list | dict):
-            return self._containers.add(value)
-        return not isinstance(value, Tensor)
 
 
 Items = tuple[list[Any], list[Any], list[int]]
@@ -82,26 +81,30 @@ class _Containers:
     """Containers whose items may change, found within values that do not."""
 
     def __init__(self) -> None:
-        self._lists: list[list[Any]] = []
-        self._dicts: list[dict[Any, Any]] = []
-        self._seen: dict[int, bool] = {}
+        self._lists: dict[int, list[Any]] = {}
+        self._dicts: dict[int, dict[Any, Any]] = {}
 
     def add(self, value: Any) -> bool:
-        """Add a value and what is within it; return whether identity tells when it changes."""
-        if id(value) not in self._seen:
-            self._seen[id(value)] = True  # also for one that leads to itself
-            self._seen[id(value)] = self._add(value)
-        return self._seen[id(value)]
+        """Add what is within a value, unless identity does not tell when all of it changes."""
+        if not isinstance(value, tuple | list | dict):
+            return not isinstance(value, Tensor)
+        found: dict[int, Any] = {}
+        if not _find_containers(value, found):
+            return False
+        for number, container in found.items():
+            if isinstance(container, list):
+                self._lists[number] = container
+            else:
+                self._dicts[number] = container
+        return True
 
     def items(self) -> Items:
         """Return what they hold now."""
+        lists, dicts = self._lists.values(), self._dicts.values()
         return (
-            [
-                *chain.from_iterable(self._lists),
-                *chain.from_iterable(map(dict.values, self._dicts)),
-            ],
-            [*chain.from_iterable(self._dicts)],
-            [*map(len, self._lists), *map(len, self._dicts)],
+            [*chain.from_iterable(lists), *chain.from_iterable(map(dict.values, dicts))],
+            [*chain.from_iterable(dicts)],
+            [*map(len, lists), *map(len, dicts)],
         )
 
     def are(self, items: Items) -> bool:
@@ -111,21 +114,22 @@ class _Containers:
         values, *rest = self.items()
         return rest == list(items[1:]) and same(values, items[0])
 
-    def _add(self, value: Any) -> bool:
-        within = children_of(value)
-        if within is None:
-            return not isinstance(value, Tensor)
-        if isinstance(value, list):
-            self._lists.append(value)
-        elif isinstance(value, dict):
-            self._dicts.append(value)
-        elif not isinstance(value, tuple):  # a dataclass
-            attributes = getattr(value, "__dict__", {})
-            if attributes.keys() < dict(within).keys():  # some are in slots
-                return False
-            self._dicts.append(attributes)
-        seen = [self.add(child) for _, child in within]  # all of them, also after one is not
-        return all(seen)
+
+def _find_containers(value: Any, found: dict[int, Any]) -> bool:
+    """Add the containers within a value by ``id``; return whether there is nothing else to see."""
+    within = children_of(value)
+    if within is None:
+        return not isinstance(value, Tensor)
+    if id(value) in found:
+        return True
+    if isinstance(value, list | dict):
+        found[id(value)] = value
+    elif not isinstance(value, tuple):  # a dataclass
+        attributes = getattr(value, "__dict__", {})
+        if attributes.keys() < dict(within).keys():  # some are in slots
+            return False
+        found[id(value)] = attributes
+    return all(_find_containers(child, found) for _, child in within)
 
 
 def _summary(value: Any) -> Any:
