@@ -67,6 +67,41 @@ def test_a_path_has_one_row():
     assert len(seen) == len({*seen})
 
 
+DIFFUSION_OF_2_2 = {
+    "": "DiffusionModel Predictor Denoiser PredictorType",
+    ".noise_schedulers": "NoiseScheduler LinearGaussianNoiseScheduler EDMNoiseScheduler "
+    "EDMLogUniformNoiseScheduler VENoiseScheduler VPNoiseScheduler IDDPMNoiseScheduler "
+    "StudentTEDMNoiseScheduler DomainParallelNoiseScheduler",
+    ".preconditioners": "BaseAffinePreconditioner EDMPreconditioner VPPreconditioner "
+    "VEPreconditioner IDDPMPreconditioner EDMPrecond EDMPrecondSR EDMPrecondSuperResolution "
+    "VPPrecond VEPrecond iDDPMPrecond VEPrecond_dfsr VEPrecond_dfsr_cond",
+    ".samplers": "sample Solver EulerSolver HeunSolver EDMStochasticEulerSolver "
+    "EDMStochasticHeunSolver deterministic_sampler stochastic_sampler",
+    ".guidance": "DPSGuidance DPSScorePredictor ModelConsistencyDPSGuidance "
+    "DataConsistencyDPSGuidance",
+    ".metrics": "MSEDSMLoss WeightedMSEDSMLoss EDMLoss EDMLossLogUniform VPLoss VELoss EDMLossSR "
+    "RegressionLoss RegressionLossCE ResidualLoss VELoss_dfsr calculate_fid_from_inception_stats "
+    "crps kcrps",
+    ".multi_diffusion": "MultiDiffusionModel2D MultiDiffusionPredictor MultiDiffusionMSEDSMLoss "
+    "MultiDiffusionWeightedMSEDSMLoss MultiDiffusionDPSGuidance MultiDiffusionDPSScorePredictor "
+    "MultiDiffusionModelConsistencyDPSGuidance MultiDiffusionDataConsistencyDPSGuidance "
+    "BasePatching2D RandomPatching2D GridPatching2D image_batching image_fuse",
+    ".generate": "diffusion_step regression_step",
+    ".utils": "ConcatConditionWrapper StackedRandomGenerator InfiniteSampler",
+}
+
+
+@pytest.mark.parametrize("module", DIFFUSION_OF_2_2)
+def test_all_of_the_diffusion_framework_of_2_2_is_in_the_table(module: str):
+    in_table = {
+        former
+        for row in ROWS
+        if f".diffusion{module}" in row.of_2.split()
+        for former, _ in renames(row)
+    }
+    assert {*DIFFUSION_OF_2_2[module].split()} <= in_table
+
+
 @pytest.mark.parametrize("former", MODULES)
 def test_a_module_that_moved_has_all_that_its_place_has(former: str):
     moved, place = import_module(absolute(former)), import_module(absolute(MODULES[former]))

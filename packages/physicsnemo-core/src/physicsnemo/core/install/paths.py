@@ -663,6 +663,13 @@ TABLE: dict[str, tuple[Row, ...]] = {
             reason="it rates photographs; torchmetrics has it",
         ),
         Row(
+            "crps kcrps",
+            "",
+            ".diffusion.metrics",
+            reason="models draw ensembles, and what scores forecasts is elsewhere: properscoring "
+            "has it",
+        ),
+        Row(
             "BasePatching2D RandomPatching2D GridPatching2D image_batching image_fuse",
             ".utils.patching",
             ".diffusion.multi_diffusion .diffusion.multi_diffusion.patching",
