@@ -3,6 +3,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -339,3 +341,23 @@ def test_a_state_that_contradicts_its_arguments(tmp_path):
     path = written(tmp_path / "model.mdlus", "EDMPreconditioner", state, sigma_data=0.5)
     with pytest.raises(CheckpointError, match="sigma_data"):
         EDMPreconditioner.from_checkpoint(path)
+
+
+LOAD = """
+import sys
+from physicsnemo import Module
+try:
+    Module.from_checkpoint(sys.argv[1])
+except Exception as error:
+    _, _, advice = str(error).partition("import ")
+    exec("import " + advice.partition(" first")[0])
+print(type(Module.from_checkpoint(sys.argv[1])).__name__)
+"""
+
+
+def test_the_error_of_a_file_says_what_to_import(tmp_path):
+    path = written(tmp_path / "model.mdlus", "EDMPreconditioner", state_of(network()))
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "EDMPreconditioner\n"

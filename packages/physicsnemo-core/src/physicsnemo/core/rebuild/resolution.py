@@ -324,14 +324,14 @@ def _describe_record(module: str, name: str, origin: Origin) -> str:
 
 
 def _explain(wanted: _Wanted) -> str:
-    module, name = wanted.module, wanted.name
+    name = wanted.name
+    module, current = current_name(wanted.module, name)
     problem = wanted.origin.problem()
     if problem and wanted.origin.installed_version() is None:
         return problem
     suffix = f" ({problem})" if problem else ""
     if wanted.is_converted and wanted.origin.defined_as is not None:
         module = wanted.origin.defined_as.partition(":")[0]
-    _, current = current_name(wanted.module, name)
     try:
         candidate = ModelRegistry().factory(current)
     except ModelNotFoundError as error:
