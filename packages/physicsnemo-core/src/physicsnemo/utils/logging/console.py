@@ -3,7 +3,7 @@
 
 import logging
 import sys
-from typing import Any, Protocol
+from typing import Any
 
 __all__ = ["PythonLogger", "RankZeroLoggingWrapper"]
 
@@ -72,15 +72,6 @@ class PythonLogger:
         self.logger.error(message)
 
 
-class HasRank(Protocol):
-    """What knows the number of its process, as ``DistributedManager`` does."""
-
-    @property
-    def rank(self) -> int:
-        """The number of this process among all."""
-        ...
-
-
 class RankZeroLoggingWrapper:
     """A logger whose methods do nothing but on rank 0.
 
@@ -92,7 +83,7 @@ class RankZeroLoggingWrapper:
         What knows the rank, such as ``DistributedManager()``.
     """
 
-    def __init__(self, obj: Any, dist: HasRank) -> None:
+    def __init__(self, obj: Any, dist: Any) -> None:
         self.obj, self.dist = obj, dist
 
     def __getattr__(self, name: str) -> Any:
