@@ -9,8 +9,7 @@ GPUs together (fixed), and with H rows on each (weak); data-parallel and sharded
 on each GPU. All but the step of one GPU average gradients.
 
 A measurement that fails, or takes too long, in any process is noted, and ends all processes;
-torchrun starts them again for the next one, as often as ``--max-restarts`` says; without
-``--standalone``, they would look for those that have ended. With as many
+torchrun starts them again for the next one, as often as ``--max-restarts`` says. With as many
 processes as GPUs, 1, 2, 4 or 8, the command is the same. ``--profile`` tells what part of steps is
 communication that no computation hides. ``--device cpu --size small`` tries all this on processors.
 """
@@ -39,6 +38,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree as pytree
 
 from physicsnemo.distributed import distribute, partition, shard, split
+from physicsnemo.distributed.meeting import meet
 from physicsnemo.models.gnn_layers import Graph
 from physicsnemo.utils import StaticCaptureTraining
 from tools.bench.overlap import Overlap, profiled
@@ -253,7 +253,16 @@ def main() -> None:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     on_gpu = options.device == "cuda"
-    dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    # Those that torchrun starts again would find addresses of those that have ended.
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        store=meet(address, port, rank, size, dist.default_pg_timeout),
+        rank=rank,
+        world_size=size,
+        device_id=device if on_gpu else None,
+    )
     bench = Bench(device, torch.bfloat16 if on_gpu else None, not options.eager, options.profile)
     notes = Notes()
     done = {(row.case, row.way) for row in notes.rows()}
@@ -270,7 +279,7 @@ def main() -> None:
                 notes.add(row)
                 print(row, flush=True)
                 _write(notes, options.json, bench)
-    dist.barrier()
+            dist.barrier()  # else the next one may fail, and end all processes, before that
     if bench.rank == 0:
         _show(notes.rows())
         notes.remove()
