@@ -95,7 +95,8 @@ def types(session: nox.Session) -> None:
     install(session, packages=PACKAGES, groups=["types", *TEST_GROUPS])
     sources = [str(path) for path in sorted(Path().glob("packages/*/src"))]
     session.run("mypy", *sources, *session.posargs, env={"MYPYPATH": os.pathsep.join(sources)})
-    session.run("mypy", "noxfile.py", *map(str, Path("tools").rglob("*.py")))
+    files = [path for name in ("tools", "reproductions") for path in Path(name).rglob("*.py")]
+    session.run("mypy", "noxfile.py", *map(str, files))
 
 
 @nox.session
@@ -137,6 +138,16 @@ def examples(session: nox.Session) -> None:
     for name, command in runs.items():
         small = ["--epochs", "2", "--output", f"outputs/{name}"]
         session.run("python", *command, *small, *session.posargs)
+
+
+@nox.session
+def reproduce(session: nox.Session) -> None:
+    """Regenerate a published result: -- fno darcy; by default all, at small settings."""
+    families = [f"physicsnemo-{name}" for name in ("core", "nn", "mlp", "fno")]
+    install(session, packages=families, groups=["examples"])
+    small = [["fno", it, "--small"] for it in ("burgers", "darcy", "navier-stokes")]
+    for name, *arguments in [session.posargs] if session.posargs else small:
+        session.run("python", "-m", f"reproductions.{name}", *arguments)
 
 
 @nox.session

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samples on the disk, computed once."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for samples: below ``XDG_CACHE_HOME``, by default ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base, "physicsnemo", "reproductions")
+
+
+def cached(name: str, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return inputs and outputs in float32 on the CPU, from the disk if they are there.
+
+    Parameters
+    ----------
+    name
+        Name of the file, which must tell apart all that ``make`` depends on; a file of a former
+        version of ``make`` is to be deleted by hand.
+    make
+        Computes inputs and outputs.
+    """
+    path = cache_folder() / f"{name}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        inputs, outputs = (it.float().cpu().contiguous() for it in make())
+        # Renamed when whole: whoever reads meanwhile, or after a crash, finds no part of it.
+        with TemporaryDirectory(dir=path.parent) as folder:
+            save_file({"inputs": inputs, "outputs": outputs}, Path(folder, "samples"))
+            os.replace(Path(folder, "samples"), path)
+    found = load_file(path)
+    return found["inputs"], found["outputs"]

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fourier neural operator: Burgers' equation, Darcy flow and the Navier-Stokes equation.
+
+Li et al. 2021, Fourier neural operator for parametric partial differential equations,
+arXiv:2010.08895. The samples are computed here, after the definitions of the paper::
+
+    python -m reproductions.fno darcy --resolution 85 --seed 0 --device cuda --output outputs/darcy
+
+writes ``metrics.json``, the model as ``fno.mdlus``, mean and deviation of its inputs and outputs as
+``normalizers.safetensors``, and ``prediction.png``. All quantities are dimensionless.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypedDict
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from physicsnemo.models.fno import FNO
+from physicsnemo.utils import StaticCaptureTraining
+from reproductions.problems import PROBLEMS, Problem, Samples, small
+from tools.bench.plain import PlainFNO
+from tools.bench.report import device_name, provenance
+
+
+class Record(TypedDict):
+    """What a training had reached after an epoch; evaluations are not in its time."""
+
+    epoch: int
+    seconds: float
+    train: float
+    test: float
+
+
+@dataclass
+class Normalizer:
+    """Mean and deviation at each point, over the training samples."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, fields: Tensor, axes: tuple[int, ...]) -> "Normalizer":
+        """Measure fields; where they do not vary, such as on a boundary, 1e-5 is the deviation."""
+        deviation, mean = torch.std_mean(fields, axes, keepdim=True)
+        return cls(mean, deviation + 1e-5)
+
+    def encode(self, fields: Tensor) -> Tensor:
+        """Return fields with mean 0 and deviation 1."""
+        return (fields - self.mean) / self.deviation
+
+    def decode(self, fields: Tensor) -> Tensor:
+        """Undo :meth:`encode`."""
+        return fields * self.deviation + self.mean
+
+
+class Data:
+    """Samples of a problem on one grid and device, normalized by those for training."""
+
+    def __init__(
+        self, problem: Problem, samples: Samples, resolution: int, device: torch.device
+    ) -> None:
+        inputs, outputs = (problem.on(resolution, fields).to(device) for fields in samples)
+        self.train: Samples = (inputs[: problem.train], outputs[: problem.train])
+        self.test: Samples = (inputs[problem.train :], outputs[problem.train :])
+        self.inputs, self.outputs = (Normalizer.of(it, problem.averaged) for it in self.train)
+        self.resolution, self.batch = resolution, problem.batch
+        self.grid = tuple(outputs.shape[2:])
+
+    def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Apply a model to inputs, which an axis of time repeats if only outputs have it."""
+        encoded = self.inputs.encode(inputs).expand(-1, -1, *self.grid)
+        return self.outputs.decode(model(encoded))
+
+    @torch.no_grad()
+    def error(self, predict: Callable[[Tensor], Tensor]) -> float:
+        """Return the mean relative L2 error of predictions from the inputs of the tests."""
+        pairs = zip(*(fields.split(self.batch) for fields in self.test), strict=True)
+        errors = [relative_errors(predict(inputs), truth) for inputs, truth in pairs]
+        return torch.cat(errors).mean().item()
+
+
+def relative_errors(predictions: Tensor, truth: Tensor) -> Tensor:
+    """Return the relative L2 error of each sample."""
+    errors: Tensor = (predictions - truth).flatten(1).norm(dim=1) / truth.flatten(1).norm(dim=1)
+    return errors
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Compute samples, train, evaluate on all grids and write what has been found."""
+    options = parse(arguments)
+    problem = small(PROBLEMS[options.problem]) if options.small else PROBLEMS[options.problem]
+    resolution, epochs = options.resolution or problem.resolution, options.epochs or problem.epochs
+    if resolution not in problem.resolutions:
+        raise SystemExit(f"--resolution: expected one of {problem.resolutions}, got {resolution}")
+    if options.plain and not problem.model.get("coord_features", True):
+        raise SystemExit(f"--plain: expected a model with coordinates, not that for {problem.name}")
+    device = torch.device(options.device)
+    folder = options.output or Path("outputs", "fno", problem.name)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    begin = time.perf_counter()
+    samples = problem.samples(problem, options.seed, device)
+    data_seconds = time.perf_counter() - begin
+
+    torch.manual_seed(options.seed)
+    model = FNO(**problem.model_on(resolution)).to(device)
+    data = Data(problem, samples, resolution, device)
+    trained = PlainFNO(model) if options.plain else model
+    history = list(train(trained, data, problem, epochs, options))
+
+    errors = {}
+    for other in problem.resolutions:
+        same_weights = FNO(**problem.model_on(other)).to(device)
+        same_weights.load_state_dict(model.state_dict())
+        there = Data(problem, samples, other, device)
+        errors[other] = there.error(lambda inputs: there.predict(same_weights, inputs))  # noqa: B023
+    paper = problem.paper.get(resolution)
+    reached = (it["seconds"] for it in history if paper is not None and it["test"] <= paper)
+    wall_seconds = time.perf_counter() - begin
+    metrics = {
+        "problem": problem.name,
+        "resolution": resolution,
+        "relative_l2": errors[resolution],
+        "paper": {"relative_l2": paper, "source": problem.paper_source},
+        "relative_l2_by_resolution": errors,
+        "relative_l2_without_model": without_model(problem, data),
+        "seed": options.seed,
+        "small": options.small,
+        "plain": options.plain,
+        "compiled": options.compile,
+        "samples": {"train": problem.train, "test": problem.test},
+        "epochs": epochs,
+        "parameters": model.num_parameters(),
+        "data_seconds": data_seconds,
+        "training_seconds": history[-1]["seconds"],
+        "seconds_to_paper": next(reached, None),
+        "wall_seconds": wall_seconds,
+        "gpu_minutes": wall_seconds / 60 if device.type == "cuda" else 0.0,
+        "environment": provenance()
+        | {"device": device_name(device), "physicsnemo-fno": version("physicsnemo-fno")},
+        "history": history,
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+    model.save(folder / "fno.mdlus")
+    normalizers = {"inputs": data.inputs, "outputs": data.outputs}
+    tensors = {f"{name}.mean": it.mean for name, it in normalizers.items()}
+    tensors |= {f"{name}.deviation": it.deviation for name, it in normalizers.items()}
+    save_file(
+        {name: it.cpu().contiguous() for name, it in tensors.items()},
+        folder / "normalizers.safetensors",
+    )
+    draw(folder / "prediction.png", problem, data, model, history)
+    print(f"relative L2 error {errors[resolution]:.4f}; the paper, {problem.paper_source}: {paper}")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the options."""
+    parser = argparse.ArgumentParser(prog="python -m reproductions.fno", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("problem", choices=PROBLEMS)
+    parser.add_argument("--resolution", type=int, help="points along an axis, to train on")
+    parser.add_argument("--seed", type=int, default=0, help="of samples, weights and their order")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--output", type=Path, help="folder, by default outputs/fno/PROBLEM")
+    parser.add_argument("--epochs", type=int, help="passes through the training samples")
+    parser.add_argument(
+        "--small", action="store_true", help="a minute on a CPU, with less accuracy"
+    )
+    parser.add_argument("--compile", action="store_true", help="compile the captured step too")
+    parser.add_argument(
+        "--plain", action="store_true", help="torch.fft and an ordinary loop instead"
+    )
+    return parser.parse_args(arguments)
+
+
+def train(
+    model: nn.Module, data: Data, problem: Problem, epochs: int, options: argparse.Namespace
+) -> Iterator[Record]:
+    """Train as the paper does: Adam, whose learning rate halves each fifth of the training.
+
+    Nothing in an epoch waits for the device; at fifty epochs the loss is read, and a test made.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), problem.learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(epochs // 5, 1), gamma=0.5)
+    inputs, outputs = data.train
+    generator = torch.Generator(inputs.device).manual_seed(options.seed)
+
+    def loss(inputs: Tensor, truth: Tensor) -> Tensor:
+        return relative_errors(data.predict(model, inputs), truth).mean()
+
+    def plain_step(inputs: Tensor, truth: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        value = loss(inputs, truth)
+        value.backward()
+        optimizer.step()
+        return value.detach()
+
+    captured = StaticCaptureTraining(
+        model=model, optim=optimizer, use_amp=False, compile="auto" if options.compile else False
+    )
+    step = plain_step if options.plain else captured(loss)
+    seconds, begin = 0.0, time.perf_counter()
+    for epoch in range(1, epochs + 1):
+        order = torch.randperm(len(inputs), generator=generator, device=inputs.device)
+        losses = [step(inputs[it], outputs[it]) for it in order.split(problem.batch)]
+        schedule.step()
+        if epoch % max(epochs // 50, 1) == 0 or epoch == epochs:
+            mean = torch.stack(losses).mean().item()  # waits for the device, so the time is right
+            seconds += time.perf_counter() - begin
+            error = data.error(lambda inputs: data.predict(model, inputs))
+            print(f"epoch {epoch}: loss {mean:.4f}, test {error:.4f}, {seconds:.0f} s", flush=True)
+            yield {"epoch": epoch, "seconds": seconds, "train": mean, "test": error}
+            begin = time.perf_counter()
+
+
+def without_model(problem: Problem, data: Data) -> dict[str, float]:
+    """Return the errors of predictions that need no training."""
+    mean = data.train[1].mean(0, keepdim=True)
+    errors = {"mean of the training outputs": data.error(lambda inputs: mean)}
+    if problem.guess:
+        name, predict = problem.guess
+        errors[name] = data.error(predict)
+    return errors
+
+
+@torch.no_grad()
+def draw(path: Path, problem: Problem, data: Data, model: nn.Module, history: list[Record]) -> None:
+    """Draw the sample of the tests with the median error, and the errors by epoch."""
+    inputs, truth = (fields[: problem.batch] for fields in data.test)
+    predictions = data.predict(model, inputs)
+    median = relative_errors(predictions, truth).median(dim=0).indices
+    given, true, found = (fields[median].cpu() for fields in (inputs, truth, predictions))
+    figure = plt.figure(figsize=(13, 6), layout="constrained")
+    grid = figure.add_gridspec(2, 4)
+    panels = [figure.add_subplot(grid[0, column]) for column in range(4)]
+    drawing = draw_lines if problem.space == 1 else draw_maps
+    drawing(panels, problem, given, true, found)
+    curves = figure.add_subplot(grid[1, :])
+    epochs = [record["epoch"] for record in history]
+    curves.plot(epochs, [record["train"] for record in history], label="training")
+    curves.plot(epochs, [record["test"] for record in history], label="test")
+    for name, error in without_model(problem, data).items():
+        curves.axhline(error, color="gray", linestyle="--")
+        curves.annotate(name, (epochs[0], error), va="bottom", color="gray")
+    if (paper := problem.paper.get(data.resolution)) is not None:
+        curves.axhline(paper, color="black", linestyle=":", label=f"paper: {paper}")
+    curves.set(xlabel="epoch", ylabel="mean relative L2 error", yscale="log")
+    curves.legend()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def draw_lines(
+    panels: list[Axes], problem: Problem, given: Tensor, true: Tensor, found: Tensor
+) -> None:
+    """Draw fields on a line: the input, the outputs, and their difference."""
+    x = (torch.arange(true.shape[-1]) / true.shape[-1]).numpy()
+    panels[0].plot(x, given[0].numpy())
+    panels[0].set(title=problem.quantities[0])
+    panels[1].plot(x, true[0].numpy(), label="true")
+    panels[1].plot(x, found[0].numpy(), "--", label="predicted")
+    panels[1].set(title=problem.quantities[1])
+    panels[1].legend()
+    panels[2].plot(x, (found - true)[0].numpy())
+    panels[2].set(title="predicted - true")
+    for axes in panels[:3]:
+        axes.set(xlabel="x / length", ylabel="dimensionless")
+    panels[3].remove()
+
+
+def draw_maps(
+    panels: list[Axes], problem: Problem, given: Tensor, true: Tensor, found: Tensor
+) -> None:
+    """Draw fields on a square, at the last time if there are several."""
+    given, true, found = (
+        it[-1, :, :, -1] if it.ndim == 4 else it[-1] for it in (given, true, found)
+    )
+    scale = {"vmin": true.min().item(), "vmax": true.max().item()}
+    limit = (found - true).abs().max().item()
+    maps: list[tuple[str, Tensor, dict[str, Any]]] = [
+        (problem.quantities[0], given, {}),
+        (f"true {problem.quantities[1]}", true, scale),
+        (f"predicted {problem.quantities[1]}", found, scale),
+        ("predicted - true", found - true, {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}),
+    ]
+    for axes, (title, field, style) in zip(panels, maps, strict=True):
+        image = axes.imshow(field.T.numpy(), origin="lower", extent=(0, 1, 0, 1), **style)
+        axes.figure.colorbar(image, ax=axes, shrink=0.8, label="dimensionless")
+        axes.set(title=title, xlabel="x / length", ylabel="y / length")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reproductions learn at small settings, and the README says what has been run."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from physicsnemo import Module
+from reproductions import fno
+from reproductions.problems import BURGERS, DARCY, NAVIER_STOKES, PROBLEMS, small
+from reproductions.table import HERE, README, written
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def run(folder, *arguments):
+    fno.main([*arguments, "--small", "--device", "cpu", "--output", str(folder)])
+    return json.loads((folder / "metrics.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "epochs", "share"),
+    [("burgers", 20, 0.2), ("darcy", 12, 0.4), ("navier-stokes", 5, 0.85)],
+)
+def test_small_runs_learn(name, epochs, share, tmp_path):
+    metrics = run(tmp_path, name, "--epochs", str(epochs))
+    mean = metrics["relative_l2_without_model"]["mean of the training outputs"]
+    assert metrics["relative_l2"] < share * mean
+    # The weights serve all grids.
+    for error in metrics["relative_l2_by_resolution"].values():
+        assert error < 1.5 * metrics["relative_l2"]
+    assert metrics["history"][-1]["test"] == pytest.approx(metrics["relative_l2"], rel=1e-4)
+    assert metrics["small"]
+    assert (tmp_path / "prediction.png").stat().st_size > 10_000
+
+
+def test_the_files_predict_what_was_measured(tmp_path):
+    metrics = run(tmp_path, "darcy", "--epochs", "2")
+    problem = small(DARCY)
+    samples = problem.samples(problem, 0, torch.device("cpu"))
+    inputs, truth = (problem.on(22, fields)[problem.train :] for fields in samples)
+    model = Module.from_checkpoint(tmp_path / "fno.mdlus")
+    scale = load_file(tmp_path / "normalizers.safetensors")
+    with torch.no_grad():
+        found = model((inputs - scale["inputs.mean"]) / scale["inputs.deviation"])
+    found = found * scale["outputs.deviation"] + scale["outputs.mean"]
+    errors = (found - truth).square().sum((1, 2, 3)).sqrt() / truth.square().sum((1, 2, 3)).sqrt()
+    assert errors.mean().item() == pytest.approx(metrics["relative_l2"], rel=1e-4)
+    assert model.num_parameters() == metrics["parameters"]
+
+
+def test_the_plain_loop_computes_the_same(tmp_path):
+    captured, plain = (
+        run(tmp_path / str(len(more)), "darcy", "--epochs", "1", *more)
+        for more in ((), ("--plain",))
+    )
+    assert plain["plain"]
+    assert captured["relative_l2"] == pytest.approx(plain["relative_l2"], rel=1e-2)
+
+
+def test_padding_has_the_same_length_on_each_grid():
+    assert [DARCY.model_on(n)["padding"] for n in DARCY.resolutions] == [9, 16, 24, 49]
+
+
+@pytest.mark.parametrize("problem", [*PROBLEMS.values(), *map(small, PROBLEMS.values())])
+def test_grids_are_part_of_the_finest(problem):
+    place = torch.linspace(0, 1, problem.finest + (not problem.closed))[: problem.finest]
+    field = place.reshape(1, 1, -1, *[1] * (problem.space - 1)).expand(
+        1, 1, *[problem.finest] * problem.space
+    )
+    for n in problem.resolutions:
+        coarse = problem.on(n, field)
+        assert coarse.shape[2:] == (n,) * problem.space
+        places = torch.linspace(0, 1, n + (not problem.closed))[:n]
+        line = coarse.flatten(3)[0, 0, :, 0] if problem.space > 1 else coarse[0, 0]
+        torch.testing.assert_close(line, places)
+
+
+def test_the_models_have_the_size_of_the_papers():
+    # Layers, corners of the spectrum, pairs of channels, modes, real and imaginary part.
+    spectral = (
+        (BURGERS, 4 * 1 * 64**2 * 16 * 2),
+        (DARCY, 4 * 2 * 32**2 * 12**2 * 2),
+        (NAVIER_STOKES, 4 * 4 * 20**2 * 8**3 * 2),
+    )
+    for problem, number in spectral:
+        encoder = fno.FNO(**problem.model_on(problem.resolution)).spec_encoder
+        assert sum(it.numel() for it in encoder.spconv_layers.parameters()) == number
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["darcy", "--resolution", "100"], r"one of \(85, 141, 211, 421\), got 100"),
+        (["burgers", "--plain"], "a model with coordinates, not that for burgers"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        fno.main(arguments)
+
+
+def test_the_readme_has_the_results():
+    text = README.read_text("utf-8")
+    assert written(text, HERE / "results") == text
+
+
+def test_a_result_has_a_row(tmp_path):
+    metrics = {
+        "problem": "darcy",
+        "resolution": 85,
+        "relative_l2": 0.01049,
+        "seed": 3,
+        "plain": True,
+        "compiled": False,
+        "epochs": 9,
+        "training_seconds": 61.4,
+        "seconds_to_paper": 40.6,
+        "environment": {"device": "H200"},
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+    text = written("<!-- results: begin -->\n<!-- results: end -->", tmp_path)
+    row = "| darcy | 85 | 0.0108 | 0.0105 | 3 | 9 epochs, 61 s | 41 s | H200, plain PyTorch |"
+    assert row in text
+    assert text.count("not run yet") == sum(len(it.paper) for it in PROBLEMS.values()) - 1
