@@ -114,6 +114,20 @@ def test_tensors_of_no_elements(tmp_path):
     assert [tuple(p.shape) for p in program.parameters()] == [(0,)]
 
 
+class Structured(torch.nn.Linear):
+    """Remembers a structure, of a class of which PyTorch says that it will go."""
+
+    def __init__(self):
+        super().__init__(3, 2)
+        self.structure = pytree.tree_structure([0, (1,)])
+
+
+def test_a_model_that_remembers_a_structure(tmp_path):
+    model = Module.from_torch(Structured)()
+    _, program = written(tmp_path / "structured.pt2", model, (X,))
+    assert torch.equal(program(2 * X), model(2 * X))
+
+
 def test_a_graph_stands_for_its_tensors(tmp_path):
     class Edges:
         def __init__(self, ends, name):

@@ -5,6 +5,8 @@ import copy
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -155,7 +157,8 @@ def export(
     if not path.parent.is_dir():  # which should not be found out after minutes of compiling
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     kind.check()
-    model = copy.deepcopy(model).eval().to(device, dtype)
+    with _without_notices():
+        model = copy.deepcopy(model).eval().to(device, dtype)
     arguments = moved(as_arguments(example), device, dtype)
     given = plain(arguments)
     if pytree.tree_structure(given) != pytree.tree_structure(arguments):
@@ -242,13 +245,19 @@ def _record(model: torch.nn.Module, arguments: Arguments, dynamic_batch: bool) -
 
 def _written(kind: Format, program: ExportedProgram, path: Path) -> Any:
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            # Of PyTorch, about itself.
-            warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+        with torch.no_grad(), _without_notices():
             kind.write(program, path)
             return kind.load(path)
     except Exception as error:  # of compilers, translators and runtimes
         raise ExportError(f"no {kind.title} can be made: {_first_line(error)}") from error
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Leave out what PyTorch notes about itself, when it copies or loads structures of inputs."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+        yield
 
 
 def _compare(found: list[Tensor], expected: list[Tensor], precision: str | None) -> float:
