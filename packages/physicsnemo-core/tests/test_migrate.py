@@ -313,7 +313,8 @@ def tree(tmp_path, monkeypatch):
     files = {
         "lab/train.py": SCRIPT,
         "lab/other.py": "import physicsnemo\n",
-        "lab/broken.py": "print 'of Python 2'\n",
+        "lab/broken.py": "print 'modulus'\n",
+        "lab/foreign.py": "print 'of Python 2'\n",
         "lab/conf/model.yaml": "_target_: modulus.Module\n",
         "lab/.hidden/train.py": SCRIPT,
         "lab/env/pyvenv.cfg": "",
@@ -337,7 +338,7 @@ DIFF = """\
 TOLD = """\
 lab/train.py:3: physicsnemo.launch.utils.initialize_mlflow: this project has nothing of that path
 lab/conf/model.yaml:1: modulus.Module: a text, left as it is; here it is physicsnemo.Module
-1 of 3 files {}; places left to you: 3
+1 of 4 files {}; places left to you: 3
 what they import is in physicsnemo-core
 """
 

@@ -15,6 +15,7 @@ from libcst.metadata import MetadataWrapper
 from physicsnemo.cli.migration.planning import Plan
 from physicsnemo.cli.migration.reading import Reader, Remark, mentions
 from physicsnemo.cli.migration.writing import Writer
+from physicsnemo.core.install.aliases import FORMER_PACKAGE, ROOT
 
 __all__ = ["Migrated", "Remark", "mentions", "migrated"]
 
@@ -33,8 +34,10 @@ def migrated(source: bytes) -> Migrated:
     Raises
     ------
     SyntaxError
-        If it is no Python.
+        If it is no Python, and names this project or its former name.
     """
+    if not any(name.encode() in source for name in (ROOT, FORMER_PACKAGE)):
+        return Migrated(source, set(), [])  # parsing takes long
     try:
         wrapper = MetadataWrapper(cst.parse_module(source))
     except (cst.ParserSyntaxError, UnicodeDecodeError) as error:
