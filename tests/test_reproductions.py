@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from physicsnemo import Module
+from physicsnemo.utils import StaticCaptureTraining
 from reproductions import fno
 from reproductions.problems import BURGERS, DARCY, NAVIER_STOKES, PROBLEMS, small
 from reproductions.table import HERE, README, written
+from tools.bench.host import stand_in
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +130,18 @@ def test_a_result_has_a_row(tmp_path):
     row = "| darcy | 85 | 0.0108 | 0.0105 | 3 | 9 epochs, 61 s | 41 s | H200, plain PyTorch |"
     assert row in text
     assert text.count("not run yet") == sum(len(it.paper) for it in PROBLEMS.values()) - 1
+
+
+def test_steps_are_replays_after_the_first(tmp_path, monkeypatch):
+    steps = []
+
+    def captured(**options):
+        capture = StaticCaptureTraining(**options)
+        capture.use_graphs = True  # which a model on a CPU does not have
+        return lambda function: steps.append(capture(function)) or steps[-1]
+
+    monkeypatch.setattr(fno, "StaticCaptureTraining", captured)
+    with stand_in():
+        run(tmp_path, "darcy", "--epochs", "3")
+    assert steps[0].replays() == 3 * 120 // 20 - 11
+    StaticCaptureTraining.reset_state()
