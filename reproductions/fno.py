@@ -251,7 +251,7 @@ def draw(path: Path, problem: Problem, data: Data, model: nn.Module, history: li
     curves.plot(epochs, [record["test"] for record in history], label="test")
     for name, error in without_model(problem, data).items():
         curves.axhline(error, color="gray", linestyle="--")
-        curves.annotate(name, (epochs[0], error), va="bottom", color="gray")
+        curves.annotate(name, (epochs[0], error), va="top", color="gray")
     if (paper := problem.paper.get(data.resolution)) is not None:
         curves.axhline(paper, color="black", linestyle=":", label=f"paper: {paper}")
     curves.set(xlabel="epoch", ylabel="mean relative L2 error", yscale="log")

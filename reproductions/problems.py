@@ -147,7 +147,7 @@ NAVIER_STOKES = Problem(
     },
     paper={64: 0.0086},
     paper_source="table 1, FNO-3D",
-    quantities=("last vorticity given", "vorticity at the end"),
+    quantities=("given vorticity", "final vorticity"),
     guess=("last input", lambda given: given[:, -1:]),
     space=2,
     closed=False,
