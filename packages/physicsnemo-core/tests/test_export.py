@@ -95,23 +95,37 @@ def test_mixed_precision_is_in_the_program(tmp_path, dynamic):
     assert expected.dtype == torch.bfloat16
 
 
-class Selects(torch.nn.Module):
-    """Has a weight and a constant of no elements, as tables of what does not occur are."""
+class Parts(torch.nn.Module):
+    """Has weights and a constant that are parts of others, in another order, or nothing at all."""
 
-    def __init__(self):
+    def __init__(self, make):
         super().__init__()
-        self.none = torch.nn.Parameter(torch.from_numpy(np.zeros(0, np.float32)))
-        self.rows = np.zeros((0, 3), np.float32)
+        self.weight = torch.nn.Parameter(make())
+        self.register_buffer("twin", make())
+        self.constant = make()
 
     def forward(self, x):
-        return x + torch.from_numpy(self.rows).sum(0) + self.none.sum()
+        total = self.weight.sum(0) + 2 * self.twin.sum(0) + 3 * self.constant.sum(0)
+        return x + total[:3].sum()
 
 
-def test_tensors_of_no_elements(tmp_path):
-    model = Module.from_torch(Selects)()
-    _, program = written(tmp_path / "selects.pt2", model, (X,))
-    assert torch.equal(program(2 * X), 2 * X)
-    assert [tuple(p.shape) for p in program.parameters()] == [(0,)]
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.from_numpy(np.zeros((0, 3), np.float32)),
+        lambda: torch.arange(12.0).reshape(4, 3)[1:3],
+        lambda: torch.arange(12.0).reshape(3, 4)[:, ::2],
+        lambda: torch.arange(6.0).reshape(2, 3).T,
+        lambda: torch.arange(3.0).expand(2, 3),
+    ],
+    ids=["no elements", "slice", "columns", "transposed", "expanded"],
+)
+def test_weights_and_constants_that_are_no_memory_of_their_own(tmp_path, make):
+    model = Parts(make)
+    expected = model(2 * X)
+    _, program = written(tmp_path / "parts.pt2", model, (X,))
+    assert torch.equal(program(2 * X), expected)
+    assert torch.equal(dict(program.named_parameters())["weight"], make())
 
 
 class Structured(torch.nn.Linear):

@@ -88,7 +88,7 @@ class Recorded(Format):
     def write(self, program: ExportedProgram, path: Path) -> None:
         """Write the program."""
         for tensors in (program.state_dict, program.constants):
-            _give_up_memory(tensors)
+            _give_own_memory(tensors)
         torch.export.save(program, path)
 
     def load(self, path: Path) -> Run:
@@ -139,17 +139,25 @@ class Onnx(Format):
         return run
 
 
-def _give_up_memory(tensors: dict[str, Any]) -> None:
-    """Replace tensors of no elements by others that have no memory either.
+def _give_own_memory(tensors: dict[str, Any]) -> None:
+    """Replace tensors that are parts of others, or lie in memory in another order, by copies.
 
-    PyTorch takes one whose memory has an address, such as that of an array of NumPy, for a part of
-    another tensor, and fails.
+    PyTorch looks for the whole of such a part among the tensors that it writes, and does without if
+    it finds none. It takes for one, too, what has no elements but an address, such as the memory of
+    an array of NumPy.
     """
     for name, tensor in tensors.items():
-        if isinstance(tensor, Tensor) and not tensor.numel():
-            empty = torch.empty_like(tensor)
+        if isinstance(tensor, Tensor) and not _is_whole(tensor):
+            copy = tensor.detach().clone(memory_format=torch.contiguous_format)
             is_weight = isinstance(tensor, nn.Parameter)
-            tensors[name] = nn.Parameter(empty, tensor.requires_grad) if is_weight else empty
+            tensors[name] = nn.Parameter(copy, tensor.requires_grad) if is_weight else copy
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    if tensor.layout is not torch.strided:
+        return True
+    size = tensor.numel() * tensor.element_size()
+    return size > 0 and tensor.is_contiguous() and tensor.untyped_storage().nbytes() == size
 
 
 def format_of(path: Path, format: str | None, compile: bool) -> Format:
