@@ -278,8 +278,11 @@ guided = draw("ensemble with stations", observed)
 # half the mean distance between two members (Gneiting and Raftery 2007,
 # `doi:10.1198/016214506000001437 <https://doi.org/10.1198/016214506000001437>`__). For a single map
 # it is the mean absolute error. The baseline is bicubic interpolation, as it is and with its mean
-# error over the training years removed. All scores are of points without stations. Members should
-# differ from their mean about as much as the truth does; stations should bring both down.
+# error over the training years removed. All scores are of points without stations. After 40
+# epochs, expect about 0.12 K for the ensemble and 0.11 K with stations, 0.17 K for the regression,
+# and for interpolation 0.19 K, or 1.0 K as it is. Members should differ from their mean about as
+# much as the truth does: by 0.25 K, or 0.24 K with stations, and from the measurements by 0.36 K,
+# or 0.12 K, about the error of these.
 
 elsewhere = ~stations
 
