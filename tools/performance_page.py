@@ -143,7 +143,7 @@ def costs(results: Results) -> str:
         for row in results.rows("costs")
         if row["variant"] != "eager"
     ]
-    command = "tools.bench --device cuda --mode training --variants capture+amp --costs"
+    command = "tools.bench --device cuda --mode train --variants capture+amp --costs"
     head = ("a captured training step, AMP", "ms", "kernels, by their part of the GPU's time")
     return markdown(head, rows) + results.origin("costs", f"{command} --case {' '.join(CASES)}")
 

@@ -225,7 +225,10 @@ def train_plainly(setting: Setting, model: Module) -> list[Tensor]:
             scaler.step(optimizer)
             scaler.update()
             advance()
-            if setting.optimizer in PROMOTED:
+            # A scaler's optimizers are fused, too, if they are made for recordings.
+            if setting.optimizer in PROMOTED or (
+                scaler.is_enabled() and setting.optimizer.startswith("capturable")
+            ):
                 make_fused(optimizer)
     return losses
 

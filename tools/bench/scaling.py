@@ -156,7 +156,7 @@ class Bench:
                 part = partition(inputs[-1], self.mesh)
                 inputs = part.of_nodes(inputs[0]), part.of_edges(inputs[1]), part
             else:
-                inputs = split(inputs[0], model).contiguous(), *inputs[1:]
+                inputs = split(inputs[0], model).clone(), *inputs[1:]
         inputs = pytree.tree_map_only(Tensor, lambda x: x.to(self.device), inputs)
         if way == "alone":
             return model, inputs

@@ -78,7 +78,7 @@ def problems(small: bool) -> list[Problem]:
                 [rows, width], 4, 4, model_channels=w["song"], attn_resolutions=[], dropout=0.0,
                 bottleneck_attention=False, channel_mult=[1, 2, 2],
             ).to(memory_format=torch.channels_last),
-            lambda rows: (torch.randn(1, 4, rows, width), torch.tensor([0.5]), None),
+            lambda rows: (channels_last(1, 4, rows, width), torch.tensor([0.5]), None),
         ),
         # Rows of whole windows after patches of 4 and a downsampling by 2, on each of two GPUs.
         Problem(
@@ -101,6 +101,11 @@ def problems(small: bool) -> list[Problem]:
 def fields(channels: int, *rest: int) -> Callable[[int], Inputs]:
     """Return what makes a sample of fields, given the number of rows."""
     return lambda rows: (torch.randn(1, channels, rows, *rest),)
+
+
+def channels_last(*shape: int) -> torch.Tensor:
+    """Return fields in this memory format, which layers keep even if their weights are sharded."""
+    return torch.randn(*shape).to(memory_format=torch.channels_last)
 
 
 def graphcast(name: str, rows: int, columns: int, level: int, dim: int) -> Problem:

@@ -115,10 +115,11 @@ class GraphPool:
         """
         # The streams wait for each other on the device, not the host for either.
         self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            result = function()
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return result
+        try:
+            with torch.cuda.stream(self.stream):
+                return function()
+        finally:
+            torch.cuda.current_stream().wait_stream(self.stream)
 
     def record(
         self, function: Callable[[], Any], generators: Sequence[torch.Generator] = ()
