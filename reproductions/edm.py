@@ -8,7 +8,7 @@ distributions, whose score is known, and the error is that of the solution itsel
 
     python -m reproductions.edm --output outputs/edm
 
-writes ``metrics.json`` and ``errors.png``. It takes a minute on a CPU.
+writes ``metrics.json`` and ``errors.png``, and takes a minute on a CPU.
 """
 
 import argparse
@@ -147,7 +147,9 @@ def draw(found: dict[str, dict[int, float]], path: Path) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compute, print and draw."""
     parser = argparse.ArgumentParser(prog="python -m reproductions.edm", description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="folder of results")
+    parser.add_argument(
+        "--output", type=Path, default=Path("outputs/edm"), help="folder of results"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--small", action="store_true", help="few samples and steps")
     options = parser.parse_args(arguments)

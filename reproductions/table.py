@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table of results in the README: ``python -m reproductions.table`` writes it anew.
+"""The tables of results in the README: ``python -m reproductions.table`` writes them anew.
 
-It holds the full-size runs whose ``metrics.json`` lies in a folder below ``reproductions/results``.
+They hold the full-size runs whose ``metrics.json`` lies in a folder below ``reproductions/results``.
 """
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,49 @@ from reproductions.problems import PROBLEMS
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
-REGION = re.compile(r"(<!-- results: begin -->\n).*?(<!-- results: end -->)", re.DOTALL)
+REGION = re.compile(r"(<!-- (\w+): begin -->\n).*?(<!-- \2: end -->)", re.DOTALL)
+Runs = list[dict[str, Any]]
+
 HEAD = ("problem", "points", "the paper", "here", "seed", "training", "the paper's after", "device")
 
 
 def main() -> None:
-    """Write the table into the README."""
+    """Write the tables into the README."""
     README.write_text(written(README.read_text("utf-8"), HERE / "results"), "utf-8")
 
 
 def written(text: str, results: Path) -> str:
-    """Return a text with the table of a folder's results between its markers."""
+    """Return a text with the tables of a folder's results between their markers."""
     runs = [json.loads(path.read_text("utf-8")) for path in sorted(results.rglob("metrics.json"))]
-    rows = [HEAD, ("---",) * len(HEAD)]
+    return REGION.sub(lambda it: f"{it[1]}\n{SECTIONS[it[2]](runs)}\n{it[3]}", text)
+
+
+def fno(runs: Runs) -> str:
+    """Return the table of errors of Fourier neural operators."""
+    runs = [run for run in runs if "relative_l2" in run]
+    rows = []
     for name, problem in PROBLEMS.items():
         for points, error in problem.paper.items():
             found = [it for it in runs if (it["problem"], it["resolution"]) == (name, points)]
             before = (name, str(points), f"{error:.4f}")
             rows += [before + _cells(run) for run in found] or [(*before, "not run yet", *"----")]
-    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return REGION.sub(lambda match: f"{match[1]}\n{table}\n{match[2]}", text)
+    return _table(HEAD, rows)
+
+
+def edm(runs: Runs) -> str:
+    """Return the table of errors of samplers, by their evaluations."""
+    (errors,) = (run["errors"] for run in runs if "errors" in run)
+    counts = list(next(iter(errors.values())))
+    rows = [(way, *(f"{points[count]:.1e}" for count in counts)) for way, points in errors.items()]
+    return _table(("evaluations", *counts), rows)
+
+
+SECTIONS: dict[str, Callable[[Runs], str]] = {"fno": fno, "edm": edm}
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 
 
 def _cells(run: dict[str, Any]) -> tuple[str, ...]:
