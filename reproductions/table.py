@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of results in the README: ``python -m reproductions.table`` writes them anew.
 
-They hold the full-size runs whose ``metrics.json`` lies in a folder below ``reproductions/results``.
+They hold the runs at full size whose ``metrics.json`` lies in a folder below
+``reproductions/results``.
 """
 
 import json
