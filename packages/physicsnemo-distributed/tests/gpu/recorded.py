@@ -5,6 +5,7 @@ Each check trains two copies of a net, one of them in recorded steps, and compar
 leave behind, bit for bit.
 """
 
+import faulthandler
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -143,12 +144,14 @@ CHECKS: dict[str, Callable[[Job], None]] = {
 def main() -> None:
     """Run all checks."""
     logging.basicConfig()
+    faulthandler.dump_traceback_later(240, exit=True)  # who waits for ever says where
     with start() as job:
         for name, checked in CHECKS.items():
             checked(job)
             torch.cuda.synchronize()
             if job.rank == 0:
                 print(f"PASS {name}", flush=True)
+    faulthandler.cancel_dump_traceback_later()
 
 
 if __name__ == "__main__":
