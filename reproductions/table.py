@@ -6,16 +6,16 @@ They hold the runs at full size whose ``metrics.json`` lies in a folder below
 """
 
 import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from reproductions.problems import PROBLEMS
+from tools.pages import rewritten, table
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
-REGION = re.compile(r"(<!-- (\w+): begin -->\n).*?(<!-- \2: end -->)", re.DOTALL)
 Runs = list[dict[str, Any]]
 
 HEAD = ("problem", "points", "the paper", "here", "seed", "training", "the paper's after", "device")
@@ -29,7 +29,7 @@ def main() -> None:
 def written(text: str, results: Path) -> str:
     """Return a text with the tables of a folder's results between their markers."""
     runs = [json.loads(path.read_text("utf-8")) for path in sorted(results.rglob("metrics.json"))]
-    return REGION.sub(lambda it: f"{it[1]}\n{SECTIONS[it[2]](runs)}\n{it[3]}", text)
+    return rewritten(text, {name: partial(make, runs) for name, make in SECTIONS.items()})
 
 
 def fno(runs: Runs) -> str:
@@ -41,7 +41,7 @@ def fno(runs: Runs) -> str:
             found = [it for it in runs if (it["problem"], it["resolution"]) == (name, points)]
             before = (name, str(points), f"{error:.4f}")
             rows += [before + _cells(run) for run in found] or [(*before, "not run yet", *"----")]
-    return _table(HEAD, rows)
+    return table(HEAD, rows) + "\n"
 
 
 def edm(runs: Runs) -> str:
@@ -49,15 +49,10 @@ def edm(runs: Runs) -> str:
     (errors,) = (run["errors"] for run in runs if "errors" in run)
     counts = list(next(iter(errors.values())))
     rows = [(way, *(f"{points[count]:.1e}" for count in counts)) for way, points in errors.items()]
-    return _table(("evaluations", *counts), rows)
+    return table(("evaluations", *counts), rows) + "\n"
 
 
 SECTIONS: dict[str, Callable[[Runs], str]] = {"fno": fno, "edm": edm}
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
 
 
 def _cells(run: dict[str, Any]) -> tuple[str, ...]:

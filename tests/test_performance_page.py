@@ -15,10 +15,10 @@ from tools.bench.one_card import Training
 from tools.bench.report import write_json
 from tools.bench.rollouts import Result
 from tools.bench.sampling import Sampling
+from tools.pages import REGION
 from tools.performance_page import (
     CASES,
     PAGE,
-    REGION,
     RESULTS,
     SECTIONS,
     WAYS,

@@ -126,7 +126,7 @@ def test_a_result_has_a_row(tmp_path):
         "environment": {"device": "H200"},
     }
     (tmp_path / "metrics.json").write_text(json.dumps(metrics), "utf-8")
-    text = written("<!-- fno: begin -->\n<!-- fno: end -->", tmp_path)
+    text = written("<!-- begin: fno -->\n<!-- end: fno -->", tmp_path)
     row = "| darcy | 85 | 0.0108 | 0.0105 | 3 | 9 epochs, 61 s | 41 s | H200, plain PyTorch |"
     assert row in text
     assert text.count("not run yet") == sum(len(it.paper) for it in PROBLEMS.values()) - 1

@@ -3,7 +3,7 @@
 
 from tools.bench.scaling import WAYS as TIMED
 from tools.bench.scaling_cases import problems
-from tools.performance_page import REGION
+from tools.pages import REGION
 from tools.scaling_page import CASES, PAGE, SECTIONS, WAYS, memory, times, written
 
 

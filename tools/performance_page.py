@@ -11,16 +11,17 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from math import exp, log
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from tools.bench.report import ROOT, duration
+from tools.pages import rewritten, table
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "tools" / "bench" / "results"
-REGION = re.compile(r"(<!-- begin: (\w+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 
 CASES = {
     "UNet-128-default-adam": "small U-Net, default `Adam`, 8×1×128²",
@@ -89,7 +90,7 @@ def training(results: Results) -> str:
         own = (_ms(ways.get(way, {}).get("step_s")) for way in WAYS)
         rows.append((CASES.get(case, case), cell, *own, ratio))
     head = ("a training step, ms", "nvidia-physicsnemo", *WAYS.values(), "times as fast")
-    text = markdown(head, rows)
+    text = table(head, rows)
     text += "".join(f"\n{number} {note}\n" for number, note in zip(NUMBERS, notes, strict=False))
     if ratios:
         times = exp(mean(map(log, ratios)))
@@ -112,7 +113,7 @@ def cold(results: Results) -> str:
         ]
     names = [WAYS[way] for way in compiled]
     batches = [f"2×, 3× the batch, {name.removesuffix(' too')}" for name in names]
-    text = markdown(("until warm", WAYS["none"], *names, *batches), rows)
+    text = table(("until warm", WAYS["none"], *names, *batches), rows)
     text += "\nNot measured:\n\n" * bool(errors) + "".join(errors)
     return text + results.origin("cold")
 
@@ -129,7 +130,7 @@ def memory(results: Results) -> str:
         for case, ways in _steps(results).items()
     ]
     head = ("peak memory of a training step, GB", "nvidia-physicsnemo", *WAYS.values())
-    return markdown(head, rows) + results.origin("cold")
+    return table(head, rows) + results.origin("cold")
 
 
 def costs(results: Results) -> str:
@@ -145,7 +146,7 @@ def costs(results: Results) -> str:
     ]
     command = "tools.bench --device cuda --mode train --variants capture+amp --costs"
     head = ("a captured training step, AMP", "ms", "kernels, by their part of the GPU's time")
-    return markdown(head, rows) + results.origin("costs", f"{command} --case {' '.join(CASES)}")
+    return table(head, rows) + results.origin("costs", f"{command} --case {' '.join(CASES)}")
 
 
 def host(results: Results) -> str:
@@ -162,7 +163,7 @@ def host(results: Results) -> str:
         for row in results.rows("host")
     ]
     head = ("µs", "tensors of parameters", "host", "of it, launch", "of it, copies", "whole step")
-    return markdown(head, rows) + results.origin("host")
+    return table(head, rows) + results.origin("host")
 
 
 def sampling(results: Results) -> str:
@@ -181,7 +182,7 @@ def sampling(results: Results) -> str:
         for row in found
     ]
     head = ("sampler", "variant", "a batch", "times as fast", "GB", "difference from the first")
-    return markdown(head, rows) + results.origin("sampling")
+    return table(head, rows) + results.origin("sampling")
 
 
 def rollouts(results: Results) -> str:
@@ -223,7 +224,7 @@ def one_card(results: Results) -> str:
         for row in results.rows("one_card")
     ]
     head = ("model", "parameters", "computed again", "GB", "GB reserved", "a step", "")
-    return markdown(head, rows) + results.origin("one_card")
+    return table(head, rows) + results.origin("one_card")
 
 
 SECTIONS: dict[str, Callable[[Results], str]] = {
@@ -235,7 +236,7 @@ SECTIONS: dict[str, Callable[[Results], str]] = {
 def written(text: str, folder: Path = RESULTS) -> str:
     """Return a page with its tables made anew from the results in a folder."""
     results = Results(folder)
-    return REGION.sub(lambda it: it[1] + SECTIONS[it[2]](results) + it[3], text)
+    return rewritten(text, {name: partial(make, results) for name, make in SECTIONS.items()})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -271,14 +272,7 @@ def _by_variant(rows: Rows, what: str, columns: dict[str, Callable[[Rows], str]]
         times = (_duration(found.get(variant, {}).get("seconds")) for variant in variants)
         own = list(found.values())
         lines.append((case, *times, *(cell(own) for cell in columns.values())))
-    return markdown((what, *variants, *columns), lines)
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown, whose first column is text; nothing if there are no rows."""
-    lines = [f"| {' | '.join(row)} |\n" for row in rows]
-    marks = f"|---|{'---:|' * (len(head) - 1)}\n"
-    return "".join(["\n", f"| {' | '.join(head)} |\n", marks, *lines]) if lines else ""
+    return table((what, *variants, *columns), lines)
 
 
 def _other_batches(run: dict[str, Any]) -> str:

@@ -7,10 +7,11 @@ It writes those of ``docs/several_gpus.md`` anew from ``tools/bench/results/scal
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tools.bench.report import ROOT
-from tools.performance_page import REGION, markdown
+from tools.pages import rewritten, table
 
 PAGE = ROOT / "docs" / "several_gpus.md"
 RESULTS = ROOT / "tools" / "bench" / "results" / "scaling-2.json"
@@ -67,12 +68,12 @@ def written(text: str) -> str:
     """Return the page with its tables made anew from the results."""
     found = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
     rows = {(row["case"], row["way"]): row for row in found}
-    return REGION.sub(lambda it: it[1] + SECTIONS[it[2]](rows) + "\n" + it[3], text)
+    return rewritten(text, {name: partial(make, rows) for name, make in SECTIONS.items()})
 
 
 def _table(what: str, cell: Callable[[str, str], str]) -> str:
     rows = [(told, *(cell(case, way) for way in WAYS)) for case, told in CASES.items()]
-    return markdown((what, *WAYS.values()), rows)
+    return table((what, *WAYS.values()), rows) + "\n"
 
 
 def _gpus_for_one(row: dict[str, Any]) -> int:
