@@ -164,8 +164,7 @@ def guided(
     flow = schedule.flow
 
     def of_both(x: Tensor, t: float) -> Tensor:
-        if torch.is_inference_mode_enabled():
-            raise RuntimeError("guidance needs gradients: use torch.no_grad, not inference_mode")
+        check_gradients()
         differentiable = torch.is_grad_enabled() and x.requires_grad
         with torch.enable_grad():
             leaf = x if differentiable else x.detach().requires_grad_()
@@ -177,3 +176,15 @@ def guided(
         return x0 - flow.s(t) * level**2 * slope
 
     return of_both
+
+
+def check_gradients() -> None:
+    """Check that gradients can be taken, if need be by switching them on.
+
+    Raises
+    ------
+    RuntimeError
+        Under :func:`torch.inference_mode`.
+    """
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("guidance needs gradients: use torch.no_grad, not inference_mode")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from physicsnemo.diffusion.guidance import Observed
+from physicsnemo.diffusion.guidance import Observed, check_gradients
 from physicsnemo.diffusion.release_2_2.multi_diffusion import MultiDiffusionPredictor
 from physicsnemo.diffusion.release_2_2.protocols import DPSGuidance, Predictor
 
@@ -151,7 +151,7 @@ class DPSScorePredictor:
         RuntimeError
             Under :func:`torch.inference_mode`, which leaves no gradients.
         """
-        _check_gradients()
+        check_gradients()
         differentiable = torch.is_grad_enabled() and x.requires_grad
         with torch.enable_grad():
             leaf = x if differentiable else x.detach().requires_grad_()
@@ -304,7 +304,7 @@ class MultiDiffusionDPSScorePredictor:
         RuntimeError
             Under :func:`torch.inference_mode`, which leaves no gradients.
         """
-        _check_gradients()
+        check_gradients()
         scores = []
         with torch.enable_grad():
             for start, x0, patches, times in self.x0_predictor.chunks(x.detach(), t):
@@ -336,11 +336,6 @@ def _terms(
 def _downhill(energy: Tensor, x: Tensor, retain_graph: bool, create_graph: bool) -> Tensor:
     (slope,) = torch.autograd.grad(energy, x, retain_graph=retain_graph, create_graph=create_graph)
     return -slope
-
-
-def _check_gradients() -> None:
-    if torch.is_inference_mode_enabled():
-        raise RuntimeError("guidance needs gradients: use torch.no_grad, not inference_mode")
 
 
 def _is_positive(gamma: Any) -> bool:
