@@ -11,8 +11,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from physicsnemo import utils
 from physicsnemo.distributed import DistributedManager, start
-from physicsnemo.distributed import job as job_module
 from physicsnemo.distributed.job import Place, find_place
 from physicsnemo.distributed.manager import UninitializedError
 
@@ -75,7 +75,7 @@ def test_graphs_go_before_the_group(monkeypatch, fails):
     """NCCL waits for them: its communication ends after that of the last graph."""
     order = []
     destroy = dist.destroy_process_group
-    monkeypatch.setattr(job_module, "release_graphs", lambda: order.append("graphs"))
+    monkeypatch.setattr(utils, "release_graphs", lambda: order.append("graphs"))
     monkeypatch.setattr(dist, "destroy_process_group", lambda: (order.append("group"), destroy()))
     with suppress(KeyError), start(device="cpu") as job:
         job.mesh()

@@ -14,7 +14,6 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from physicsnemo.distributed.meeting import meet
-from physicsnemo.utils import release_graphs
 
 __all__ = ["Job", "start"]
 
@@ -103,6 +102,8 @@ class Job:
         :func:`physicsnemo.utils.release_graphs`.
         """
         if self._owns_group and dist.is_initialized():
+            from physicsnemo.utils import release_graphs  # which loads what captures steps
+
             release_graphs()
             dist.destroy_process_group()
         self._owns_group = False
