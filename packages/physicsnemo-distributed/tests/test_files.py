@@ -149,20 +149,26 @@ def test_every_placement_is_gathered(tmp_path):
 
 
 class Large(physicsnemo.Module):
-    """Tensors of 16 MiB."""
+    """Tensors of 16 MiB at full width."""
 
-    def __init__(self):
+    def __init__(self, width=2048):
         super().__init__()
-        layers = (torch.nn.Linear(2048, 2048, bias=False) for _ in range(16))
+        layers = (torch.nn.Linear(width, width, bias=False) for _ in range(16))
         self.layers = torch.nn.ModuleList(layers)
 
 
-def save_large(path):
+def sharded(width):
     with torch.device("meta"):
-        model = Large()
+        model = Large(width)
     shard(model, mesh()).to_empty(device="cpu")
     for parameter in model.parameters():
         parameter.to_local().detach().fill_(1.0)
+    return model
+
+
+def save_large(path):
+    sharded(8).save(path)  # what PyTorch loads for its first file is no tensor
+    model = sharded(2048)
     dist.barrier()
     before = peak()
     model.save(path)
@@ -185,7 +191,7 @@ def test_saving_needs_memory_for_one_tensor(tmp_path):
         pair.stop()
     assert path.stat().st_size > 16 * tensor
     assert first < 1.5 * tensor
-    assert second < tensor
+    assert second < 0.5 * tensor
 
 
 def save_flat(path, original):
