@@ -102,6 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     resolution, epochs = options.resolution or problem.resolution, options.epochs or problem.epochs
     if resolution not in problem.resolutions:
         raise SystemExit(f"--resolution: expected one of {problem.resolutions}, got {resolution}")
+    if options.plain and (options.compile or options.amp):
+        raise SystemExit("--plain: expected neither --compile nor --amp, for captured steps only")
     if options.plain and not problem.model.get("coord_features", True):
         raise SystemExit(f"--plain: expected a model with coordinates, not that for {problem.name}")
     device = torch.device(options.device)
@@ -138,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "small": options.small,
         "plain": options.plain,
         "compiled": options.compile,
+        "amp": options.amp,
         "samples": {"train": problem.train, "test": problem.test},
         "epochs": epochs,
         "parameters": model.num_parameters(),
@@ -177,6 +180,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--small", action="store_true", help="a minute on a CPU, with less accuracy"
     )
     parser.add_argument("--compile", action="store_true", help="compile the captured step too")
+    parser.add_argument("--amp", action="store_true", help="train in mixed precision, bfloat16")
     parser.add_argument(
         "--plain", action="store_true", help="torch.fft and an ordinary loop instead"
     )
@@ -206,7 +210,11 @@ def train(
         return value.detach()
 
     captured = StaticCaptureTraining(
-        model=model, optim=optimizer, use_amp=False, compile="auto" if options.compile else False
+        model=model,
+        optim=optimizer,
+        use_amp=options.amp,
+        amp_type=torch.bfloat16,
+        compile="auto" if options.compile else False,
     )
     step = plain_step if options.plain else captured(loss)
     seconds, begin = 0.0, time.perf_counter()

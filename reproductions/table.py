@@ -56,7 +56,8 @@ SECTIONS: dict[str, Callable[[Runs], str]] = {"fno": fno, "edm": edm}
 
 
 def _cells(run: dict[str, Any]) -> tuple[str, ...]:
-    way = ", plain PyTorch" if run["plain"] else ", compiled" if run["compiled"] else ""
+    ways = {"plain": "plain PyTorch", "compiled": "compiled", "amp": "bfloat16"}
+    way = "".join(f", {words}" for key, words in ways.items() if run[key])
     reached = run["seconds_to_paper"]
     return (
         f"{run['relative_l2']:.4f}",

@@ -24,8 +24,17 @@ def samples(
     Both states, of shape (number, 1, points) in float64.
     """
     noise = white_noise((number, points), seed).to(device)
-    start = periodic_field(noise, scale=625.0, tau=5.0, alpha=2.0)
+    start = periodic_field(noise, scale=25.0**2, tau=5.0, alpha=2.0)
     return start.unsqueeze(1), solve(start, steps=steps).unsqueeze(1)
+
+
+def diffused(start: Tensor, viscosity: float = 0.1, time: float = 1.0) -> Tensor:
+    """Return what diffusion alone would make of states, whose last axis is the circle."""
+    points = start.shape[-1]
+    [k] = wavenumbers((points,), start.device)
+    decay = (-viscosity * time * k**2).exp().to(start.dtype)
+    result: Tensor = torch.fft.irfft(decay * torch.fft.rfft(start), points)
+    return result
 
 
 def solve(start: Tensor, viscosity: float = 0.1, time: float = 1.0, steps: int = 1000) -> Tensor:

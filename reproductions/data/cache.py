@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Samples on the disk, computed once."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +23,12 @@ def cached(name: str, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor
     Parameters
     ----------
     name
-        Name of the file, which must tell apart all that ``make`` depends on; a file of a former
-        version of ``make`` is to be deleted by hand.
+        Begin of the file's name, which must tell apart all that ``make`` depends on but the code
+        of the solvers: a hash of that follows, since samples of other code are other samples.
     make
         Computes inputs and outputs.
     """
-    path = cache_folder() / f"{name}.safetensors"
+    path = cache_folder() / f"{name}-{_hash_of_solvers()}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         inputs, outputs = (it.float().cpu().contiguous() for it in make())
@@ -37,3 +38,8 @@ def cached(name: str, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor
             os.replace(Path(folder, "samples"), path)
     found = load_file(path)
     return found["inputs"], found["outputs"]
+
+
+def _hash_of_solvers() -> str:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]

@@ -3,7 +3,8 @@ r"""Gaussian random fields, given by white noise and the covariance's spectrum.
 
 The covariance is :math:`\sigma^2 (-\Delta + \tau^2)^{-\alpha}`, an operator on functions: the
 coefficients of a field in an orthonormal basis of eigenfunctions of the Laplacian are independent,
-with variances :math:`\sigma^2 (\lambda + \tau^2)^{-\alpha}`.
+with variances :math:`\sigma^2 (\lambda + \tau^2)^{-\alpha}`. The constant function is left out:
+fields have mean zero.
 """
 
 import math
@@ -28,15 +29,15 @@ def periodic_field(noise: Tensor, scale: float, tau: float, alpha: float) -> Ten
         White noise of shape (samples, *grid), on one or more axes; the points of an axis with n of
         them are 0, 1/n, ..., 1 - 1/n.
     scale, tau, alpha
-        The covariance is ``scale * (-Laplacian + tau**2) ** -alpha``.
+        The covariance is ``scale * (-Laplacian + tau**2) ** -alpha``, without the constant mode.
 
     Returns
     -------
-    Fields of the shape of ``noise``.
+    Fields of the shape of ``noise``, each with mean zero.
     """
     axes = tuple(range(1, noise.ndim))
     squares = squared_wavenumbers(noise.shape[1:], noise.device)
-    deviations = (scale * (squares + tau**2) ** -alpha).sqrt()
+    deviations = (scale * (squares + tau**2) ** -alpha).sqrt() * (squares > 0)
     grid = noise.shape[1:]
     field: Tensor = torch.fft.irfftn(deviations * torch.fft.rfftn(noise, dim=axes), grid, axes)
     return math.sqrt(math.prod(grid)) * field
@@ -70,15 +71,16 @@ def neumann_field(noise: Tensor, points: int, tau: float, alpha: float) -> Tenso
     points
         Points along each axis, the boundary included.
     tau, alpha
-        The covariance is ``(-Laplacian + tau**2) ** -alpha``.
+        The covariance is ``(-Laplacian + tau**2) ** -alpha``, without the constant mode.
 
     Returns
     -------
-    Fields of shape (samples, points, points).
+    Fields of shape (samples, points, points), each with an integral of zero.
     """
     k = math.pi * torch.arange(noise.shape[-1], dtype=torch.float64, device=noise.device)
     x = torch.linspace(0, 1, points, dtype=torch.float64, device=noise.device)
     waves = math.sqrt(2) * torch.cos(x[:, None] * k)
     waves[:, 0] = 1.0
     deviations = (k[:, None] ** 2 + k**2 + tau**2) ** (-alpha / 2)
+    deviations[0, 0] = 0.0
     return waves @ (deviations * noise) @ waves.T
