@@ -56,7 +56,7 @@ SECTIONS: dict[str, Callable[[Runs], str]] = {"fno": fno, "edm": edm}
 
 
 def _cells(run: dict[str, Any]) -> tuple[str, ...]:
-    ways = {"plain": "plain PyTorch", "compiled": "compiled", "amp": "bfloat16"}
+    ways = {"plain": "plain PyTorch", "compiled": "compiled", "amp": "float16"}
     way = "".join(f", {words}" for key, words in ways.items() if run[key])
     reached = run["seconds_to_paper"]
     return (
