@@ -34,12 +34,17 @@ def by_corners(layer, x, add):
     ],
 )
 @pytest.mark.parametrize("release", ["1.3", "2.0"])
-def test_overlapping_corners(modes, grid, release):
+@pytest.mark.parametrize("batch", [2, 6])  # small batches of many axes are computed otherwise
+def test_overlapping_corners(modes, grid, release, batch):
     torch.manual_seed(0)
     layer = SpectralConv(2, 3, modes, numerics=f"reference-{release}").double()
-    x = torch.randn(2, 2, *grid, dtype=torch.float64)
-    expected = by_corners(layer, x, add=release == "2.0")
-    torch.testing.assert_close(layer(x), expected, rtol=1e-12, atol=1e-12)
+    x = torch.randn(batch, 2, *grid, dtype=torch.float64, requires_grad=True)
+    found, expected = layer(x), by_corners(layer, x, add=release == "2.0")
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    slopes = [
+        torch.autograd.grad(y.square().sum(), [x, *layer.parameters()]) for y in (found, expected)
+    ]
+    torch.testing.assert_close(*slopes, rtol=1e-12, atol=1e-12)
 
 
 def test_paper_keeps_the_later_weight():

@@ -35,6 +35,7 @@ FORMULAS = {
     "squareplus": lambda x: (x + (x**2 + 4).sqrt()) / 2,
     "capped_leaky_relu": lambda x: torch.where(x > 0, x, 0.01 * x).clamp(max=1),
     "cappek_leaky_relu": lambda x: torch.where(x > 0, x, 0.01 * x).clamp(max=1),
+    "sin": lambda x: ((1j * x).exp() - (-1j * x).exp()).imag / 2,
     "capped_gelu": lambda x: (0.5 * x * (1 + torch.erf(x / math.sqrt(2)))).clamp(max=1),
 }
 

@@ -4,6 +4,7 @@
 from physicsnemo.nn.activations import (
     CappedGELU,
     CappedLeakyReLU,
+    Sin,
     SquarePlus,
     Stan,
     get_activation,
@@ -33,6 +34,7 @@ __all__ = [
     "FCLayer",
     "Mlp",
     "PixelShuffle",
+    "Sin",
     "SquarePlus",
     "Stan",
     "WeightFactLinear",

@@ -26,7 +26,7 @@ def get_activation(name: str) -> nn.Module:
 
         relu, leaky_relu, prelu, relu6, elu, celu, selu, silu, gelu, sigmoid, logsigmoid,
         softplus, softshrink, softsign, tanh, tanhshrink, threshold, hardtanh, identity, stan,
-        squareplus, capped_leaky_relu, capped_gelu
+        squareplus, capped_leaky_relu, capped_gelu, sin
 
     Raises
     ------
@@ -97,6 +97,14 @@ class SquarePlus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation elementwise."""
         return 0.5 * (x + torch.sqrt(x * x + 4))
+
+
+class Sin(nn.Module):
+    """Sine as an activation."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the activation elementwise, in radians."""
+        return torch.sin(x)
 
 
 class CappedLeakyReLU(nn.Module):
@@ -175,6 +183,7 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "capped_leaky_relu": CappedLeakyReLU,
     "cappek_leaky_relu": CappedLeakyReLU,  # how files of nvidia-physicsnemo spell it
     "capped_gelu": CappedGELU,
+    "sin": Sin,
 }
 
 

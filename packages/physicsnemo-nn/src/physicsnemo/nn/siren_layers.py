@@ -7,17 +7,10 @@ from enum import Enum, auto
 import torch
 from torch import Tensor, nn
 
+from physicsnemo.nn.activations import Sin
 from physicsnemo.nn.checks import check_above, check_at_least, check_input
 
 __all__ = ["Sin", "SirenLayer", "SirenLayerType"]
-
-
-class Sin(nn.Module):
-    """Sine as an activation."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the activation elementwise, in radians."""
-        return torch.sin(x)
 
 
 class SirenLayerType(Enum):

@@ -209,7 +209,7 @@ TABLE: dict[str, tuple[Row, ...]] = {
             ".nn .nn.module.activations",
             "torch.nn",
         ),
-        Row("Sin", "", ".nn .nn.module.activations", ".nn.siren_layers"),
+        Row("Sin", "", ".nn .nn.module.activations", ".nn.activations .nn"),
         Row(
             "FourierLayer FourierFilter GaborFilter",
             f"{LAYERS} {LAYERS}.fourier_layers",

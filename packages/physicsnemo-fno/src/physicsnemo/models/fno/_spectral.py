@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from physicsnemo.nn.checks import check_input, field_layout
 from physicsnemo.nn.fourier import Frequencies, concrete, to_field, to_modes, widened
 from physicsnemo.nn.numerics import PAPER, has_oddity
-from physicsnemo.nn.tracing import is_tracing
+from physicsnemo.nn.tracing import is_tracing, is_transformed
 
 # The corners of the spectrum that hold its low frequencies, in the order of the weights: on which
 # side of zero the frequencies of each axis lie. The last axis needs one side only, since the
@@ -155,6 +155,8 @@ class SpectralConv(nn.Module):
         # All modes are one batch of products, (batch * parts, in) by (in, parts * out), that takes
         # the four products of real and imaginary parts at once. An einsum of complex tensors is
         # unknown to compilers, and autocast would leave it in single precision.
+        if share is None and self._leaves_weights(modes):
+            return self._mix_corners(modes)
         _, _, *sizes, _ = modes.shape  # (batch, parts, *kept, channels)
         rows = modes.flatten(2, -2).permute(2, 0, 1, 3).flatten(1, 2)
         weights = self._weights(frequencies, share, modes.dtype)
@@ -164,6 +166,36 @@ class SpectralConv(nn.Module):
         mixed = torch.stack((rr - ii, ri + ir), dim=1)
         result: Tensor = mixed.permute(2, 1, 0, 3).unflatten(2, sizes)
         return result
+
+    def _leaves_weights(self, modes: Tensor) -> bool:
+        """Return whether weights had best stay where they lie, not be turned for one product.
+
+        That is so on a CPU for small batches of three or more axes: turning is most of the work.
+        """
+        if is_tracing() or is_transformed() or torch.compiler.is_compiling() or self.sums_corners:
+            return False
+        small = 0 < len(modes) <= 4 and len(self.modes) > 2
+        return small and modes.is_cpu and modes.dtype == next(self.parameters()).dtype
+
+    def _mix_corners(self, modes: Tensor) -> Tensor:
+        """Multiply the modes of each corner by its weights as they lie, one channel at a time."""
+        spectrum = torch.view_as_complex(modes.movedim((1, -1), (-1, 1)).contiguous())
+        batch, _, *sizes = spectrum.shape
+        mixed = spectrum.new_empty(batch, self.out_channels, *sizes)
+        for signs, weights in zip(CORNERS[len(sizes)], self.parameters(), strict=True):
+            places, used = [], []
+            for sign, size, count in zip((*signs, ""), sizes, self.modes, strict=True):
+                # Where corners overlap, fewer modes than weights are left before the negative ones.
+                length = size - count if sign == "+" else count
+                places.append(slice(size - length, size) if sign == "-" else slice(length))
+                used.append(slice(length))
+            channels = spectrum[:, :, *places].unsqueeze(2).unbind(1)
+            matrices = torch.view_as_complex(weights)[:, :, *used].unbind(0)
+            total = channels[0] * matrices[0]
+            for channel, matrix in zip(channels[1:], matrices[1:], strict=True):
+                total.addcmul_(channel, matrix)
+            mixed[:, :, *places] = total
+        return torch.view_as_real(mixed).movedim((-1, 1), (1, -1))
 
     def _weights(
         self,
