@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!physicsnemo\.).*"),
     (  # type variables
         "py:class",
-        r".*\.(checkpointing\.Result|rollout\.State|(rules|sharding)\.Model|tracing\.Function)",
+        r".*\.(checkpointing\.Result|rollout\.State|(adapt|rules|sharding)\.Model|tracing\.Function)",
     ),
     ("py:class", r"physicsnemo\.core\.base\.ModelBase"),  # whose members stand at Module
     ("py:class", r".*\._probability_flow\.ProbabilityFlow"),  # what samplers take apart
@@ -56,11 +56,20 @@ def small_settings(gallery: dict[str, Any], script: dict[str, Any]) -> list[str]
     return ["--epochs", "10", "--output", "../_build/outputs"]
 
 
+# In a notebook, the command line is that of Jupyter's kernel, not that of the example.
+FIRST_CELL = """\
+# Options of this example, as on its command line: ["--epochs", "20"], or ["--help"] for all.
+import sys
+
+sys.argv[1:] = []
+"""
+
 sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
     "reset_argv": small_settings,
+    "first_notebook_cell": FIRST_CELL,
     "download_all_examples": False,
     "show_signature": False,
 }

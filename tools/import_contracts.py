@@ -31,6 +31,7 @@ layers =
     physicsnemo.core.training
     physicsnemo.utils.capture
     physicsnemo.core.capture
+    physicsnemo.core.adaptation
     physicsnemo.models.module
     physicsnemo.core.rebuild
     physicsnemo.hooks | physicsnemo.registry
@@ -47,6 +48,7 @@ layers =
 name = No modules within a room of physicsnemo-core import each other in a circle
 type = acyclic_siblings
 ancestors =
+    physicsnemo.core.adaptation
     physicsnemo.core.format
     physicsnemo.core.install
     physicsnemo.core.rebuild

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Utilities around models: captured steps, files and logs of a training, export, safe writing."""
+"""Utilities around models: captured steps, trainings on the disk, fine-tuning, export, logs."""
 
 from pkgutil import extend_path
 from typing import TYPE_CHECKING
@@ -9,6 +9,8 @@ __path__ = extend_path(__path__, __name__)
 from physicsnemo.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from physicsnemo.core.adaptation.adapt import Adapted as Adapted
+    from physicsnemo.core.adaptation.adapt import adapt as adapt
     from physicsnemo.core.base import unwrap as unwrap
     from physicsnemo.core.capture.recomputation import recomputed as recomputed
     from physicsnemo.core.capture.recorder import release_graphs as release_graphs
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
     from physicsnemo.utils.logging.launch import LaunchLogger as LaunchLogger
 
 __all__ = [
+    "Adapted",
     "Exported",
     "LaunchLogger",
     "PythonLogger",
     "RankZeroLoggingWrapper",
     "StaticCaptureEvaluateNoGrad",
     "StaticCaptureTraining",
+    "adapt",
     "atomic_write",
     "export",
     "get_checkpoint_dir",
@@ -44,12 +48,14 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "Adapted": "physicsnemo.core.adaptation.adapt",
         "Exported": "physicsnemo.core.programs.export",
         "LaunchLogger": "physicsnemo.utils.logging.launch",
         "PythonLogger": "physicsnemo.utils.logging.console",
         "RankZeroLoggingWrapper": "physicsnemo.utils.logging.console",
         "StaticCaptureEvaluateNoGrad": "physicsnemo.utils.capture",
         "StaticCaptureTraining": "physicsnemo.utils.capture",
+        "adapt": "physicsnemo.core.adaptation.adapt",
         "atomic_write": "physicsnemo.core.format.atomic",
         "export": "physicsnemo.core.programs.export",
         "get_checkpoint_dir": "physicsnemo.utils.checkpoint",
