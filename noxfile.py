@@ -143,10 +143,10 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def reproduce(session: nox.Session) -> None:
     """Regenerate a published result: -- fno darcy; by default all, at small settings."""
-    families = [f"physicsnemo-{name}" for name in ("core", "nn", "mlp", "fno", "diffusion")]
+    families = [f"physicsnemo-{it}" for it in ("core", "nn", "mlp", "fno", "gnn", "diffusion")]
     install(session, packages=families, groups=["examples"])
     small = [["fno", it, "--small"] for it in ("burgers", "darcy", "navier-stokes")]
-    small.append(["edm", "--small"])
+    small += [[it, "--small"] for it in ("cylinder_flow", "edm")]
     for name, *arguments in [session.posargs] if session.posargs else small:
         session.run("python", "-m", f"reproductions.{name}", *arguments)
 

@@ -52,7 +52,26 @@ def edm(runs: Runs) -> str:
     return table(("evaluations", *counts), rows) + "\n"
 
 
-SECTIONS: dict[str, Callable[[Runs], str]] = {"fno": fno, "edm": edm}
+def cylinder_flow(runs: Runs) -> str:
+    """Return the table of errors of MeshGraphNet, by what it was trained with."""
+    rows = []
+    for run in (run for run in runs if run.get("problem") == "cylinder flow"):
+        found = [(f"noise {it['noise']:g} m/s", it["rmse"]) for it in run["runs"].values()]
+        found.append(("nothing changes", run["without_model"]["rmse"]))
+        found.append(("the paper, its own flows", run["paper"]["rmse"]))
+        rows += [
+            (name, *("beyond all numbers" if it is None else f"{it:.2e}" for it in errors.values()))
+            for name, errors in found
+        ]
+    head = ("RMSE of velocity in m/s, after", "1 step", "50 steps", "all steps")
+    return table(head, rows) + "\n" if rows else "\nNot run yet.\n\n"
+
+
+SECTIONS: dict[str, Callable[[Runs], str]] = {
+    "fno": fno,
+    "cylinder_flow": cylinder_flow,
+    "edm": edm,
+}
 
 
 def _cells(run: dict[str, Any]) -> tuple[str, ...]:

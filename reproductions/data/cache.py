@@ -22,22 +22,38 @@ def cached(name: str, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor
 
     Parameters
     ----------
+    name, make
+        As in :func:`cached_tensors`; ``make`` computes inputs and outputs.
+    """
+
+    def tensors() -> dict[str, Tensor]:
+        inputs, outputs = make()
+        return {"inputs": inputs.float(), "outputs": outputs.float()}
+
+    found = cached_tensors(name, tensors)
+    return found["inputs"], found["outputs"]
+
+
+def cached_tensors(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return tensors by name on the CPU, from the disk if they are there.
+
+    Parameters
+    ----------
     name
         Begin of the file's name, which must tell apart all that ``make`` depends on but the code
         of the solvers: a hash of that follows, since samples of other code are other samples.
     make
-        Computes inputs and outputs.
+        Computes them.
     """
     path = cache_folder() / f"{name}-{_hash_of_solvers()}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        inputs, outputs = (it.float().cpu().contiguous() for it in make())
+        tensors = {key: it.cpu().contiguous() for key, it in make().items()}
         # Renamed when whole: whoever reads meanwhile, or after a crash, finds no part of it.
         with TemporaryDirectory(dir=path.parent) as folder:
-            save_file({"inputs": inputs, "outputs": outputs}, Path(folder, "samples"))
+            save_file(tensors, Path(folder, "samples"))
             os.replace(Path(folder, "samples"), path)
-    found = load_file(path)
-    return found["inputs"], found["outputs"]
+    return load_file(path)
 
 
 def _hash_of_solvers() -> str:
