@@ -146,7 +146,7 @@ def reproduce(session: nox.Session) -> None:
     families = [f"physicsnemo-{it}" for it in ("core", "nn", "mlp", "fno", "gnn", "diffusion")]
     install(session, packages=families, groups=["examples"])
     small = [["fno", it, "--small"] for it in ("burgers", "darcy", "navier-stokes")]
-    small += [[it, "--small"] for it in ("cylinder_flow", "edm")]
+    small += [[it, "--small"] for it in ("cylinder_flow", "edm", "edm_trained")]
     for name, *arguments in [session.posargs] if session.posargs else small:
         session.run("python", "-m", f"reproductions.{name}", *arguments)
 

@@ -13,7 +13,6 @@ deviations as ``.safetensors`` beside them, and ``rollout.png``; all once more a
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -45,6 +44,7 @@ from reproductions.data.cylinder_flow import (
     workers,
 )
 from reproductions.data.triangles import Spacing
+from reproductions.pace import paced
 from tools.bench.report import device_name, provenance
 
 NOISES = (0.02, 0.0)  # in m/s; the first is the paper's
@@ -53,7 +53,6 @@ PAPER = {
     "source": "table 1",
 }
 HORIZON = 50
-WARM = 20  # steps after which a training runs at its speed
 
 
 @dataclass(frozen=True)
@@ -355,11 +354,6 @@ def train(
     """Train on random states, by replays of one captured step, until steps or time are used up."""
     device = flows.states.device
     optimizer = torch.optim.Adam(stepper.model.parameters(), 1e-3, fused=device.type == "cuda")
-    progress = 0.0  # from 0 to 1
-    # Up for a twentieth of the training, and then down as a cosine.
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda _: min(20 * progress + 0.01, 0.5 + 0.5 * math.cos(math.pi * progress))
-    )
     step = StaticCaptureTraining(
         model=stepper.model,
         optim=optimizer,
@@ -373,24 +367,27 @@ def train(
         torch.randint(limit, (steps, size.batch), generator=generator).to(device)
         for limit in (number, times - 1)
     )
-    losses, history = [], []
-    begin = warm = time.perf_counter()
-    for count, (few, at) in enumerate(zip(which, when, strict=True), 1):
-        graphs = flows.pairs[few], flows.edges[few], flows.kind[few]
-        now, later = flows.states[few, at], flows.states[few, at + 1]
-        losses.append(step(*graphs, now, later, torch.randn_like(now[..., :2])))
-        if count == WARM:  # captured, and compiled
-            warm = time.perf_counter()
-        progress = max(count / steps, (time.perf_counter() - warm) / options.training_seconds)
-        schedule.step()
-        if count % max(steps // 40, 1) == 0 or progress >= 1:
-            mean, losses = torch.stack(losses).mean().item(), []
+    losses: list[Tensor] = []
+    history: list[dict[str, float]] = []
+    begin = time.perf_counter()
+
+    def record() -> None:
+        if losses:
+            mean = torch.stack(losses).mean().item()
             seconds = time.perf_counter() - begin
             history.append({"step": count, "seconds": seconds, "loss": mean})
             print(f"step {count}: loss {mean:.4f}, {seconds:.0f} s", flush=True)
-        if progress >= 1:
-            break
-    return {"steps": count, "training_seconds": seconds, "history": history}
+            losses.clear()
+
+    for count in paced(optimizer, steps, options.training_seconds):
+        few, at = which[count - 1], when[count - 1]
+        graphs = flows.pairs[few], flows.edges[few], flows.kind[few]
+        now, later = flows.states[few, at], flows.states[few, at + 1]
+        losses.append(step(*graphs, now, later, torch.randn_like(now[..., :2])))
+        if count % max(steps // 40, 1) == 0:
+            record()
+    record()
+    return {"steps": count, "training_seconds": history[-1]["seconds"], "history": history}
 
 
 @torch.no_grad()

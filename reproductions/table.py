@@ -64,13 +64,39 @@ def cylinder_flow(runs: Runs) -> str:
             for name, errors in found
         ]
     head = ("RMSE of velocity in m/s, after", "1 step", "50 steps", "all steps")
-    return table(head, rows) + "\n" if rows else "\nNot run yet.\n\n"
+    return table(head, rows) + "\n" if rows else NOT_RUN
 
 
+def edm_trained(runs: Runs) -> str:
+    """Return the table of what samples of a trained model have in common with its data."""
+    rows = []
+    for run in (run for run in runs if run.get("problem") == "random fields"):
+        for name, it in run["statistics"].items():
+            largest, mean = it["largest_relative_error"], it["mean_relative_error"]
+            skewness = f"{it['skewness']:.3f} ± {it['skewness_sampling_error']:.3f}"
+            distance = f"{it['kolmogorov_distance']:.4f}"
+            cells = (f"{largest:.1%}", f"{mean:.1%}", f"{it['deviation']:.4f}", skewness, distance)
+            rows.append((f"{it['number']} {name.removeprefix('as many ')}", *cells))
+        exact, bound = run["exact"], next(iter(run["statistics"].values()))["kolmogorov_bound_95"]
+        deviation, skewness = f"{exact['deviation']:.4f}", f"{exact['skewness']:.3f}"
+        rows.append(("exact", "0", "0", deviation, skewness, f"below {bound:.4f} in 95 %"))
+    head = (
+        "",
+        "spectrum, largest error",
+        "its mean",
+        "deviation",
+        "skewness",
+        "Kolmogorov's distance",
+    )
+    return table(head, rows) + "\n" if rows else NOT_RUN
+
+
+NOT_RUN = "\nNot run yet.\n\n"
 SECTIONS: dict[str, Callable[[Runs], str]] = {
     "fno": fno,
     "cylinder_flow": cylinder_flow,
     "edm": edm,
+    "edm_trained": edm_trained,
 }
 
 

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random fields of a known law, what is measured of them, and the pace of trainings."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from physicsnemo import Module
+from physicsnemo.diffusion import sample
+from reproductions import edm_trained, pace
+from reproductions.edm_trained import DEVIATION, Fields, binned, statistics
+
+LAW = Fields(16)
+
+
+def fields(number, seed=0, law=LAW):
+    return law.draw(number, torch.Generator().manual_seed(seed))
+
+
+def test_fields_have_the_power_that_is_said():
+    assert LAW.power.sum().item() == pytest.approx(DEVIATION**2)
+    assert LAW.power.min() > 0 or LAW.power[0, 0] < 1e-4
+    drawn = fields(20_000)[:, 0].double()
+    power = torch.fft.fft2(drawn, norm="forward").abs() ** 2
+    errors = power.std(dim=0) / len(power) ** 0.5
+    assert ((power.mean(0) - LAW.power).abs() < 5 * errors).all()
+
+
+def test_a_normal_law_has_the_covariance_of_its_operator():
+    law = Fields(16, skew=1e-6)
+    k = 2 * np.pi * np.fft.fftfreq(16, 1 / 16)
+    expected = (k[:, None] ** 2 + k**2 + law.tau**2) ** -law.alpha
+    expected[0, 0] = 0
+    found = law.power.numpy()
+    np.testing.assert_allclose(found, 0.25 * expected / expected.sum(), rtol=1e-6, atol=1e-12)
+
+
+def test_values_have_the_distribution_that_is_said():
+    values = fields(4000, law=Fields(8))[:, 0, 0, 0].double().numpy()
+    for y in (-0.5, 0.0, 0.7, 1.5):
+        share = (values < y).mean()
+        right = LAW.cumulative(np.array([y]))[0]
+        assert share == pytest.approx(right, abs=5 * (right * (1 - right) / 4000) ** 0.5)
+    assert LAW.cumulative(np.array([-9.0, 9.0])) == pytest.approx([0, 1])
+
+
+def test_statistics_of_the_law_and_of_others():
+    found = statistics(fields(2000), LAW)
+    assert found["mean_error_in_sampling_errors"] < 2
+    assert found["largest_relative_error"] < 0.1
+    assert found["kolmogorov_distance"] < 1.3 * found["kolmogorov_bound_95"]
+    assert found["skewness"] == pytest.approx(
+        LAW.skewness, abs=5 * found["skewness_sampling_error"]
+    )
+    other = statistics(fields(2000, law=Fields(16, alpha=2.5, skew=0.01)), LAW)
+    assert other["mean_error_in_sampling_errors"] > 5
+    assert other["kolmogorov_distance"] > other["kolmogorov_bound_95"]
+    assert other["skewness"] < 0.3
+
+
+def test_rings_hold_whole_wave_numbers():
+    x = 2 * np.pi * torch.arange(16, dtype=torch.float64) / 16
+    wave = torch.cos(3 * x)[:, None] * torch.ones(16)
+    power = binned(torch.fft.fft2(wave, norm="forward").abs() ** 2)
+    assert power.argmax() == 2  # of the rings 1, 2, 3
+    # Two modes of 1/4, among those from 2.5 to 3.5 away.
+    k = np.fft.fftfreq(16, 1 / 16)
+    count = (np.round(np.hypot(k[:, None], k)) == 3).sum()
+    assert power[2].item() == pytest.approx(0.5 / count)
+
+
+def test_a_small_run_learns_and_its_file_samples(tmp_path, monkeypatch):
+    size = replace(edm_trained.SMALL, channels=8, batch=16, samples=16)
+    monkeypatch.setattr(edm_trained, "SMALL", size)
+    edm_trained.main(["--small", "--device", "cpu", "--steps", "40", "--output", str(tmp_path)])
+    metrics = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
+    assert metrics["steps"] == 40
+    assert np.mean(metrics["losses"][-10:]) < 0.97 * np.mean(metrics["losses"][:10])
+    found = metrics["statistics"]["samples of the model"]
+    assert len(found["spectrum"]) == len(metrics["exact"]["spectrum"]) == 8
+    assert found["deviation"] < 1
+    assert (tmp_path / "samples.png").stat().st_size > 10_000
+    model = Module.from_checkpoint(tmp_path / "edm.mdlus")
+    with torch.no_grad():
+        assert sample(model, (2, 1, 16, 16), steps=3).isfinite().all()
+
+
+def rates(steps, seconds):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=2.0)
+    found = []
+    for _ in pace.paced(optimizer, steps, seconds):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+    return found
+
+
+def test_learning_rates_rise_and_fall():
+    found = rates(100, float("inf"))
+    assert len(found) == 100
+    assert found[0] == pytest.approx(0.02)
+    assert found.index(max(found)) in (5, 6)
+    assert found[50] == pytest.approx(1.0)
+    assert found[-1] < 0.001
+
+
+def test_a_training_ends_when_its_time_is_over(monkeypatch):
+    clock = iter(range(10**6))
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: next(clock))
+    found = rates(10_000, 100.0)
+    assert pace.WARM + 98 <= len(found) <= pace.WARM + 101
+    assert found[-1] < 0.01
