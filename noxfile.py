@@ -143,9 +143,10 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def reproduce(session: nox.Session) -> None:
     """Regenerate a published result: -- fno darcy; by default all, at small settings."""
-    families = [f"physicsnemo-{it}" for it in ("core", "nn", "mlp", "fno", "gnn", "diffusion")]
-    install(session, packages=families, groups=["examples"])
+    names = ("core", "nn", "mlp", "fno", "sfno", "gnn", "diffusion")
+    install(session, packages=[f"physicsnemo-{it}" for it in names], groups=["examples"])
     small = [["fno", it, "--small"] for it in ("burgers", "darcy", "navier-stokes")]
+    small += [["sfno", it, "--small"] for it in ("sfno", "fno")]
     small += [[it, "--small"] for it in ("cylinder_flow", "edm", "edm_trained")]
     for name, *arguments in [session.posargs] if session.posargs else small:
         session.run("python", "-m", f"reproductions.{name}", *arguments)

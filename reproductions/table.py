@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reproductions.problems import PROBLEMS
+from reproductions.sfno import MODELS, Settings
 from tools.pages import rewritten, table
 
 HERE = Path(__file__).parent
@@ -50,6 +51,32 @@ def edm(runs: Runs) -> str:
     counts = list(next(iter(errors.values())))
     rows = [(way, *(f"{points[count]:.1e}" for count in counts)) for way, points in errors.items()]
     return table(("evaluations", *counts), rows) + "\n"
+
+
+def sfno(runs: Runs) -> str:
+    """Return the table of errors on the rotating sphere, by hour."""
+    runs = [run for run in runs if run.get("problem") == "shallow water"]
+    hours = [str(hour) for hour in Settings().reported_hours()]
+    errors = [f"{hour} h" for hour in hours]
+    heads = ("model", "parameters", *errors, "largest", "training", "device")
+    rows = [
+        (
+            run["model"],
+            f"{run['parameters'] / 1e6:.1f} million",
+            *(_error(run["relative_l2_by_hour"][hour]) for hour in hours),
+            _error(run["largest_size"]),
+            f"{run['settings']['steps']} steps, {run['training_seconds']:.0f} s",
+            run["environment"]["device"],
+        )
+        for name in MODELS
+        for run in runs
+        if run["model"] == name
+    ]
+    if not runs:
+        return "\nNot run yet.\n\n"
+    persistence = runs[0]["relative_l2_without_model"]
+    rows.append(("persistence", "-", *(_error(persistence[hour]) for hour in hours), *"---"))
+    return table(heads, rows) + "\n"
 
 
 def cylinder_flow(runs: Runs) -> str:
@@ -94,10 +121,17 @@ def edm_trained(runs: Runs) -> str:
 NOT_RUN = "\nNot run yet.\n\n"
 SECTIONS: dict[str, Callable[[Runs], str]] = {
     "fno": fno,
+    "sfno": sfno,
     "cylinder_flow": cylinder_flow,
     "edm": edm,
     "edm_trained": edm_trained,
 }
+
+
+def _error(error: float | None) -> str:
+    if error is None:
+        return "beyond all numbers"
+    return f"{error:.3f}" if error < 10 else f"{error:.1e}"
 
 
 def _cells(run: dict[str, Any]) -> tuple[str, ...]:
