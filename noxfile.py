@@ -143,11 +143,11 @@ def examples(session: nox.Session) -> None:
 @nox.session
 def reproduce(session: nox.Session) -> None:
     """Regenerate a published result: -- fno darcy; by default all, at small settings."""
-    names = ("core", "nn", "mlp", "fno", "sfno", "gnn", "diffusion")
-    install(session, packages=[f"physicsnemo-{it}" for it in names], groups=["examples"])
+    install(session, packages=PACKAGES, groups=["examples"])
+    install_data(session)
     small = [["fno", it, "--small"] for it in ("burgers", "darcy", "navier-stokes")]
     small += [["sfno", it, "--small"] for it in ("sfno", "fno")]
-    small += [[it, "--small"] for it in ("cylinder_flow", "edm", "edm_trained")]
+    small += [[it, "--small"] for it in ("cylinder_flow", "edm", "edm_trained", "winds")]
     for name, *arguments in [session.posargs] if session.posargs else small:
         session.run("python", "-m", f"reproductions.{name}", *arguments)
 

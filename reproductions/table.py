@@ -118,6 +118,25 @@ def edm_trained(runs: Runs) -> str:
     return table(head, rows) + "\n" if rows else NOT_RUN
 
 
+def winds(runs: Runs) -> str:
+    """Return the table of errors of forecasts, by their days."""
+    days = (1, 3, 5, 7, 10, 14)
+    rows = []
+    for run in (run for run in runs if run.get("problem") == "winds"):
+        for name, quantities in run["scores"].items():
+            for title, key, digits in WIND_COLUMNS:
+                values = quantities["height"].get(key)
+                if values:
+                    cells = (f"{values[day - 1]:.{digits}f}" for day in days)
+                    rows.append((f"{name}, {title}", *cells))
+    return table(("height, at the end of day", *map(str, days)), rows) + "\n" if rows else NOT_RUN
+
+
+WIND_COLUMNS = (
+    ("RMSE (m)", "rmse", 0),
+    ("ACC", "acc", 2),
+    ("deviation over the truth's", "relative_deviation", 2),
+)
 NOT_RUN = "\nNot run yet.\n\n"
 SECTIONS: dict[str, Callable[[Runs], str]] = {
     "fno": fno,
@@ -125,6 +144,7 @@ SECTIONS: dict[str, Callable[[Runs], str]] = {
     "cylinder_flow": cylinder_flow,
     "edm": edm,
     "edm_trained": edm_trained,
+    "winds": winds,
 }
 
 

@@ -13,7 +13,8 @@ et al. 2024 <https://arxiv.org/abs/2311.06253>`__).
 The initial states are made from real winds, and a solver of the shallow water equations
 generates the trajectories. In the environment that ``nox -s dev`` makes,
 ``python docs/examples/forecasting_winds.py`` runs this page, in three minutes on a CPU. On a GPU,
-use ``--size full --device cuda`` for finer grids, more trajectories and wider networks.
+use ``--size full --device cuda`` for finer grids, more trajectories and wider networks, and
+``--days 14`` to look two weeks ahead.
 """
 
 import argparse
@@ -72,6 +73,7 @@ SIZES = {
 parser = argparse.ArgumentParser(description="Learn to forecast winds on the globe.")
 parser.add_argument("--size", choices=SIZES, default="small")
 parser.add_argument("--epochs", type=int, default=10, help="passes through the training set")
+parser.add_argument("--days", type=int, default=4, help="to forecast, from 3 on")
 parser.add_argument("--seed", type=int, default=0, help="of eddies, weights and order of samples")
 parser.add_argument("--output", type=Path, default=Path("outputs/forecasting_winds"), help="folder")
 parser.add_argument("--device", default="cpu", help="such as cpu or cuda")
@@ -174,9 +176,10 @@ def balanced(vorticity: Tensor) -> Tensor:
 
 # %%
 # After half a day of adjustment, we keep a state every six hours: the height of the surface and the
-# vorticity. A forecast starts from the states of one day and covers the next four.
+# vorticity. A forecast starts from the states of one day and covers the next four, or as many as
+# ``--days`` says; the trajectories to learn from last nearly as long.
 
-HOURS, DAY, LEAD = 6, 4, 4  # between states; states in a day; days to forecast
+HOURS, DAY, LEAD = 6, 4, options.days  # between states; states in a day; days to forecast
 steps = HOURS * 3600 // size.solver_step
 month_vorticity, _ = data_grid.vrtdivspec(winds)
 
@@ -195,7 +198,7 @@ def trajectories(months: list[int], times: int, purpose: str) -> Tensor:
 
 threads = torch.get_num_threads()
 torch.set_num_threads(1)  # the arrays of the solver gain nothing from more
-train = trajectories(TRAIN_MONTHS, 13, "trajectories to learn from")
+train = trajectories(TRAIN_MONTHS, LEAD * DAY - 3, "trajectories to learn from")
 test = trajectories(TEST_MONTHS, DAY + LEAD * DAY, "trajectories to test with")
 numbers = [fields.shape[:2].numel() for fields in (train, test)]
 print(f"{numbers[0]} trajectories to learn from, {numbers[1]} to test with")
@@ -387,10 +390,10 @@ for model in (dlwp, recurrent):
 # %%
 # The forecasts
 # -------------
-# From the first day of each test trajectory, the networks forecast four days. We compare with the
-# solver on its grid of 2.5°, so that errors of interpolation count too. There are two baselines.
-# Persistence predicts that nothing changes. Climatology is the mean of the training trajectories
-# that start in the month before and in the month after, so it includes the season.
+# From the first day of each test trajectory, the networks forecast the next days. We compare with
+# the solver on its grid of 2.5°, so that errors of interpolation count too. There are two
+# baselines. Persistence predicts that nothing changes. Climatology is the mean of the training
+# trajectories that start in the month before and in the month after, so it includes the season.
 #
 # We compute the root mean square error (RMSE) and the anomaly correlation coefficient (ACC), the
 # correlation of anomalies from climatology: 1 for the truth, 0 for unrelated fields. After 10
