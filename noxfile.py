@@ -118,10 +118,19 @@ def release_check(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into docs/_build/, with a warning being an error."""
-    install(session, "-r", "docs/requirements.txt", packages=PACKAGES, groups=["examples"])
+    """Build the site into docs/_build/, with a warning being an error, and follow its links."""
+    need = ("pytest", "-r", "docs/requirements.txt")
+    install(session, *need, packages=PACKAGES, groups=["examples"])
     install_data(session)
     session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build", *session.posargs)
+    session.run("pytest", "docs/tests", "--ignore=docs/tests/browser", "-q")
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Try the site that docs has built in Chromium: search, the table of models, widths."""
+    install(session, "pytest", "selenium", packages=["physicsnemo-core"])
+    session.run("pytest", "docs/tests/browser", *session.posargs)
 
 
 @nox.session

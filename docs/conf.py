@@ -2,14 +2,22 @@
 """The site: text in Markdown, the API from docstrings, examples run and shown with pictures."""
 
 import inspect
-import re
+import sys
 from importlib.metadata import version as installed_version
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.util.inspect import stringify_signature
 
 from physicsnemo import Module
+from physicsnemo.registry import ModelRegistry
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE / "_extensions"), str(HERE.parent)]  # where tools/ lies
+
+from tools.site import changelog, docstrings, pages  # noqa: E402
 
 project = "PhysicsNeMo Models"
 author = "The PhysicsNeMo Models authors"
@@ -17,16 +25,26 @@ copyright = author
 version = release = installed_version("physicsnemo-core")
 
 extensions = [
+    "mathml",
+    "metadata",
+    "references",
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "examples", "requirements.txt"]
+exclude_patterns = [
+    "_build",
+    "_next.md",
+    "_templates",
+    "examples",
+    "models/cards/table.txt",
+    "requirements.txt",
+    "tests",
+]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
@@ -41,11 +59,13 @@ nitpick_ignore_regex = [
     ),
     ("py:class", r"physicsnemo\.core\.base\.ModelBase"),  # whose members stand at Module
     ("py:class", r".*\._probability_flow\.ProbabilityFlow"),  # what samplers take apart
+    ("py:class", r".*\._recurrent\.RecurrentModel"),  # what two models share
 ]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
+maximum_signature_line_length = 60  # longer ones have a line for each argument
 napoleon_google_docstring = False
 napoleon_custom_sections = ["Returns"]  # prose, since the type stands in the signature
 copybutton_exclude = ".linenos, .gp, .go"  # copy what is typed, neither prompts nor output
@@ -78,26 +98,67 @@ suppress_warnings = ["config.cache"]  # a function among the settings: there is 
 
 html_theme = "pydata_sphinx_theme"
 html_title = project
-html_static_path = ["_static"]
+html_static_path = ["_static", str(files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf")]
+html_css_files = ["site.css"]
+html_js_files = [("finder.js", {"defer": "defer"}), ("versions.js", {"defer": "defer"})]
+html_favicon = "_static/favicon.svg"
 html_show_copyright = False
+html_copy_source = True
+html_sidebars = {"index": [], "models/find": []}
+html_math_renderer = "mathml"  # by browsers themselves, without a script or a font from elsewhere
 html_theme_options = {
+    "logo": {
+        "image_light": "_logo/logo.svg",
+        "image_dark": "_logo/logo-dark.svg",
+        "text": project,
+    },
     "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "navbar_persistent": ["search-button"],
+    "navbar_end": ["theme-switcher"],
     "show_prev_next": False,
-    "secondary_sidebar_items": {"**": ["page-toc"], "index": []},
+    "secondary_sidebar_items": {
+        "**": ["page-toc", "sourcelink"],
+        "index": [],
+        "models/find": [],
+    },
+    "footer_start": ["versions"],
+    "footer_end": [],
 }
+templates_path = ["_templates"]
+
+
+MODELS = {ModelRegistry().factory(name) for name in ModelRegistry().list_models()}
 
 
 def setup(app: Sphinx) -> None:
     """Connect what this file defines."""
-    app.connect("autodoc-process-docstring", escape_axes, priority=400)  # before napoleon
+    pages.write(HERE / "models" / "cards")
+    (HERE / "_next.md").write_text(changelog.next_release(), encoding="utf-8")
+    app.connect("autodoc-skip-member", skip_models)
+    app.connect("autodoc-process-docstring", prepare, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", show_constructor)
 
 
-def escape_axes(
-    app: Sphinx, what: str, name: str, target: object, options: object, lines: list[str]
+def skip_models(
+    app: Sphinx, what: str, name: str, target: object, skip: bool, options: object
+) -> bool | None:
+    """Leave models out of the pages of their modules: each has a page of its own."""
+    return True if what == "module" and is_model(target) else None
+
+
+def is_model(target: object) -> bool:
+    """Tell whether something is a registered model."""
+    return isinstance(target, type) and target in MODELS
+
+
+def prepare(
+    app: Sphinx, what: str, name: str, target: Any, options: object, lines: list[str]
 ) -> None:
-    """Keep ``*grid`` in a shape as it stands, where reStructuredText would see emphasis."""
-    lines[:] = [re.sub(r"(?<=[( ])\*(?=\w+( \w+)*[,)])", r"\\*", line) for line in lines]
+    """Leave out what the page of a model shows anyway, and keep shapes as they stand."""
+    if what == "class" and is_model(target):
+        lines[:] = docstrings.without(lines, "References", "Examples")
+    lines[:] = map(docstrings.escape_axes, lines)
 
 
 def show_constructor(

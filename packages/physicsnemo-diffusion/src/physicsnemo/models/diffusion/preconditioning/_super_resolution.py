@@ -154,6 +154,21 @@ class EDMPrecondSR(EDMPrecondSuperResolution):
     -----
     DeprecationWarning
         Always, and once more if ``scale_cond_input`` is set.
+
+    References
+    ----------
+    Karras et al. 2022, arXiv:2206.00364; Mardani et al. 2023, arXiv:2309.15214.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.diffusion import EDMPrecondSR
+    >>> net = EDMPrecondSR(
+    ...     16, img_channels=2, img_in_channels=3, img_out_channels=2, model_type="SongUNet",
+    ...     model_channels=8, channel_mult=[1, 2], num_blocks=1, scale_cond_input=False,
+    ... )
+    >>> net(torch.randn(1, 2, 16, 16), torch.randn(1, 3, 16, 16), sigma=2.0).shape
+    torch.Size([1, 2, 16, 16])
     """
 
     _recorded_as = f"{PUBLIC}.EDMPrecondSR"
@@ -229,6 +244,17 @@ class tEDMPrecondSuperRes(EDMPrecondSuperResolution):  # noqa: N801  # as files 
     References
     ----------
     Pandey et al. 2024, Heavy-tailed diffusion models, arXiv:2410.14171.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from physicsnemo.models.diffusion import tEDMPrecondSuperRes
+    >>> net = tEDMPrecondSuperRes(
+    ...     16, img_in_channels=3, img_out_channels=2, model_type="SongUNet", nu=5,
+    ...     model_channels=8, channel_mult=[1, 2], num_blocks=1,
+    ... )
+    >>> net(torch.randn(1, 2, 16, 16), torch.randn(1, 3, 16, 16), sigma=2.0).shape
+    torch.Size([1, 2, 16, 16])
     """
 
     _recorded_as = f"{PUBLIC}.tEDMPrecondSuperRes"

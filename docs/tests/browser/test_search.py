@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The search of the site finds the right page first."""
+
+import pytest
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+FIRST = {
+    "unstructured mesh": "models/gnn.html",
+    "point cloud": "models/gnn.html",
+    "ERA5": "models/weather.html",
+    "multi-GPU": "several_gpus.html",
+    "performance": "performance.html",
+    "resume": "checkpoints.html",
+    "export": "inference.html",
+    "autoregressive": "inference.html",
+    "FNO": "models/cards/FNO.html",
+    "downscaling": "models/diffusion.html",
+    "ensemble": "models/diffusion.html",
+}
+
+
+@pytest.mark.parametrize("words", FIRST)
+def test_the_right_page_comes_first(words: str, browser: Chrome, address: str) -> None:
+    browser.get(f"{address}/search.html?q={words.replace(' ', '+')}")
+    done = (By.CSS_SELECTOR, "#search-results .search-summary")
+    WebDriverWait(browser, 20).until(lambda it: "found" in it.find_element(*done).text)
+    first = browser.find_element(By.CSS_SELECTOR, "#search-results ul.search li a")
+    found = (first.get_attribute("href") or "").removeprefix(f"{address}/")
+    assert found.partition("#")[0].partition("?")[0] == FIRST[words]
