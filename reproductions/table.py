@@ -19,7 +19,17 @@ HERE = Path(__file__).parent
 README = HERE / "README.md"
 Runs = list[dict[str, Any]]
 
-HEAD = ("problem", "points", "the paper", "here", "seed", "training", "the paper's after", "device")
+HEAD = (
+    "problem",
+    "points",
+    "the paper",
+    "here",
+    "on other grids",
+    "seed",
+    "training",
+    "the paper's after",
+    "device",
+)
 
 
 def main() -> None:
@@ -41,7 +51,7 @@ def fno(runs: Runs) -> str:
         for points, error in problem.paper.items():
             found = [it for it in runs if (it["problem"], it["resolution"]) == (name, points)]
             before = (name, str(points), f"{error:.4f}")
-            rows += [before + _cells(run) for run in found] or [(*before, "not run yet", *"----")]
+            rows += [before + _cells(run) for run in found] or [(*before, "not run yet", *"-----")]
     return table(HEAD, rows) + "\n"
 
 
@@ -158,8 +168,11 @@ def _cells(run: dict[str, Any]) -> tuple[str, ...]:
     ways = {"plain": "plain PyTorch", "compiled": "compiled", "amp": "float16"}
     way = "".join(f", {words}" for key, words in ways.items() if run[key])
     reached = run["seconds_to_paper"]
+    errors = run["relative_l2_by_resolution"].items()
+    others = [error for points, error in errors if int(points) != run["resolution"]]
     return (
         f"{run['relative_l2']:.4f}",
+        f"{min(others):.4f} to {max(others):.4f}",
         str(run["seed"]),
         f"{run['epochs']} epochs, {run['training_seconds']:.0f} s",
         "never" if reached is None else f"{reached:.0f} s",
