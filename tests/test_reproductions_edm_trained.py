@@ -12,6 +12,7 @@ from physicsnemo import Module
 from physicsnemo.diffusion import sample
 from reproductions import edm_trained, pace
 from reproductions.edm_trained import DEVIATION, Fields, binned, statistics
+from reproductions.table import written
 
 LAW = Fields(16)
 
@@ -55,7 +56,7 @@ def test_statistics_of_the_law_and_of_others():
     assert found["skewness"] == pytest.approx(
         LAW.skewness, abs=5 * found["skewness_sampling_error"]
     )
-    other = statistics(fields(2000, law=Fields(16, alpha=2.5, skew=0.01)), LAW)
+    other = statistics(fields(4000, law=Fields(16, alpha=2.5, skew=0.01)), LAW)
     assert other["mean_error_in_sampling_errors"] > 5
     assert other["kolmogorov_distance"] > other["kolmogorov_bound_95"]
     assert other["skewness"] < 0.3
@@ -82,6 +83,9 @@ def test_a_small_run_learns_and_its_file_samples(tmp_path, monkeypatch):
     found = metrics["statistics"]["samples of the model"]
     assert len(found["spectrum"]) == len(metrics["exact"]["spectrum"]) == 8
     assert found["deviation"] < 1
+    text = written("<!-- begin: edm_trained -->\n<!-- end: edm_trained -->", tmp_path)
+    assert "| 16 samples of the model | " in text
+    assert "| exact | 0 | 0 | 0.5000 | 0.590 | below 0.3395 in 95 % |" in text
     assert (tmp_path / "samples.png").stat().st_size > 10_000
     model = Module.from_checkpoint(tmp_path / "edm.mdlus")
     with torch.no_grad():

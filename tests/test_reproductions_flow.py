@@ -27,6 +27,7 @@ from reproductions.data.cylinder_flow import (
 )
 from reproductions.data.incompressible import Flow, State
 from reproductions.data.triangles import Channel, Spacing, quality, triangulate
+from reproductions.table import written
 from tools.bench.host import stand_in
 
 COARSE = Setting(Spacing(near=0.04, far=0.06), states=4)
@@ -273,4 +274,8 @@ def test_a_small_run(tmp_path, monkeypatch):
         model = Module.from_checkpoint(tmp_path / f"{name}.mdlus")
         assert model.num_parameters() == metrics["parameters"]
     assert metrics["without_model"]["rmse"]["1 step"] > 0
+    text = written("<!-- begin: cylinder_flow -->\n<!-- end: cylinder_flow -->", tmp_path)
+    for name in ("noise 0.02 m/s", "noise 0 m/s", "nothing changes"):
+        assert f"| {name} | " in text
+    assert "| the paper, its own flows | 2.34e-03 | 6.30e-03 | 4.09e-02 |" in text
     assert (tmp_path / "rollout.png").stat().st_size > 10_000
