@@ -2,6 +2,7 @@
 """The site's pages on models: each model has one, and it says what is written down elsewhere."""
 
 import re
+from textwrap import wrap
 from xml.etree import ElementTree
 
 import pytest
@@ -17,7 +18,7 @@ from tools.site.costs import costs
 from tools.site.docstrings import linked, papers, parameters, sections, without
 from tools.site.evidence import evidence
 from tools.site.facts import DATA, OUTCOMES, all_facts
-from tools.site.figures import WIDTH, draw
+from tools.site.figures import HEIGHT, LINE, NOTE, TITLE, draw, note
 from tools.site.pages import HEAD, row
 from tools.workspace import ROOT
 
@@ -80,8 +81,10 @@ def test_drawings(name: str) -> None:
     ElementTree.fromstring(drawing)
     assert "\n" not in drawing
     for box in FIGURES[name].boxes:
-        assert len(box.title) * 8.7 < WIDTH
-        assert len(box.note) * 7 < WIDTH
+        title = wrap(box.title, TITLE, break_long_words=False)
+        assert max(map(len, title)) <= TITLE
+        assert max(map(len, ["", *note(box)])) <= NOTE
+        assert len(title) + len(note(box)) <= HEIGHT // LINE
 
 
 def test_drawings_are_used() -> None:

@@ -24,9 +24,9 @@ def _preconditioner(title: str, *inputs: tuple[int, str]) -> Figure:
     return Figure(title, boxes, skips=[(0, 4, "c_skip")], inputs=inputs)
 
 
-def _diffusion_unet(title: str, *inputs: tuple[int, str]) -> Figure:
+def _diffusion_unet(title: str, first: str, *inputs: tuple[int, str]) -> Figure:
     boxes = [
-        _data("noisy fields", "and conditions"),
+        _data(first, "and conditions"),
         Box("blocks", "full grid"),
         Box("blocks", "half grid", level=1),
         _core("with attention", "coarsest grid", level=2),
@@ -38,14 +38,14 @@ def _diffusion_unet(title: str, *inputs: tuple[int, str]) -> Figure:
     return Figure(title, boxes, skips=skips, inputs=inputs)
 
 
-def _healpix(title: str, middle: str) -> Figure:
+def _healpix(title: str, decoder: str) -> Figure:
     boxes = [
         _data("state, forcing", "and constants"),
         Box("ConvNeXt blocks", "12 faces, padded"),
         Box("ConvNeXt blocks", "half grid", level=1),
-        _core(middle, "coarsest grid", level=2),
-        Box("ConvNeXt blocks", "half grid", level=1),
-        Box("ConvNeXt blocks", "full grid"),
+        _core("ConvNeXt blocks", f"coarsest{decoder}", level=2),
+        Box("ConvNeXt blocks", f"half grid{decoder}", level=1),
+        Box("ConvNeXt blocks", f"full grid{decoder}"),
         _data("next state", "is the next input"),
     ]
     return Figure(title, boxes, skips=[(1, 5, "skip"), (2, 4, "skip")])
@@ -218,8 +218,8 @@ FIGURES = {
         ],
         skips=[(1, 5, "skip"), (2, 4, "skip")],
     ),
-    "healpix": _healpix("A U-Net on the HEALPix grid", "ConvNeXt blocks"),
-    "healpix_recurrent": _healpix("A recurrent U-Net on the HEALPix grid", "with ConvGRU"),
+    "healpix": _healpix("A U-Net on the HEALPix grid", ""),
+    "healpix_recurrent": _healpix("A recurrent U-Net on the HEALPix grid", ", GRU"),
     "graphcast": Figure(
         "Messages from a grid to a mesh of the sphere, on it, and back",
         [
@@ -248,9 +248,9 @@ FIGURES = {
     "fengwu": Figure(
         "An encoder and a decoder for each modality, and a fuser",
         [
-            _data("6 modalities", "surface, z r u v t"),
+            _data("6 modalities", "surface, levels"),
             Box("encoders", "one a modality"),
-            _core("fuser", "attention across all", 1),
+            _core("fuser", "across modalities", 1),
             Box("decoders", "one a modality"),
             _data("6 modalities"),
         ],
@@ -269,13 +269,20 @@ FIGURES = {
         ],
         skips=[(1, 5, "with the last state"), (2, 4, "")],
     ),
-    "unet": _diffusion_unet("A U-Net of diffusion models", (3, "noise level")),
+    "unet": _diffusion_unet(
+        "A U-Net of diffusion models", "noisy fields", (3, "noise level, to all blocks")
+    ),
     "unet_positions": _diffusion_unet(
         "A U-Net of diffusion models that knows where a patch lies",
+        "noisy fields",
         (0, "grid of the patch"),
-        (3, "noise level"),
+        (3, "noise level, to all blocks"),
     ),
-    "regression": _diffusion_unet("A U-Net of diffusion models at noise level 0", (3, "noise 0")),
+    "regression": _diffusion_unet(
+        "A U-Net of diffusion models at noise level 0",
+        "zeros, if any",
+        (3, "noise level 0, to all blocks"),
+    ),
     "preconditioner": _preconditioner("A network made a denoiser", (2, "noise level")),
     "preconditioner_condition": _preconditioner(
         "A network made a denoiser, with a condition", (1, "condition"), (2, "noise level")

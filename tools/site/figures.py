@@ -7,9 +7,12 @@ Colours are classes, which the site's style sheet gives a light and a dark form.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from textwrap import wrap
 
-WIDTH, HEIGHT, GAP, STEP = 146, 54, 26, 78
+WIDTH, HEIGHT, GAP, STEP = 128, 74, 20, 98
 MARGIN = 12
+LINE = 16
+TITLE, NOTE = 13, 17  # characters in a line
 ABOVE = 46  # room for arcs, frames' labels and what comes in from above
 
 
@@ -89,11 +92,16 @@ def _box(figure: Figure, index: int) -> str:
     box, (x, y) = figure.boxes[index], _corner(figure, index)
     radius = HEIGHT // 2 if box.kind == "data" else 6
     shape = f'<rect class="{box.kind}" x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}"'
+    lines = [*(("title", it) for it in wrap(box.title, TITLE)), *(("note", it) for it in note(box))]
+    first = y + (HEIGHT - LINE * len(lines)) // 2 + 13
     middle = x + WIDTH // 2
-    title = y + (23 if box.note else 32)
-    texts = _text(middle, title, box.title, "title")
-    texts += _text(middle, y + 40, box.note, "note") if box.note else ""
-    return f'{shape} rx="{radius}"/>{texts}'
+    texts = (_text(middle, first + LINE * row, it, kind) for row, (kind, it) in enumerate(lines))
+    return f'{shape} rx="{radius}"/>{"".join(texts)}'
+
+
+def note(box: Box) -> list[str]:
+    """Return the lines of a box's note."""
+    return wrap(box.note, NOTE, break_long_words=False)
 
 
 def _text(x: int, y: int, text: str, kind: str, anchor: str = "middle") -> str:

@@ -29,6 +29,15 @@ return [...document.querySelectorAll(".bd-article *")]
 """
 
 
+WIDE = 1280
+TOO_LONG = """
+return [...document.querySelectorAll(".bd-article pre, .bd-article dt.sig")]
+  .filter((it) => it.scrollWidth > it.clientWidth + 1)
+  .map((it) => it.textContent.slice(0, 60));
+"""
+"""Code and signatures that a wide screen does not show without scrolling."""
+
+
 def shown(browser: Chrome) -> list[str]:
     """Return the models that the table shows, in its order."""
     return column(browser, 1)
@@ -95,5 +104,7 @@ def test_nothing_leaves_the_screen(page: str, width: int, browser: Chrome, addre
     try:
         browser.get(f"{address}/{page}")
         assert browser.execute_script(OUTSIDE) == []
+        if width >= WIDE:
+            assert browser.execute_script(TOO_LONG) == []
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -10,6 +10,7 @@ FIRST = {
     "unstructured mesh": "models/gnn.html",
     "point cloud": "models/gnn.html",
     "ERA5": "models/weather.html",
+    "fine-tune": "fine_tuning.html",
     "multi-GPU": "several_gpus.html",
     "performance": "performance.html",
     "resume": "checkpoints.html",
