@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from physicsnemo import Module
+from physicsnemo.utils import StaticCaptureTraining
 from reproductions import sfno
 from reproductions.table import written
+from tools.bench.host import stand_in
 
 SETTINGS = replace(sfno.SMALL, train=2, test=2, test_hours=2)
 
@@ -87,3 +89,21 @@ def test_a_small_run_learns_and_gets_a_row(tmp_path, monkeypatch):
     text = written("<!-- begin: sfno -->\n<!-- end: sfno -->", tmp_path)
     assert "| 0.500 | 1.2e+01 | beyond all numbers |" in text
     assert text.count("persistence") == 1
+
+
+def test_steps_are_replays_after_the_first(tmp_path, monkeypatch):
+    steps = []
+
+    def captured(**options):
+        capture = StaticCaptureTraining(**options)
+        capture.use_graphs = True  # which a model on a CPU does not have
+        return lambda function: steps.append(capture(function)) or steps[-1]
+
+    monkeypatch.setattr(sfno, "StaticCaptureTraining", captured)
+    options = sfno.parse(["sfno", "--device", "cpu"])
+    settings = replace(SETTINGS, steps=30)
+    data = sfno.Data(settings, 0, torch.device("cpu"))
+    with stand_in():
+        list(sfno.train(sfno.sfno(settings), data, settings, options))
+    assert steps[0].replays() == 30 - 11
+    StaticCaptureTraining.reset_state()
