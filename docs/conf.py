@@ -28,6 +28,7 @@ extensions = [
     "mathml",
     "metadata",
     "references",
+    "trailing_lines",
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
@@ -104,7 +105,7 @@ html_js_files = [("finder.js", {"defer": "defer"}), ("versions.js", {"defer": "d
 html_favicon = "_static/favicon.svg"
 html_show_copyright = False
 html_copy_source = True
-html_sidebars = {"index": [], "models/find": []}
+html_sidebars = {"changelog": [], "coming_from": [], "index": [], "install": [], "models/find": []}
 html_math_renderer = "mathml"  # by browsers themselves, without a script or a font from elsewhere
 html_theme_options = {
     "logo": {
