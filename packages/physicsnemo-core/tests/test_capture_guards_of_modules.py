@@ -148,3 +148,36 @@ def test_tensors_of_modules_are_found():
     model = make()
     found = set(map(id, Guards(model, model).tensors()))
     assert found >= {*map(id, [*model.parameters(), *model.buffers(), model.inner_model.mask])}
+
+
+class Wrapper(torch.nn.Module):
+    """Has the mode of the module within, as what ``torch.compile`` returns in PyTorch 2.11."""
+
+    def __init__(self, inner):
+        super().__init__()
+        del self.__dict__["training"]
+        self.inner = inner
+
+    @property
+    def training(self):
+        return self.inner.training
+
+    @training.setter
+    def training(self, mode):
+        if "inner" in self.__dict__.get("_modules", {}):
+            self.inner.training = mode
+        else:
+            self.__dict__["training"] = mode
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def test_a_module_without_a_mode_of_its_own():
+    net = make()
+    wrapper = Wrapper(net)
+    guards = Guards(lambda x: wrapper(x), net)
+    before = guards.state()
+    assert guards.state() is before
+    net.eval()
+    assert guards.state() is not before

@@ -198,7 +198,9 @@ class _Attributes:
 
     def __init__(self, label: str, module: nn.Module) -> None:
         self.label, self.items = label, vars(module)
-        self.compared, self.sources = ["training"], list[Source]()
+        # What PyTorch 2.11 wraps compiled modules in has the mode of the module within.
+        self.compared = ["training"] if "training" in self.items else []
+        self.sources = list[Source]()
         if not class_of(module).__module__.startswith(_WRAPPERS):  # which note there what they do
             for name in sorted(self.items.keys() - _UNGUARDED):
                 if name.startswith(_NOTES_OF_FSDP):
