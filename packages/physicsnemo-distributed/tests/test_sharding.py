@@ -360,3 +360,39 @@ def test_misuse_is_named(processes):
     for errors in processes.run(misuse):
         for error, text in zip(errors, texts, strict=True):
             assert re.search(text, error)
+
+
+class Images(nn.Module):
+    """Notes how its blocks lay images out."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+    def forward(self, x):
+        strides = []
+        for block in self.blocks:
+            x = block(x)
+            strides.append(x.stride())
+        return x, strides
+
+
+def channels_last(batch, precision):
+    torch.manual_seed(0)
+    alone = Images().to(memory_format=torch.channels_last)
+    model = physicsnemo.Module.from_torch(Images)().to(memory_format=torch.channels_last)
+    model.inner_model.load_state_dict(alone.state_dict())
+    shard(model, init_device_mesh("cpu", (2,)), precision=precision)
+    x = torch.randn(batch, 4, 6, 5).to(memory_format=torch.channels_last)
+    (output, strides), (expected, others) = model(x), alone(x)
+    torch.testing.assert_close(output, expected, rtol=0.05, atol=0.05)
+    output.sum().backward()
+    return strides, others
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_channels_last_images_stay_so(processes, batch, precision):
+    """PyTorch tells the layout by strides, in one image too, where that of the batch is free."""
+    for strides, expected in processes.run(channels_last, batch, precision):
+        assert strides == expected == [(120, 1, 20, 4)] * 3

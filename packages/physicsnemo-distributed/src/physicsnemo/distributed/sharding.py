@@ -86,12 +86,14 @@ def shard(
     chosen = choose_units(model, plan, units, blocks, exact)
     for block in outermost(blocks):
         _change_calls(block, plan.methods_of(block), compile, recompute)
-    _make_contiguous(model)
+    was_channels_last = _make_contiguous(model)
     placement = partial(_placement, count=mesh.size(-1))
     settings = partial(fully_shard, mesh=mesh, shard_placement_fn=placement)
     for module in (model,) if units == "model" else chosen:
         if isinstance(precision, torch.dtype) and module not in exact:
             _compute_in(precision, module, plan.methods_of(module))
+    for module in chosen if was_channels_last else ():
+        _keep_channels_last(module, plan.methods_of(module))
     for module in chosen:
         policy = _policy(None if module in exact else precision, module)
         settings(module, mp_policy=policy, reshard_after_forward=reshard_after_forward)
@@ -281,14 +283,44 @@ def _compute_in(precision: torch.dtype, module: nn.Module, methods: Iterable[str
         setattr(module, name, computing(getattr(module, name)))
 
 
+def _keep_channels_last(module: nn.Module, methods: Iterable[str]) -> None:
+    """Give a module images that PyTorch knows as channels-last, where the batch is one image.
+
+    What FSDP2 hands on are views. In a view, PyTorch sets the stride of an axis of one item as it
+    likes, and then takes the images for contiguous; weights, which it has made so, do not help it.
+    """
+
+    def keeping(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            return function(*_mapped(_restrided, [*args]), **_mapped(_restrided, kwargs))
+
+        return called
+
+    for name in ("forward", *methods):
+        setattr(module, name, keeping(getattr(module, name)))
+
+
+def _restrided(x: Tensor) -> Tensor:
+    if x.ndim != 4 or len(x) != 1 or not x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    last = x.permute(0, 2, 3, 1)
+    return last.view(last.shape).permute(0, 3, 1, 2)
+
+
 def _cast(value: Any, dtype: torch.dtype) -> Any:
     """Return a value with the floating-point tensors in its lists and dictionaries cast."""
+    return _mapped(lambda x: x.to(dtype) if x.is_floating_point() else x, value)
+
+
+def _mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Return a value with the tensors in its lists and dictionaries mapped."""
     if isinstance(value, Tensor):
-        return value.to(dtype) if value.is_floating_point() else value
+        return function(value)
     if isinstance(value, dict):
-        return {key: _cast(item, dtype) for key, item in value.items()}
+        return {key: _mapped(function, item) for key, item in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(_cast(item, dtype) for item in value)
+        return type(value)(_mapped(function, item) for item in value)
     return value
 
 
@@ -303,11 +335,12 @@ def _types(value: Any) -> list[torch.dtype]:
     return []
 
 
-def _make_contiguous(model: nn.Module) -> None:
-    """Lay parameters out row by row, as FSDP2 asks for; those in channels-last order are not."""
-    for parameter in model.parameters():
-        if not parameter.is_contiguous():
-            parameter.data = parameter.data.contiguous()
+def _make_contiguous(model: nn.Module) -> bool:
+    """Lay parameters out row by row, as FSDP2 asks for, and return whether any were not so."""
+    others = [parameter for parameter in model.parameters() if not parameter.is_contiguous()]
+    for parameter in others:
+        parameter.data = parameter.data.contiguous()
+    return bool(others)
 
 
 def _placement(parameter: nn.Parameter, count: int) -> Shard | None:
