@@ -20,13 +20,11 @@ class Formula:
     def __init__(self):
         self.calls = 0
 
-    def __call__(
-        self, x, weight, bias, groups, eps, *, unbiased, silu, offset=None, modulation=None
-    ):
+    def __call__(self, x, weight, bias, groups, eps, *, unbiased, silu, offset, modulation, domain):
         self.calls += 1
         signals = (offset, *(modulation or (None, None)))
         vectors = [None if it is None else it[..., 0, 0] for it in signals]
-        return fused._formula(x, weight, bias, *vectors, groups, eps, float(unbiased), silu)
+        return fused._formula(x, weight, bias, *vectors, groups, eps, float(unbiased), silu, domain)
 
 
 @pytest.fixture
@@ -154,12 +152,18 @@ def test_traces_and_transforms_are_not(formula):
     assert formula.calls == 0
 
 
-def test_ranks_that_share_an_image_do_not(formula):
+@pytest.mark.parametrize("counts", [(3, 3), (3, 4)])
+def test_ranks_that_share_an_image_do_if_they_have_as_many_rows(formula, counts):
     norm, x = silu_norm(), images(2, 8, 3, 5)
-    domain = SimpleNamespace(normalize_groups=lambda x, *args, **options: torch.zeros_like(x))
+    domain = SimpleNamespace(
+        normalize_groups=lambda x, *args, **options: torch.zeros_like(x), counts=lambda rows: counts
+    )
     _domain.normalization(norm, domain)
-    assert norm(x).eq(0).all()
-    assert formula.calls == 0
+    y = norm(x)
+    even = counts[0] == counts[1]
+    expected = torch.nn.functional.silu(norm.bias) if even else torch.zeros(8)
+    torch.testing.assert_close(y, expected[:, None, None].expand_as(y))
+    assert formula.calls == even
 
 
 @pytest.mark.parametrize("adaptive", [False, True])
@@ -196,11 +200,11 @@ def test_gradients_by_the_formula():
     tensors = [x, weight, bias, None, scale, 2 * scale]
     dy = torch.randn_like(x)
     needed = (True, False, False, False, True, True)
-    found = fused._gradients(tensors, needed, dy, (2, 1e-3, 0.0, True))
+    found = fused._gradients(tensors, needed, dy, (2, 1e-3, 0.0, True, None))
     assert [it is None for it in found] == [not it for it in needed]
     leaves = [x.detach().requires_grad_(), weight, bias, None]
     signals = [it.detach().requires_grad_() for it in tensors[4:]]
-    y = fused._formula(*leaves, *signals, 2, 1e-3, 0.0, True)
+    y = fused._formula(*leaves, *signals, 2, 1e-3, 0.0, True, None)
     expected = torch.autograd.grad(y, (leaves[0], *signals), dy)
     for got, right in zip((found[0], *found[4:]), expected, strict=True):
         torch.testing.assert_close(got, right)

@@ -5,6 +5,7 @@ With ``TRITON_INTERPRET=1``, these tests need Triton but no GPU.
 """
 
 import os
+from functools import partial
 
 import pytest
 import torch
@@ -37,7 +38,9 @@ def by_definition(x, weight, bias, groups, eps, unbiased, silu_follows, offset, 
     return silu(y) if silu_follows else y
 
 
-def by_kernels(x, weight, bias, groups, eps, unbiased, silu_follows, offset, modulation):
+def by_kernels(
+    x, weight, bias, groups, eps, unbiased, silu_follows, offset, modulation, domain=None
+):
     return fused.group_norm(
         x,
         weight,
@@ -48,6 +51,7 @@ def by_kernels(x, weight, bias, groups, eps, unbiased, silu_follows, offset, mod
         silu=silu_follows,
         offset=offset,
         modulation=None if modulation is None else modulation.chunk(2, dim=1),
+        domain=domain,
     )
 
 
@@ -100,11 +104,55 @@ def test_values_and_gradients(
     assert_near(found, results(by_definition, *given, *options, torch.float64), TOLERANCES[dtype])
 
 
-@pytest.mark.parametrize(("programs", "partial"), [(2, 1024), (40, 16), (1, 1)])
-def test_shares_of_several_tiles(device, monkeypatch, programs, partial):
+class Half:
+    """One of two ranks, which gets what the other sent when it did the same before."""
+
+    size = 2
+
+    def __init__(self, rank):
+        self.rank, self.sent, self.received = rank, [], []
+
+    def _exchange(self, x):
+        self.sent.append(x)
+        return self.received.pop(0) if self.received else x
+
+    def all_gather(self, x, axis, sizes):
+        assert sizes == [1, 1]
+        pair = [x, self._exchange(x)]
+        return torch.cat(pair if self.rank == 0 else pair[::-1], axis)
+
+    def all_reduce(self, x):
+        return x + self._exchange(x)
+
+
+@pytest.mark.parametrize("programs", [1, 7, 1024])
+@pytest.mark.parametrize("unbiased", [False, True])
+def test_rows_of_two_ranks(device, monkeypatch, programs, unbiased):
+    monkeypatch.setattr(fused, "_PROGRAMS", programs)
+    monkeypatch.setattr(fused, "_TILE", 64)
+    (x, *others), gradient = made(device, (2, 12, 10, 7), torch.float32, 3.0, True, True)
+    x += torch.arange(10, device=device)[:, None]  # means of the ranks differ
+    options = 3, unbiased, True
+    exact = results(by_definition, (x, *others), gradient, *options, torch.float64)
+    halves = Half(0), Half(1)
+    for _ in range(3):  # moments are right after the first exchange, sums after the second
+        found = []
+        for half, part, dy in zip(halves, x.chunk(2, dim=2), gradient.chunk(2, dim=2), strict=True):
+            part = part.contiguous(memory_format=torch.channels_last)
+            of_rank = partial(by_kernels, domain=half)
+            found.append(results(of_rank, (part, *others), dy, *options))
+        for half, other in zip(halves, halves[::-1], strict=True):
+            half.received, other.sent = other.sent, []
+    by_rows = [torch.cat(pair, dim=2) for pair in zip(*(it[:2] for it in found), strict=True)]
+    of_others = [sum(pair) for pair in zip(*(it[2:] for it in found), strict=True)]
+    assert_near([*by_rows, *of_others], exact, 3e-6)
+
+
+@pytest.mark.parametrize(("programs", "combined"), [(2, 1024), (40, 16), (1, 1)])
+def test_shares_of_several_tiles(device, monkeypatch, programs, combined):
     """Programs see several tiles, of which the last is not full, and combine in several rounds."""
     monkeypatch.setattr(fused, "_PROGRAMS", programs)
-    monkeypatch.setattr(fused, "_PARTIAL", partial)
+    monkeypatch.setattr(fused, "_PARTIAL", combined)
     monkeypatch.setattr(fused, "_TILE", 64)
     monkeypatch.setattr(fused, "_MOST_CHANNELS", 8)
     given = made(device, (2, 12, 9, 11), has_offset=True, is_modulated=True)

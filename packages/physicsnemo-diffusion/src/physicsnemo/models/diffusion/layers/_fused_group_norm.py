@@ -8,6 +8,7 @@ between concerns numbers of channels, not of pixels.
 """
 
 import logging
+from copy import copy
 from functools import lru_cache
 from typing import Any
 
@@ -62,6 +63,7 @@ def group_norm(
     silu: bool = False,
     offset: Tensor | None = None,
     modulation: tuple[Tensor, Tensor] | None = None,
+    domain: Any = None,
 ) -> Tensor:
     """Return normalized images, computed in single precision.
 
@@ -85,13 +87,15 @@ def group_norm(
     modulation
         What the normalized images are scaled with, relative to 1, and shifted by, before SiLU. Of
         the shape of ``offset``.
+    domain
+        The ranks that the rows of the images are divided over, to as many on each.
     """
     rows = len(x), x.shape[1]
     signals = [
         None if it is None else it.flatten(1).expand(rows)
         for it in (offset, *(modulation or (None, None)))
     ]
-    options = groups, eps, float(unbiased), silu
+    options = groups, eps, float(unbiased), silu, domain
     weights = weight.contiguous(), bias.contiguous()
     normed: Tensor = _GroupNorm.apply(x, *weights, *signals, options)  # type: ignore[no-untyped-call]
     return normed
@@ -103,28 +107,33 @@ class _GroupNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         *tensors, options = arguments
-        x, silu = tensors[0], options[-1]
+        x, *_ = tensors
+        *numbers, silu, domain = options
         with torch.cuda.device_of(x):
-            affine = _affine(*tensors, *options[:-1])
+            affine, means = _affine(*tensors, *numbers, domain=domain)
             y = torch.empty_like(x)
             plan = _Plan(x)
             plan.launch(normalize_kernel, plan.tiles, x, affine, y, silu=silu)
-        ctx.save_for_backward(*tensors, affine)
+        ctx.save_for_backward(*tensors, affine, means)
         ctx.options = options
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Any:
-        *tensors, affine = ctx.saved_tensors
+        *tensors, affine, means = ctx.saved_tensors
         needed = ctx.needs_input_grad[:-1]
         if torch.is_grad_enabled() or is_transformed() or _is_batched(dy):
             return *_gradients(tensors, needed, dy, ctx.options), None
         x, weight, bias, _, scale, _ = tensors
-        groups, _, correction, silu = ctx.options
+        groups, _, correction, silu, domain = ctx.options
         dy = dy.contiguous(memory_format=torch.channels_last)
         with torch.cuda.device_of(x):
             plan = _Plan(x)
-            sums = _sums(plan, x, dy, affine, groups, correction, silu)
+            parts = _sums_of_parts(plan, x, dy, affine, silu)
+            if domain is None:
+                sums = _combined(plan, parts, affine, groups, correction)
+            else:
+                sums = _combined_over_ranks(plan, parts, affine, means, groups, correction, domain)
             dx = torch.empty_like(x) if needed[0] else None
             if dx is not None:
                 plan.launch(gradient_kernel, plan.tiles, x, dy, affine, sums, dx, silu=silu)
@@ -169,12 +178,16 @@ def _formula(
     eps: float,
     correction: float,
     silu: bool,
+    domain: Any,
 ) -> Tensor:
     with no_autocast(x):
         y = x.float() if offset is None else x.float() + offset[..., None, None]
-        grouped = y.reshape(len(y), groups, -1)
-        var, mean = torch.var_mean(grouped, dim=2, correction=correction, keepdim=True)
-        y = ((grouped - mean) * (var + eps).rsqrt()).reshape(y.shape)
+        if domain is None:
+            grouped = y.reshape(len(y), groups, -1)
+            var, mean = torch.var_mean(grouped, dim=2, correction=correction, keepdim=True)
+            y = ((grouped - mean) * (var + eps).rsqrt()).reshape(y.shape)
+        else:
+            y = domain.normalize_groups(y, groups, eps, unbiased=correction > 0)
         y = y * weight[:, None, None] + bias[:, None, None]
         if scale is not None and shift is not None:
             y = y * (1 + scale[..., None, None]) + shift[..., None, None]
@@ -198,6 +211,12 @@ class _Plan:
         parts = min(triton.cdiv(_PROGRAMS, batch * self.blocks), self.tiles)
         self.share = triton.cdiv(self.tiles, parts) * self.rows
         self.parts = triton.cdiv(self.pixels, self.share)
+
+    def over(self, ranks: int) -> "_Plan":
+        """Return how to combine sums of ranks, one part of each."""
+        plan = copy(self)
+        plan.parts, plan.share, plan.pixels = ranks, self.pixels, ranks * self.pixels
+        return plan
 
     def launch(self, kernel: Any, parts: int, *arguments: Any, **options: Any) -> None:
         """Launch a kernel with programs for parts of samples, and blocks of channels."""
@@ -240,16 +259,24 @@ def _affine(
     groups: int,
     eps: float,
     correction: float,
-) -> Tensor:
-    """Return five numbers of each channel of each sample.
+    *,
+    domain: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Return five numbers of each channel of each sample, and the means of this rank's pixels.
 
     The result is factor (x - center) + shift, before an activation. The fourth number is the mean
-    of x - center, the last the reciprocal of the standard deviation.
+    of x - center, the last the reciprocal of the standard deviation. The means are None where there
+    are no other ranks.
     """
     plan = _Plan(x)
     moments = x.new_empty(plan.batch, plan.parts, 2, plan.channels, dtype=torch.float32)
     affine = x.new_empty(plan.batch, 5, plan.channels, dtype=torch.float32)
     plan.launch(moments_kernel, plan.parts, x, moments, plan.share)
+    means = None
+    if domain is not None:
+        own = _merged(plan, moments)
+        means = own[:, 0, 0]
+        moments, plan = domain.all_gather(own, 1, [1] * domain.size), plan.over(domain.size)
     signals = []
     for signal in (offset, scale, shift):
         given = weight[None] if signal is None else signal  # any tensor: it is not read
@@ -268,22 +295,59 @@ def _affine(
         has_offset=offset is not None,
         is_modulated=scale is not None,
     )
-    return affine
+    return affine, means
 
 
-def _sums(
-    plan: _Plan, x: Tensor, dy: Tensor, affine: Tensor, groups: int, correction: float, silu: bool
-) -> Tensor:
-    """Return five numbers of each channel of each sample.
+def _merged(plan: _Plan, moments: Tensor) -> Tensor:
+    """Return means and sums of squared deviations of all parts as of one."""
+    counts = moments.new_full((plan.parts, 1), plan.share)
+    counts[-1] = plan.pixels - (plan.parts - 1) * plan.share
+    means, squares = moments.unbind(2)
+    mean = (means * (counts / plan.pixels)).sum(1, keepdim=True)
+    squares = (squares + counts * (means - mean).square()).sum(1, keepdim=True)
+    return torch.stack((mean, squares), dim=2)
 
-    With g the gradient before the activation: the sums of g, and of g times the normalized images;
-    k and l, such that the gradient is factor g - k - l (x - center); and the sum of the gradient.
+
+def _sums_of_parts(plan: _Plan, x: Tensor, dy: Tensor, affine: Tensor, silu: bool) -> Tensor:
+    """Return sums of g, and of g (x - center), of each channel of each part of the samples.
+
+    With g the gradient before the activation.
     """
     parts = x.new_empty(plan.batch, plan.parts, 2, plan.channels, dtype=torch.float32)
-    sums = x.new_empty(plan.batch, 5, plan.channels, dtype=torch.float32)
     plan.launch(sums_kernel, plan.parts, x, dy, affine, parts, plan.share, silu=silu)
+    return parts
+
+
+def _combined(plan: _Plan, parts: Tensor, affine: Tensor, groups: int, correction: float) -> Tensor:
+    """Return five numbers of each channel of each sample.
+
+    The sums of g, and of g times the normalized images; k and l, such that the gradient is
+    factor g - k - l (x - center); and the sum of the gradient.
+    """
+    sums = torch.empty_like(affine)
     plan.combine(combine_kernel, groups, parts, affine, sums, correction)
     return sums
+
+
+def _combined_over_ranks(
+    plan: _Plan,
+    parts: Tensor,
+    affine: Tensor,
+    means: Tensor,
+    groups: int,
+    correction: float,
+    domain: Any,
+) -> Tensor:
+    """Return the numbers of :func:`_combined`, all sums over this rank's pixels."""
+    own = parts.sum(1)
+    whole = plan.over(domain.size)
+    whole.parts = 1
+    sums = _combined(whole, domain.all_reduce(own), affine, groups, correction)
+    center, factor, _, _, reciprocal = affine.unbind(1)
+    _, _, constant, slope, _ = sums.unbind(1)
+    plain, weighted = own.unbind(1)
+    total = factor * plain - plan.pixels * (constant + slope * (means - center))
+    return torch.stack((plain, weighted * reciprocal, constant, slope, total), dim=1)
 
 
 if triton is not None:

@@ -4,7 +4,7 @@
 import math
 from collections.abc import Callable
 from importlib import import_module
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,9 @@ class GroupNorm(nn.Module):
         Twin(name, f"gn.{name}", until="2.0") for name in ("weight", "bias")
     )
 
+    # Which ranks have rows of the images, if not this one alone: `physicsnemo.distributed` sets it.
+    _domain: Any = None
+
     def __init__(
         self,
         num_channels: int,
@@ -148,8 +151,7 @@ class GroupNorm(nn.Module):
         x = tensors[0]
         if torch.compiler.is_compiling() or x.device.type not in _FUSED_ON:
             return False  # compilers fuse by themselves
-        # `physicsnemo.distributed` replaces the method where ranks have rows of an image.
-        if self.gn is not None or "_normalize" in vars(self):
+        if self.gn is not None:
             return False
         if is_tracing() or is_transformed() or forward_ad._current_level >= 0:
             return False
@@ -164,6 +166,8 @@ class GroupNorm(nn.Module):
         if any(type(it) not in (Tensor, nn.Parameter) or it.device != x.device for it in tensors):
             return False
         if any(it.shape[1:] != (x.shape[1], 1, 1) for it in tensors[3:]):
+            return False
+        if self._domain is not None and len(set(self._domain.counts(x.shape[2]))) > 1:
             return False
         # Not before: it imports Triton.
         from physicsnemo.models.diffusion.layers import _fused_group_norm
@@ -186,12 +190,19 @@ class GroupNorm(nn.Module):
             silu=silu,
             offset=offset,
             modulation=modulation,
+            domain=self._domain,
         )
         return x if silu or self.activation is None else self.activation(x)
 
     def _normalize(self, x: Tensor) -> Tensor:
         weight, eps = self.weight, self.eps
-        if self.unbiased_in_eval and not self.training:
+        unbiased = self.unbiased_in_eval and not self.training
+        if self._domain is not None:
+            normed: Tensor = self._domain.normalize_groups(
+                x, self.num_groups, eps, weight, self.bias, unbiased=unbiased
+            )
+            return normed
+        if unbiased:
             # With n values in a group, their variance is n / (n - 1) times the biased one.
             n = math.prod(x.shape[1:]) // self.num_groups
             # Rounded once, to the type that it is used in: weights may be kept in a narrower one.
