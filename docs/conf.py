@@ -85,7 +85,20 @@ import sys
 sys.argv[1:] = []
 """
 
+
+class QuickstartFirst:
+    """The order of examples."""
+
+    def __init__(self, folder: str) -> None:
+        """Take what the gallery passes."""
+
+    def __call__(self, name: str) -> tuple[bool, str]:
+        """Return what a file is sorted by."""
+        return name != "quickstart.py", name
+
+
 sphinx_gallery_conf = {
+    "within_subsection_order": QuickstartFirst,
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",

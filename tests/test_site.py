@@ -119,6 +119,7 @@ def test_evidence_is_that_of_metadata_and_proofs() -> None:
     assert re.fullmatch(r"NVIDIA \w+, PyTorch [\d.]+, \d+ cases", known["cuda_graphs"].proof)
     assert not known["onnx_cpu"].holds
     assert known["compile"].holds
+    assert (ROOT / known["compile"].proof.strip("`")).exists()
     assert not evidence("Mesh_Reduced")["vmap"].holds
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from physicsnemo.core.base import metadata_of
+from physicsnemo.core.install.entry_points import shipped_models
 from physicsnemo.testing import Case
 from tools.cases import all_cases
 from tools.gpu.prove_flags import PROOFS
@@ -86,7 +87,7 @@ def _flags(model: str) -> Iterator[tuple[str, Evidence]]:
     gpu = f"{records['gpu']}, PyTorch {records['torch'].partition('+')[0]}"
     for flag, what in FLAGS.items():
         holds = bool(metadata(model)[flag])
-        proof = "a test on every change" if holds else "not claimed"
+        proof = _conformance(model) if holds else "not claimed"
         if holds and flag in ON_GPU:
             number = len(of_model[flag])
             proof = f"{gpu}, {number} {'case' if number == 1 else 'cases'}"
@@ -96,5 +97,10 @@ def _flags(model: str) -> Iterator[tuple[str, Evidence]]:
 def _checks(model: str) -> Iterator[tuple[str, Evidence]]:
     for check, what in CHECKS.items():
         reasons = [case.exceptions[check] for case in cases()[model] if check in case.exceptions]
-        proof = reasons[0] if reasons else "a test on every change"
+        proof = reasons[0] if reasons else _conformance(model)
         yield check, Evidence(what, not reasons, proof)
+
+
+def _conformance(model: str) -> str:
+    """Return the test that runs all checks on a model's cases."""
+    return f"``packages/{shipped_models()[model]['distribution']}/tests/test_conformance.py``"
