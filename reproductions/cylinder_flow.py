@@ -169,9 +169,18 @@ def _padded(flow: Trajectory, pairs: Tensor, nodes: int, edges: int) -> tuple[Te
 
 
 class Data:
-    """Flows to learn from and to test with, and what the values of the former are like."""
+    """Flows to learn from and to test with, and what the values of the former are like.
+
+    Raises
+    ------
+    FloatingPointError
+        If a state is not finite: it would make the means, and so all that is learned, so too.
+    """
 
     def __init__(self, flows: list[Trajectory], test: int, device: torch.device) -> None:
+        broken = [index for index, it in enumerate(flows) if not it.states.isfinite().all()]
+        if broken:
+            raise FloatingPointError(f"trajectories {broken} have states that are not finite")
         every = Flows.of(flows, device)
         self.test, self.train = every.part(slice(test)), every.part(slice(test, None))
         known = list(zip(self.train.states, self.train.kind, strict=True))

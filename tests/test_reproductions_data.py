@@ -283,3 +283,11 @@ def test_what_fails_leaves_no_file(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         cached("name", lambda: (torch.ones(1), torch.ones(1)))
     assert list(cache_folder().iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_samples_that_are_not_finite_are_refused(tmp_path, monkeypatch, value):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(FloatingPointError, match="samples name: outputs are not finite"):
+        cached("name", lambda: (torch.ones(2), torch.tensor([1.0, value])))
+    assert list(cache_folder().iterdir()) == []

@@ -14,6 +14,7 @@ from skfem import MeshTri
 from physicsnemo import Module
 from physicsnemo.utils import StaticCaptureTraining
 from reproductions import cylinder_flow
+from reproductions.data import cylinder_flow as solved
 from reproductions.data.cylinder_flow import (
     FLUID,
     INFLOW,
@@ -147,6 +148,67 @@ def test_the_unsteady_benchmark():
     assert drag[late].max() == pytest.approx(3.23, rel=0.02)
     assert lift[late].max() == pytest.approx(1.0, rel=0.05)
     assert strouhal(times[late], lift[late], 1.5) == pytest.approx(0.3, rel=0.03)
+
+
+def test_steps_are_short_enough_for_fast_flows():
+    spacing = Spacing()
+    assert solved.steps(1.0, spacing) == 7  # a tenth of an edge
+    assert solved.steps(2.352, spacing) == 20  # with 16, the flow of the next test was unstable
+    assert solved.fastest(Channel(0.3, 0.2, 0.1025), 1.5) == pytest.approx(3)
+
+
+@pytest.mark.slow
+def test_the_fastest_of_a_hundred_flows_is_stable():
+    states = trajectory(Setting(Spacing(), states=60), seed=0, index=28).states
+    assert 2.5 < states[..., :2].abs().max() < 3
+
+
+def test_an_unstable_flow_is_an_error():
+    flow = Flow(MeshTri().refined(2), viscosity=1e-6, step=10.0)
+    flow.enclose(flow.boundary, np.zeros((len(flow.boundary), 2)), np.array([0]))
+    state = flow.at_rest()
+    start = np.random.default_rng(0).standard_normal(state.velocity.shape)
+    start[flow.boundary] = 0
+    state = replace(state, velocity=start, before=start)
+
+    def advance(state):
+        for _ in range(100):
+            state = flow.advance(state)
+
+    with pytest.raises(FloatingPointError, match="steps of 10 s are too long"):
+        advance(state)
+
+
+def test_an_unstable_flow_is_computed_again_with_half_the_step(monkeypatch):
+    real, counts, broken = solved.flow, [], 1
+
+    def flow(*arguments):
+        found, kind, count = real(*arguments)
+        counts.append(count)
+        rest = found.at_rest()
+        if len(counts) <= broken:
+            rest.velocity *= 10
+        monkeypatch.setattr(found, "at_rest", lambda: rest)
+        return found, kind, count
+
+    monkeypatch.setattr(solved, "flow", flow)
+    setting = replace(COARSE, states=2)
+    assert trajectory(setting, seed=3, index=0).states[..., :2].abs().max() < 3
+    assert counts[1] == 2 * counts[0]
+    # If that is unstable too, it is an error, and nothing is kept.
+    counts, broken = [], 2
+    for _ in range(2):
+        with pytest.raises(FloatingPointError, match="unstable flow: more than"):
+            trajectory(setting, seed=3, index=1)
+        counts = []
+
+
+def test_flows_that_are_not_finite_are_refused(flows):
+    states = flows[1].states.clone()
+    states[-1, 0, 0] = torch.nan
+    broken = [flows[0], replace(flows[1], states=states), flows[2]]
+    with pytest.raises(FloatingPointError, match=r"trajectories \[1\] have states"):
+        cylinder_flow.Data(broken, test=1, device=torch.device("cpu"))
 
 
 def test_strouhal_numbers_of_waves():

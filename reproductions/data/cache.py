@@ -44,11 +44,19 @@ def cached_tensors(name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str
         of the solvers: a hash of that follows, since samples of other code are other samples.
     make
         Computes them.
+
+    Raises
+    ------
+    FloatingPointError
+        If some of them are not finite. None is kept then.
     """
     path = cache_folder() / f"{name}-{_hash_of_solvers()}.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {key: it.cpu().contiguous() for key, it in make().items()}
+        for key, it in tensors.items():
+            if not it.isfinite().all():
+                raise FloatingPointError(f"samples {name}: {key} are not finite")
         # Renamed when whole: whoever reads meanwhile, or after a crash, finds no part of it.
         with TemporaryDirectory(dir=path.parent) as folder:
             save_file(tensors, Path(folder, "samples"))

@@ -67,8 +67,8 @@ class Flow:
     viscosity
         Kinematic, in m²/s.
     step
-        Time step, in s. Convection is explicit: a step has to be shorter than the time in which
-        the flow crosses about half of an edge.
+        Time step, in s. Convection is explicit: a step has to be much shorter than the time in
+        which the flow crosses an edge.
 
     Attributes
     ----------
@@ -123,14 +123,23 @@ class Flow:
         return State(velocity, velocity, pressure, still, still)
 
     def advance(self, now: State) -> State:
-        """Return the flow a step later."""
+        """Return the flow a step later.
+
+        Raises
+        ------
+        FloatingPointError
+            If it goes beyond all numbers: the step is too long.
+        """
         step = self.step
         pressure = now.pressure + (4 * now.correction - now.correction_before) / 3
         right = self._masses @ ((4 * now.velocity - now.before) / (2 * step))
-        right -= self.convection(2 * now.velocity - now.before)
+        with np.errstate(over="ignore", invalid="ignore"):  # there is an error below
+            right -= self.convection(2 * now.velocity - now.before)
         right += (self._force @ pressure).reshape(2, -1).T
         right -= self._columns @ self._values
         right[self._fixed] = self._values
+        if not np.isfinite(right).all():
+            raise FloatingPointError(f"unstable flow: steps of {step:.3g} s are too long")
         velocity = self._velocity_solver.solve(right)
 
         divergence = self._divergence @ velocity.T.ravel()
