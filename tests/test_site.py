@@ -16,7 +16,7 @@ from tools.site.architectures import FIGURES
 from tools.site.cards import Card, list_table
 from tools.site.costs import costs
 from tools.site.docstrings import linked, papers, parameters, sections, without
-from tools.site.evidence import evidence
+from tools.site.evidence import evidence, gpu
 from tools.site.facts import DATA, OUTCOMES, all_facts
 from tools.site.figures import HEIGHT, LINE, NOTE, TITLE, draw, note
 from tools.site.pages import HEAD, row
@@ -116,10 +116,11 @@ def test_parameters_alone_where_nothing_was_measured() -> None:
 def test_evidence_is_that_of_metadata_and_proofs() -> None:
     known = evidence("FNO")
     assert known["cuda_graphs"].holds
-    assert re.fullmatch(r"NVIDIA \w+, PyTorch [\d.]+, \d+ cases", known["cuda_graphs"].proof)
+    assert re.fullmatch(r"\d+ cases on a GPU", known["cuda_graphs"].proof)
+    assert re.fullmatch(r"NVIDIA \w+, PyTorch [\d.]+", gpu())
     assert not known["onnx_cpu"].holds
     assert known["compile"].holds
-    assert (ROOT / known["compile"].proof.strip("`")).exists()
+    assert known["compile"].proof == "test on a CPU"
     assert not evidence("Mesh_Reduced")["vmap"].holds
 
 
@@ -131,6 +132,8 @@ def test_a_card() -> None:
     assert "of shape (batch, in_channels, \\*grid)" in text
     assert ".. autoclass:: physicsnemo.models.fno.FNO\n" in text
     assert "https://arxiv.org/abs/2010.08895" in text
+    (tests,) = re.findall(r"``(packages/\S+)``", text)
+    assert (ROOT / tests).exists()
     cells = row(card)
     assert len(cells) == len(HEAD)
     assert cells[0] == ":doc:`FNO <cards/FNO>`"

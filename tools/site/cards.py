@@ -10,7 +10,7 @@ from physicsnemo.registry import ModelRegistry
 from tools.site.architectures import FIGURES
 from tools.site.costs import Cost, costs
 from tools.site.docstrings import escape_axes, linked, papers, parameters, sections
-from tools.site.evidence import evidence
+from tools.site.evidence import evidence, gpu
 from tools.site.facts import Facts
 from tools.site.figures import draw
 
@@ -67,7 +67,7 @@ class Card:
             _section("Shapes", self._shapes()),
             _section("Options that matter first", self._options()),
             _section("Limits", _bullets(self.facts.limits)),
-            _section("Numbers of other releases", self._numerics()),
+            _section("Numbers of other releases: ``numerics``", self._numerics()),
             _section("What it supports", self._support()),
             _section("What a training step takes", self._costs()),
             *self._references(),
@@ -122,7 +122,12 @@ class Card:
         rows = [
             (it.what, "yes" if it.holds else "no", it.proof) for it in evidence(self.name).values()
         ]
-        return list_table(("", "", "shown by"), rows)
+        where = (
+            f"Tests are in ``packages/{self.package}/tests/test_conformance.py`` and run on every "
+            f"change; cases on a GPU ran on an {gpu()}, and ``tools/gpu/proofs.json`` ties them to "
+            "the current code."
+        )
+        return f"{where}\n\n{list_table(('', '', 'shown by'), rows)}"
 
     def _costs(self) -> str:
         if all(cost.step_ms is None for cost in self.costs):

@@ -8,7 +8,6 @@ from functools import cache
 from typing import Any
 
 from physicsnemo.core.base import metadata_of
-from physicsnemo.core.install.entry_points import shipped_models
 from physicsnemo.testing import Case
 from tools.cases import all_cases
 from tools.gpu.prove_flags import PROOFS
@@ -37,6 +36,7 @@ CHECKS = {
 """Checks that the conformance kit tries on every model, unless a case excepts them."""
 
 ON_GPU = ("amp_gpu", "cuda_graphs", "onnx_gpu")
+TESTED = "test on a CPU"
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,12 @@ def evidence(model: str) -> dict[str, Evidence]:
     return dict(_flags(model)) | dict(_checks(model))
 
 
+def gpu() -> str:
+    """Return where the records of a GPU were made."""
+    records = json.loads(PROOFS.read_text(encoding="utf-8"))
+    return f"{records['gpu']}, PyTorch {records['torch'].partition('+')[0]}"
+
+
 @cache
 def cases() -> dict[str, list[Case]]:
     """Return the cases of each model by its name in the registry."""
@@ -84,23 +90,17 @@ def metadata(model: str) -> dict[str, Any]:
 def _flags(model: str) -> Iterator[tuple[str, Evidence]]:
     records = json.loads(PROOFS.read_text(encoding="utf-8"))
     of_model = {it["flag"]: it["cases"] for it in records["proofs"] if it["model"] == model}
-    gpu = f"{records['gpu']}, PyTorch {records['torch'].partition('+')[0]}"
     for flag, what in FLAGS.items():
         holds = bool(metadata(model)[flag])
-        proof = _conformance(model) if holds else "not claimed"
+        proof = TESTED if holds else "not claimed"
         if holds and flag in ON_GPU:
             number = len(of_model[flag])
-            proof = f"{gpu}, {number} {'case' if number == 1 else 'cases'}"
+            proof = f"{number} {'case' if number == 1 else 'cases'} on a GPU"
         yield flag, Evidence(what, holds, proof)
 
 
 def _checks(model: str) -> Iterator[tuple[str, Evidence]]:
     for check, what in CHECKS.items():
         reasons = [case.exceptions[check] for case in cases()[model] if check in case.exceptions]
-        proof = reasons[0] if reasons else _conformance(model)
+        proof = reasons[0] if reasons else TESTED
         yield check, Evidence(what, not reasons, proof)
-
-
-def _conformance(model: str) -> str:
-    """Return the test that runs all checks on a model's cases."""
-    return f"``packages/{shipped_models()[model]['distribution']}/tests/test_conformance.py``"
