@@ -13,7 +13,7 @@ from tools.bench.cases import CASES as BENCH
 from tools.performance_page import RESULTS, Results
 from tools.site import changelog
 from tools.site.architectures import FIGURES
-from tools.site.cards import Card, list_table
+from tools.site.cards import Card, install_line, list_table
 from tools.site.costs import costs
 from tools.site.docstrings import linked, papers, parameters, sections, without
 from tools.site.evidence import evidence, gpu
@@ -24,6 +24,7 @@ from tools.workspace import ROOT
 
 FACTS = all_facts()
 DOCS = ROOT / "docs"
+FAMILIES = sorted({shipped["distribution"] for shipped in shipped_models().values()})
 
 
 def test_every_registered_model_has_an_entry() -> None:
@@ -138,6 +139,14 @@ def test_a_card() -> None:
     assert len(cells) == len(HEAD)
     assert cells[0] == ":doc:`FNO <cards/FNO>`"
     assert cells[HEAD.index("Paper")] == "`Li et al. 2020 <https://arxiv.org/abs/2010.08895>`__"
+
+
+@pytest.mark.parametrize(
+    "package", sorted({it["distribution"] for it in shipped_models().values()})
+)
+def test_install_lines_are_those_of_the_packages(package: str) -> None:
+    readme = (ROOT / "packages" / package / "README.md").read_text(encoding="utf-8")
+    assert f"\n    {install_line(package)}  # in a clone\n" in readme
 
 
 def test_options_of_a_base_are_quoted_from_there() -> None:

@@ -13,6 +13,7 @@ from tools.site.docstrings import escape_axes, linked, papers, parameters, secti
 from tools.site.evidence import evidence, gpu
 from tools.site.facts import Facts
 from tools.site.figures import draw
+from tools.workspace import PREFIX, closure, packages
 
 
 class Card:
@@ -86,6 +87,7 @@ class Card:
             "Task": ", ".join(self.facts.task),
             "Data": ", ".join(self.facts.data),
             "Outcome": ", ".join(self.facts.outcome),
+            "Install": f"``{install_line(self.package)}`` in a clone (:doc:`/install`)",
             "Import": f"``from {self.module} import {self.name}``",
             "Package": f":doc:`{self.package} <{family(self.package)}>`",
             "Parameters": f"{millions(cost.parameters)} million ({cost.at})",
@@ -147,9 +149,15 @@ _API = """   :members:
    :show-inheritance:"""
 
 
+def install_line(package: str) -> str:
+    """Return how to install a package from a clone, with those of this project that it needs."""
+    needed = [it.name.removeprefix(PREFIX) for it in closure(package, packages())]
+    return f"pip install packages/{PREFIX}{{{','.join(needed)}}}"
+
+
 def family(package: str) -> str:
     """Return the page of a package, from the folder of cards."""
-    return f"../{package.removeprefix('physicsnemo-')}"
+    return f"../{package.removeprefix(PREFIX)}"
 
 
 def list_table(
