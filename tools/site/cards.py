@@ -72,7 +72,7 @@ class Card:
             _section("What it supports", self._support()),
             _section("What a training step takes", self._costs()),
             *self._references(),
-            _section("See also", _bullets(self.facts.see)),
+            _section("See also", _bullets([*self.facts.see, NEXT])),
             _section("API", f".. autoclass:: {self.module}.{self.name}\n{_API}"),
         ]
         return "\n\n".join(parts) + "\n"
@@ -145,6 +145,11 @@ class Card:
             yield _section("Papers", linked(self.sections["References"]))
 
 
+NEXT = (
+    "What comes next: :doc:`train it </capture>`, :doc:`on several GPUs </several_gpus>`, "
+    ":doc:`save it </checkpoints>`, :doc:`fine-tune it </fine_tuning>`, "
+    ":doc:`export it </inference>`"
+)
 _API = """   :members:
    :show-inheritance:"""
 
