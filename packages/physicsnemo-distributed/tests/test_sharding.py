@@ -166,7 +166,7 @@ class Typed(nn.Module):
         x = self.first(x)
         for block in self.blocks:
             called, count = x.dtype, torch.arange(3)
-            x, more = block(x, {"count": count})
+            x, more = block(x, {"count": count, "embedding": torch.ones(6)})
             assert more["count"] is count
             self.seen.append((called, block.inside, x.dtype, more["sum"].dtype))
         return x
@@ -252,7 +252,7 @@ class Steps(nn.Module):
 
     def forward(self, index, x):
         embedded = self.blocks[0](index)
-        return embedded, self.blocks[1](embedded, x)
+        return embedded, self.blocks[1](x, embedded)
 
 
 def types_of_results():
@@ -262,9 +262,9 @@ def types_of_results():
     return [it.dtype for it in (*double, *half)]
 
 
-def test_results_have_the_widest_type_of_the_arguments(processes):
-    single, double = torch.float32, torch.float64
-    assert processes.run(types_of_results) == [[single, double, single, single]] * 2
+def test_results_have_the_type_of_the_first_argument(processes):
+    single, double, half = torch.float32, torch.float64, torch.float16
+    assert processes.run(types_of_results) == [[single, double, single, half]] * 2
 
 
 @dataclass(frozen=True)

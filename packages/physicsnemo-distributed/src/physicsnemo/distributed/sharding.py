@@ -2,7 +2,7 @@
 """Parameters spread over a mesh of processes: FSDP2 for every model, by the plan of its family."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial, reduce, wraps
+from functools import partial, wraps
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -55,7 +55,8 @@ def shard(
         The rest of the model is one unit more.
     precision
         Type in which the parameters of units are gathered, and in which these compute; what they
-        return has the type of what they are called with. Gradients are reduced in single precision.
+        return has the type of the first tensor that they are called with. Gradients are reduced in
+        single precision.
         What belongs to no block, and normalizations that keep running moments, have the model's own
         type. Or a policy of FSDP2 for everything.
     compile
@@ -263,6 +264,9 @@ def _change_calls(
 def _compute_in(precision: torch.dtype, module: nn.Module, methods: Iterable[str]) -> None:
     """Cast what a module, and methods of it, are called with, and what they return back.
 
+    They return the type of the first tensor that they are called with: images, say, whatever the
+    type of an embedding behind them is.
+
     FSDP2 would look into dataclasses among the arguments, and make these anew: graphs have theirs
     sorted. And it would return one type whatever it is given, so that under autocast, which leaves
     half precision between layers, twice the bytes would be written there, and rounded again.
@@ -272,8 +276,7 @@ def _compute_in(precision: torch.dtype, module: nn.Module, methods: Iterable[str
     def computing(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def called(*args: Any, **kwargs: Any) -> Any:
-            given = _types([[*args], kwargs])
-            outer = reduce(torch.promote_types, given) if given else own
+            outer = next(iter(_types([[*args], kwargs])), own)
             found = function(*_cast([*args], precision), **_cast(kwargs, precision))
             return _cast(found, outer)
 
