@@ -9,10 +9,11 @@ It writes the tables between the page's markers anew, from what benchmarks have 
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from math import exp, log
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -133,13 +134,22 @@ def memory(results: Results) -> str:
     return table(head, rows) + results.origin("cold")
 
 
+def _by_kernel(costs: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """Return what kernels of one name take together, and names that fit a line."""
+    shares: dict[str, float] = {}
+    for cost in costs:
+        name = cost["name"] if len(cost["name"]) <= 40 else f"{cost['name'][:39]}…"
+        shares[name] = shares.get(name, 0.0) + cost["share"]
+    return sorted(shares.items(), key=itemgetter(1), reverse=True)
+
+
 def costs(results: Results) -> str:
     """Return the table of the kernels that take most of a training step's time."""
     rows = [
         (
             CASES[row["case"]],
             _ms(row["median_s"]),
-            ", ".join(f"`{cost['name']}` {cost['share']:.0%}" for cost in row["costs"]),
+            ", ".join(f"`{name}` {share:.0%}" for name, share in _by_kernel(row["costs"])),
         )
         for row in results.rows("costs")
         if row["variant"] != "eager"
