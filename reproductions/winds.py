@@ -10,7 +10,8 @@ atmosphere, at full size and for 14 days, and keeps its scores::
 
     python -m reproductions.winds --device cuda --output outputs/winds
 
-writes ``metrics.json``, ``scores.png`` and what the example writes: both models and a picture.
+writes ``metrics.json``, ``scores.png`` and what the example writes: both models and a picture. It
+needs the packages that the example needs, among them ``healpix``.
 """
 
 import argparse
