@@ -9,6 +9,8 @@ import pytest
 from tools.environment import build_wheels
 from tools.workspace import closure, packages
 
+collect_ignore = ["data"]  # programs of users, of which some are wrong on purpose
+
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
