@@ -99,6 +99,16 @@ def types(session: nox.Session) -> None:
     session.run("mypy", "noxfile.py", *map(str, files))
 
 
+@nox.session(name="user-types")
+def user_types(session: nox.Session) -> None:
+    """Check the types of a user's project by mypy and Pyright, against built wheels."""
+    session.install("-c", "constraints.txt", *(f"./packages/{name}" for name in PACKAGES))
+    install(session, groups=["user-types"])
+    session.chdir("tests/data/typed_project")
+    session.run("mypy", ".", *session.posargs)
+    session.run("pyright", "--pythonpath", f"{session.bin}/python")
+
+
 @nox.session
 def build(session: nox.Session) -> None:
     """Build every wheel and sdist into dist/ with hatch, check them and install them."""
@@ -147,6 +157,15 @@ def examples(session: nox.Session) -> None:
     for name, command in runs.items():
         small = ["--epochs", "2", "--output", f"outputs/{name}"]
         session.run("python", *command, *small, *session.posargs)
+
+
+@nox.session
+def notebooks(session: nox.Session) -> None:
+    """Run every example as the notebook that the site offers, at small settings."""
+    requirements = ("-r", "docs/requirements.txt")
+    install(session, *requirements, packages=PACKAGES, groups=["examples", "notebooks"])
+    install_data(session)
+    session.run("python", "-m", "tools.notebooks", *session.posargs)
 
 
 @nox.session

@@ -54,6 +54,13 @@ def test_touching_a_model_imports_its_family_and_what_that_declares(package: Pac
     assert owners <= {part.name for part in closure(package.name, WORKSPACE)}
 
 
+@pytest.mark.parametrize("package", ["physicsnemo.models", "physicsnemo.utils"])
+def test_names_that_a_package_shows_are_its_own(package: str):
+    shown = interpret(f"import {package} as it; print(*dir(it))").split()
+    assert not {"Any", "TYPE_CHECKING", "extend_path", "lazy_exports"} & set(shown)
+    assert {"FNO", "Module"} <= set(shown) or "export" in shown
+
+
 def test_the_registry_lists_exactly_the_models_that_packages_register():
     code = "from physicsnemo.registry import ModelRegistry; print(*ModelRegistry().list_models())"
     registered = sorted(name for package in FAMILIES for name in package.models)

@@ -139,6 +139,7 @@ def test_files_and_imports_share_the_table():
     [
         ("from physicsnemo.nn import Stann", "did you mean Stan?"),
         ("from physicsnemo.models import fulyconnected", "did you mean FullyConnected?"),
+        ("from physicsnemo.models.fno import AFNO", "; it is in physicsnemo.models.afno"),
         ("from physicsnemo.models.layers import FCLayers", "did you mean FCLayer?"),
     ],
 )

@@ -4,6 +4,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 
@@ -28,6 +29,12 @@ def lazy_exports(
         return value
 
     def names() -> list[str]:
-        return sorted({*namespace, *exports})
+        # Not what the package imports for itself, such as typing.Any.
+        own = (it for it in namespace if it.startswith("__") or _is_module(namespace[it]))
+        return sorted({*own, *exports})
 
     return get, names
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, ModuleType)

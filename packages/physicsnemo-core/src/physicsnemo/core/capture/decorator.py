@@ -5,8 +5,9 @@ import functools
 import itertools
 import logging
 import weakref
+from collections.abc import Callable
 from itertools import chain
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar, cast
 
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass as _is_wrapped
@@ -29,10 +30,14 @@ State = dict[str, dict[str, Any]]
 _SHARDING = "torch.distributed.fsdp"
 
 
-class CapturedStep(Protocol):
+Parameters = ParamSpec("Parameters")
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class CapturedStep(Protocol[Parameters, Result_co]):
     """Captured step: what the decorators make of a function."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result_co:
         """Make a step."""
 
     def replays(self) -> int:
@@ -135,7 +140,7 @@ class StaticCapture:
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision.scale)
         self.label = label if optim is None else self._scalers.add(self.scaler, label, self.logger)
 
-    def __call__(self, fn: StepFunction) -> CapturedStep:
+    def __call__(self, fn: Callable[Parameters, Result_co]) -> CapturedStep[Parameters, Result_co]:
         """Decorate a step function.
 
         Raises
@@ -167,7 +172,7 @@ class StaticCapture:
                     raise
             return step(*args, **kwargs)
 
-        captured = cast(CapturedStep, step)
+        captured = cast(CapturedStep[Parameters, Result_co], step)
         captured.replays = lambda: 0 if recorder is None else recorder.replays  # type: ignore[method-assign]
         return captured
 

@@ -200,6 +200,8 @@ def _advice(module: str, name: str) -> str:
         if name in shipped_models():
             return _part_of(shipped_models()[name]["distribution"])
         known |= {*installed_models()}
+    elif module.startswith(f"{ROOT}.models.") and name in installed_models():
+        return f"; it is in {installed_models()[name][0].value.partition(':')[0]}"
     by_lower_case = {other.lower(): other for other in known if not other.startswith("_")}
     matches = get_close_matches(name.lower(), by_lower_case, cutoff=_SIMILAR)
     return f"; did you mean {' or '.join(by_lower_case[it] for it in matches)}?" if matches else ""
