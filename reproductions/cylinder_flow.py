@@ -16,7 +16,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.tri import Triangulation
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -45,7 +43,7 @@ from reproductions.data.cylinder_flow import (
 )
 from reproductions.data.triangles import Spacing
 from reproductions.pace import paced
-from tools.bench.report import device_name, provenance
+from reproductions.records import Scale, environment, save_scales, write_metrics
 
 NOISES = (0.02, 0.0)  # in m/s; the first is the paper's
 PAPER = {
@@ -89,26 +87,10 @@ SMALL = Size(
 )
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Mean and deviation over the nodes of the training trajectories, for each component."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    @classmethod
-    def of(cls, values: Tensor) -> "Scale":
-        """Measure values of shape (values, components)."""
-        deviation, mean = torch.std_mean(values, dim=0)
-        return cls(mean, deviation)
-
-    def encode(self, values: Tensor) -> Tensor:
-        """Return values with mean 0 and deviation 1."""
-        return (values - self.mean) / self.deviation
-
-    def decode(self, values: Tensor) -> Tensor:
-        """Undo :meth:`encode`."""
-        return values * self.deviation + self.mean
+def scale_of(values: Tensor) -> Scale:
+    """Measure values of shape (values, components), for each component."""
+    deviation, mean = torch.std_mean(values, dim=0)
+    return Scale(mean, deviation)
 
 
 @dataclass(frozen=True)
@@ -185,10 +167,10 @@ class Data:
         self.test, self.train = every.part(slice(test)), every.part(slice(test, None))
         known = list(zip(self.train.states, self.train.kind, strict=True))
         states = torch.cat([it[:, kind.any(dim=1)].flatten(0, 1) for it, kind in known])
-        self.velocity, self.pressure = Scale.of(states[:, :2]), Scale.of(states[:, 2:])
+        self.velocity, self.pressure = scale_of(states[:, :2]), scale_of(states[:, 2:])
         changes = [it[:, is_free(kind)[:, 0] > 0, :2].diff(dim=0) for it, kind in known]
-        self.change = Scale.of(torch.cat([it.flatten(0, 1) for it in changes]))
-        self.edge = Scale.of(self.train.edges[self.train.edges[..., 2] > 0])
+        self.change = scale_of(torch.cat([it.flatten(0, 1) for it in changes]))
+        self.edge = scale_of(self.train.edges[self.train.edges[..., 2] > 0])
 
 
 def is_free(kind: Tensor) -> Tensor:
@@ -238,11 +220,7 @@ class Stepper:
         data = self.data
         scales = {"velocity": data.velocity, "pressure": data.pressure, "edge": data.edge}
         scales["change"] = self.change
-        tensors = {f"{name}.mean": it.mean for name, it in scales.items()}
-        tensors |= {f"{name}.deviation": it.deviation for name, it in scales.items()}
-        save_file(
-            {name: it.cpu() for name, it in tensors.items()}, path.with_suffix(".safetensors")
-        )
+        save_scales(scales, path.with_suffix(".safetensors"))
 
     def outputs(self, batch: Batch, velocity: Tensor) -> Tensor:
         """Return what the model makes of a state."""
@@ -311,8 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "spacing": asdict(size.setting.spacing),
         "without_model": persistence(data.test),
         "runs": {},
-        "environment": provenance()
-        | {"device": device_name(device), "physicsnemo-gnn": version("physicsnemo-gnn")},
+        "environment": environment(device, "physicsnemo-gnn"),
     }
     rollouts = {}
     with workers(1) as pool:
@@ -456,7 +433,7 @@ def write(
     folder: Path, metrics: dict[str, Any], flows: list[Trajectory], rollouts: dict[str, Tensor]
 ) -> None:
     """Write numbers and a picture."""
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+    write_metrics(folder, metrics)
     flow, last = flows[0], len(flows[0].states) - 1
     shown = {"solver": flow.states} | {
         name: states[:, 0, : len(flow.nodes)].cpu() for name, states in rollouts.items()

@@ -11,13 +11,11 @@ writes ``metrics.json``, the model with averaged weights as ``edm.mdlus``, and `
 """
 
 import argparse
-import json
 import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,7 @@ from physicsnemo.models.diffusion import SongUNet
 from physicsnemo.utils import StaticCaptureTraining
 from reproductions.data.random_fields import periodic_field
 from reproductions.pace import paced
-from tools.bench.report import device_name, provenance
+from reproductions.records import environment, write_metrics
 
 DEVIATION = 0.5  # of the fields, as of the paper's images
 STEPS = 18  # of Heun's method, which make 35 evaluations, as for the paper's small images
@@ -223,13 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "statistics": found,
         "sampling_seconds": sampling_seconds,
         "wall_seconds": time.perf_counter() - begin,
-        "environment": provenance()
-        | {
-            "device": device_name(device),
-            "physicsnemo-diffusion": version("physicsnemo-diffusion"),
-        },
+        "environment": environment(device, "physicsnemo-diffusion"),
     } | training
-    (options.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+    write_metrics(options.output, metrics)
     average.save(options.output / "edm.mdlus")
     draw(options.output / "samples.png", law, samples, law.draw(4, generator), found)
     for name, it in found.items():

@@ -11,25 +11,21 @@ writes ``metrics.json``, the model as ``fno.mdlus``, mean and deviation of its i
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypedDict
 
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from physicsnemo.models.fno import FNO
 from physicsnemo.utils import StaticCaptureTraining
 from reproductions.problems import PROBLEMS, Problem, Samples, small
+from reproductions.records import Scale, environment, save_scales, write_metrics
 from tools.bench.plain import PlainFNO
-from tools.bench.report import device_name, provenance
 
 
 class Record(TypedDict):
@@ -41,26 +37,10 @@ class Record(TypedDict):
     test: float
 
 
-@dataclass
-class Normalizer:
-    """Mean and deviation at each point, over the training samples."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    @classmethod
-    def of(cls, fields: Tensor, axes: tuple[int, ...]) -> "Normalizer":
-        """Measure fields; where they do not vary, such as on a boundary, 1e-5 is the deviation."""
-        deviation, mean = torch.std_mean(fields, axes, keepdim=True)
-        return cls(mean, deviation + 1e-5)
-
-    def encode(self, fields: Tensor) -> Tensor:
-        """Return fields with mean 0 and deviation 1."""
-        return (fields - self.mean) / self.deviation
-
-    def decode(self, fields: Tensor) -> Tensor:
-        """Undo :meth:`encode`."""
-        return fields * self.deviation + self.mean
+def normalizer(fields: Tensor, axes: tuple[int, ...]) -> Scale:
+    """Measure training samples; 1e-5 is added, since on a boundary they may not vary."""
+    deviation, mean = torch.std_mean(fields, axes, keepdim=True)
+    return Scale(mean, deviation + 1e-5)
 
 
 class Data:
@@ -72,7 +52,7 @@ class Data:
         inputs, outputs = (problem.on(resolution, fields).to(device) for fields in samples)
         self.train: Samples = (inputs[: problem.train], outputs[: problem.train])
         self.test: Samples = (inputs[problem.train :], outputs[problem.train :])
-        self.inputs, self.outputs = (Normalizer.of(it, problem.averaged) for it in self.train)
+        self.inputs, self.outputs = (normalizer(it, problem.averaged) for it in self.train)
         self.resolution, self.batch = resolution, problem.batch
         self.grid = tuple(outputs.shape[2:])
 
@@ -149,19 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "seconds_to_paper": next(reached, None),
         "wall_seconds": wall_seconds,
         "gpu_minutes": wall_seconds / 60 if device.type == "cuda" else 0.0,
-        "environment": provenance()
-        | {"device": device_name(device), "physicsnemo-fno": version("physicsnemo-fno")},
+        "environment": environment(device, "physicsnemo-fno"),
         "history": history,
     }
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+    write_metrics(folder, metrics)
     model.save(folder / "fno.mdlus")
     normalizers = {"inputs": data.inputs, "outputs": data.outputs}
-    tensors = {f"{name}.mean": it.mean for name, it in normalizers.items()}
-    tensors |= {f"{name}.deviation": it.deviation for name, it in normalizers.items()}
-    save_file(
-        {name: it.cpu().contiguous() for name, it in tensors.items()},
-        folder / "normalizers.safetensors",
-    )
+    save_scales(normalizers, folder / "normalizers.safetensors")
     draw(folder / "prediction.png", problem, data, model, history)
     print(f"relative L2 error {errors[resolution]:.4f}; the paper, {problem.paper_source}: {paper}")
 

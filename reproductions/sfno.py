@@ -12,11 +12,9 @@ vorticity and divergence in 1/s.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -30,7 +28,7 @@ from physicsnemo.models.sfno import SFNO, InverseRealSHT, SphericalGrid
 from physicsnemo.utils import StaticCaptureTraining
 from reproductions.data import shallow_water
 from reproductions.data.cache import cached
-from tools.bench.report import device_name, provenance
+from reproductions.records import environment, write_metrics
 
 PAPER_HOURS = (5, 10)  # at which the paper compares; models are trained for 1
 FIELDS = ("height", "vorticity", "divergence")
@@ -219,11 +217,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "training_seconds": history[-1]["seconds"],
         "wall_seconds": wall_seconds,
         "gpu_minutes": wall_seconds / 60 if device.type == "cuda" else 0.0,
-        "environment": provenance()
-        | {"device": device_name(device), "physicsnemo-sfno": version("physicsnemo-sfno")},
+        "environment": environment(device, "physicsnemo-sfno"),
         "history": history,
     }
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+    write_metrics(folder, metrics)
     draw(folder / "prediction.png", data, model, by_hour, options.model)
     found = {f"{hour} h": by_hour["relative_l2"][hour - 1] for hour in reported}
     print(f"relative L2 errors of {options.model}: {found}")

@@ -83,7 +83,7 @@ def sfno(runs: Runs) -> str:
         if run["model"] == name
     ]
     if not runs:
-        return "\nNot run yet.\n\n"
+        return NOT_RUN
     persistence = runs[0]["relative_l2_without_model"]
     rows.append(("persistence", "-", *(_error(persistence[hour]) for hour in hours), *"---"))
     return table(heads, rows) + "\n"

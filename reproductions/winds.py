@@ -15,12 +15,10 @@ needs the packages that the example needs, among them ``healpix``.
 """
 
 import argparse
-import json
 import runpy
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -29,7 +27,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import Tensor
 
-from tools.bench.report import device_name, provenance
+from reproductions.records import environment, write_metrics
 
 EXAMPLE = Path(__file__).parents[1] / "docs/examples/forecasting_winds.py"
 QUANTITIES = {"height": "m", "vorticity": "1e-5/s"}
@@ -65,13 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         },
         "scores": scores(names, names["DAY"]),
         "wall_seconds": time.perf_counter() - begin,
-        "environment": provenance()
-        | {
-            "device": device_name(options.device),
-            "physicsnemo-weather": version("physicsnemo-weather"),
-        },
+        "environment": environment(options.device, "physicsnemo-weather"),
     }
-    (options.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", "utf-8")
+    write_metrics(options.output, metrics)
     draw(metrics["scores"], options.output / "scores.png")
     for name, of_name in metrics["scores"].items():
         height = of_name["height"]

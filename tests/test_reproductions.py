@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 
 from physicsnemo import Module
-from physicsnemo.utils import StaticCaptureTraining
 from reproductions import fno
 from reproductions.problems import BURGERS, DARCY, NAVIER_STOKES, PROBLEMS, small
 from reproductions.table import HERE, README, written
@@ -135,16 +134,8 @@ def test_a_result_has_a_row(tmp_path):
     assert text.count("not run yet") == sum(len(it.paper) for it in PROBLEMS.values()) - 1
 
 
-def test_steps_are_replays_after_the_first(tmp_path, monkeypatch):
-    steps = []
-
-    def captured(**options):
-        capture = StaticCaptureTraining(**options)
-        capture.use_graphs = True  # which a model on a CPU does not have
-        return lambda function: steps.append(capture(function)) or steps[-1]
-
-    monkeypatch.setattr(fno, "StaticCaptureTraining", captured)
+def test_steps_are_replays_after_the_first(tmp_path, steps_of):
+    steps = steps_of(fno)
     with stand_in():
         run(tmp_path, "darcy", "--epochs", "3")
     assert steps[0].replays() == 3 * 120 // 20 - 11
-    StaticCaptureTraining.reset_state()

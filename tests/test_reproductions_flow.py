@@ -12,7 +12,6 @@ from scipy.special import j0, j1, jn_zeros
 from skfem import MeshTri
 
 from physicsnemo import Module
-from physicsnemo.utils import StaticCaptureTraining
 from reproductions import cylinder_flow
 from reproductions.data import cylinder_flow as solved
 from reproductions.data.cylinder_flow import (
@@ -310,17 +309,10 @@ def test_errors_are_those_of_velocities_at_real_nodes():
     assert cylinder_flow.errors(one, rollout, truth, kind)["rmse"]["all steps"] is None
 
 
-def test_a_small_run(tmp_path, monkeypatch):
-    steps = []
-
-    def captured(**options):
-        capture = StaticCaptureTraining(**options)
-        capture.use_graphs = True  # which a model on a CPU does not have
-        return lambda function: steps.append(capture(function)) or steps[-1]
-
+def test_a_small_run(tmp_path, monkeypatch, steps_of):
+    steps = steps_of(cylinder_flow)
     size = replace(cylinder_flow.SMALL, setting=COARSE, train=2, test=1, benchmark=0.1)
     monkeypatch.setattr(cylinder_flow, "SMALL", size)
-    monkeypatch.setattr(cylinder_flow, "StaticCaptureTraining", captured)
     # A thread starts faster than a process.
     monkeypatch.setattr(cylinder_flow, "workers", ThreadPoolExecutor)
     monkeypatch.setattr("reproductions.data.cylinder_flow.workers", ThreadPoolExecutor)
@@ -328,7 +320,6 @@ def test_a_small_run(tmp_path, monkeypatch):
         arguments = ["--small", "--device", "cpu", "--steps", "16", "--output", str(tmp_path)]
         cylinder_flow.main(arguments)
     assert [it.replays() for it in steps] == [16 - 11] * 2
-    StaticCaptureTraining.reset_state()
     metrics = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
     assert list(metrics["runs"]) == ["noise-0.02", "noise-0"]
     for name, run in metrics["runs"].items():

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from physicsnemo import Module
-from physicsnemo.utils import StaticCaptureTraining
 from reproductions import sfno
 from reproductions.table import written
 from tools.bench.host import stand_in
@@ -91,19 +90,11 @@ def test_a_small_run_learns_and_gets_a_row(tmp_path, monkeypatch):
     assert text.count("persistence") == 1
 
 
-def test_steps_are_replays_after_the_first(tmp_path, monkeypatch):
-    steps = []
-
-    def captured(**options):
-        capture = StaticCaptureTraining(**options)
-        capture.use_graphs = True  # which a model on a CPU does not have
-        return lambda function: steps.append(capture(function)) or steps[-1]
-
-    monkeypatch.setattr(sfno, "StaticCaptureTraining", captured)
+def test_steps_are_replays_after_the_first(steps_of):
+    steps = steps_of(sfno)
     options = sfno.parse(["sfno", "--device", "cpu"])
     settings = replace(SETTINGS, steps=30)
     data = sfno.Data(settings, 0, torch.device("cpu"))
     with stand_in():
         list(sfno.train(sfno.sfno(settings), data, settings, options))
     assert steps[0].replays() == 30 - 11
-    StaticCaptureTraining.reset_state()
