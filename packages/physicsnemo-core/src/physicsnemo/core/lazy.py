@@ -30,11 +30,9 @@ def lazy_exports(
 
     def names() -> list[str]:
         # Not what the package imports for itself, such as typing.Any.
-        own = (it for it in namespace if it.startswith("__") or _is_module(namespace[it]))
+        own = (
+            it for it in namespace if it.startswith("__") or isinstance(namespace[it], ModuleType)
+        )
         return sorted({*own, *exports})
 
     return get, names
-
-
-def _is_module(value: Any) -> bool:
-    return isinstance(value, ModuleType)

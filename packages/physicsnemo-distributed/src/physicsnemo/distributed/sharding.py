@@ -56,9 +56,8 @@ def shard(
     precision
         Type in which the parameters of units are gathered, and in which these compute; what they
         return has the type of the first tensor that they are called with. Gradients are reduced in
-        single precision.
-        What belongs to no block, and normalizations that keep running moments, have the model's own
-        type. Or a policy of FSDP2 for everything.
+        single precision. What belongs to no block, and normalizations that keep running moments,
+        have the model's own type. Or a policy of FSDP2 for everything.
     compile
         Whether to compile each block, or options of :func:`torch.compile`.
     recompute
@@ -252,8 +251,8 @@ def _change_calls(
 
     Nothing is wrapped around the module, which would rename its parameters.
     """
-    for name in ("forward", *methods) if recompute else ():
-        setattr(module, name, recomputed(getattr(module, name)))
+    if recompute:
+        _replace(module, methods, recomputed)
     options = compile if isinstance(compile, Mapping) else {}
     if compile:
         module.compile(**options)
@@ -282,8 +281,7 @@ def _compute_in(precision: torch.dtype, module: nn.Module, methods: Iterable[str
 
         return called
 
-    for name in ("forward", *methods):
-        setattr(module, name, computing(getattr(module, name)))
+    _replace(module, methods, computing)
 
 
 def _keep_channels_last(module: nn.Module, methods: Iterable[str]) -> None:
@@ -300,8 +298,15 @@ def _keep_channels_last(module: nn.Module, methods: Iterable[str]) -> None:
 
         return called
 
+    _replace(module, methods, keeping)
+
+
+def _replace(
+    module: nn.Module, methods: Iterable[str], change: Callable[[Any], Callable[..., Any]]
+) -> None:
+    """Replace a module's forward, and methods of it, by what they are changed into."""
     for name in ("forward", *methods):
-        setattr(module, name, keeping(getattr(module, name)))
+        setattr(module, name, change(getattr(module, name)))
 
 
 def _restrided(x: Tensor) -> Tensor:

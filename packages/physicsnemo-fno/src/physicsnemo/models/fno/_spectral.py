@@ -152,11 +152,11 @@ class SpectralConv(nn.Module):
         -------
         Modes of shape (batch, 2, k1, ..., kd, out_channels).
         """
+        if share is None and self._leaves_weights(modes):
+            return self._mix_corners(modes)
         # All modes are one batch of products, (batch * parts, in) by (in, parts * out), that takes
         # the four products of real and imaginary parts at once. An einsum of complex tensors is
         # unknown to compilers, and autocast would leave it in single precision.
-        if share is None and self._leaves_weights(modes):
-            return self._mix_corners(modes)
         _, _, *sizes, _ = modes.shape  # (batch, parts, *kept, channels)
         rows = modes.flatten(2, -2).permute(2, 0, 1, 3).flatten(1, 2)
         weights = self._weights(frequencies, share, modes.dtype)

@@ -5,6 +5,9 @@ PyTorch's own kernel lays such images out anew, and adding, modulating and activ
 of their own. Here one kernel reads the images for their moments, and one normalizes. Going back,
 one sums up by channel, and one writes the gradient; only the images are kept for it. What lies in
 between concerns numbers of channels, not of pixels.
+
+Ranks that have rows of the images each (``domain``, of :mod:`physicsnemo.distributed`) tell each
+other moments between the first two kernels, and sums between the last two.
 """
 
 import logging
