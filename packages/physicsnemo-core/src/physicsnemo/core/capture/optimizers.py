@@ -2,7 +2,7 @@
 """Optimizers in a CUDA graph: which can be recorded, and what that takes."""
 
 import inspect
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any
@@ -93,10 +93,12 @@ class OptimizerState:
     ----------
     optimizer
         The optimizer.
+    tables
+        What kernels of a recorded step read besides, which has to live as long.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
-        self._optimizer = optimizer
+    def __init__(self, optimizer: Optimizer, tables: Sequence[Tensor] = ()) -> None:
+        self._optimizer, self._tables = optimizer, tables
         self._states = list(map(dict, optimizer.state.values()))
 
     def __eq__(self, other: object) -> bool:

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from physicsnemo.core.capture.compilation import Compilation
+from physicsnemo.core.capture.many_tensors import ManyTensors
 from physicsnemo.core.capture.optimizers import (
     LearningRates,
     OptimizerState,
@@ -122,6 +123,7 @@ class TrainingStep(StepProgram):
         self._call = self._buckets = 0
         self._rates = LearningRates(optimizer)
         self._promotion = Promotion(optimizer, options.promote_optimizer, scaler)
+        self._kernels = ManyTensors()
         self._outside: str | None = None
         self._watch = SettingsWatch(optimizer)
         self._settings: Hashable = None
@@ -155,6 +157,7 @@ class TrainingStep(StepProgram):
         """Make the tensors that learning rates are read from, and that gradients add up in."""
         self._promotion.place_counts()
         self._rates.prepare()
+        self._kernels.prepare(parameters(self._optimizer))
         if not self._is_first:
             self._pin()
 
@@ -165,14 +168,15 @@ class TrainingStep(StepProgram):
         gradients = Gradients.of(self._parameters())
         if self._outside is not None:
             return result, GraphState(self._before, gradients, None, self._buckets)
+        tables: list[Tensor] = []
         if self._is_last:
             self._clip_gradients()
-            with self._promotion.bound(), self._rates.bound():
+            with self._promotion.bound(), self._rates.bound(), self._kernels.active() as tables:
                 # For most optimizers, ``scaler.step`` waits to know whether gradients overflowed,
                 # which ends a stream capture: here the device decides.
                 step_if_finite(self._optimizer, self._scaler)
             self._scaler.update()
-        state = OptimizerState(self._optimizer)
+        state = OptimizerState(self._optimizer, tables)
         return result, GraphState(self._before, gradients, state, self._buckets)
 
     def rollback(self) -> None:
@@ -184,6 +188,7 @@ class TrainingStep(StepProgram):
         """
         self._forget()
         self._before.attach()
+        self._kernels.write()
 
     def may_replay(self, graph_state: GraphState) -> bool:
         """Return whether the same parameters have gradients to add to."""

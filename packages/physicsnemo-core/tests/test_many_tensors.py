@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of the kernels over many tensors, and which of PyTorch's calls these replace.
+
+The kernels themselves need a GPU; here, what they do is done in NumPy, by the tables alone.
+"""
+
+import ctypes
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.optim import Adam, AdamW
+
+from physicsnemo.core.capture import many_tensors
+from physicsnemo.core.capture.many_tensors import AdamSettings, adam_table, check_table
+
+SHAPES = [(3,), (2048,), (5000,), (7, 11), (), (0,), (4, 3, 3, 3)]
+
+
+def at(address, number):
+    """Return the numbers in memory at an address."""
+    pointer = ctypes.cast(ctypes.c_void_p(int(address)), ctypes.POINTER(ctypes.c_float))
+    return np.ctypeslib.as_array(pointer, shape=(int(number),))
+
+
+def tensors():
+    made = [torch.randn(shape) for shape in SHAPES]
+    return [*made[:-1], made[-1].to(memory_format=torch.channels_last)]
+
+
+def in_numpy(table, rate, scale, found):
+    """Do what the kernel of Adam does, in double precision."""
+    log1, log2, beta1, beta2, eps, coupled, decoupled, sign, scaled, checked = (
+        table[:10].view(torch.float64).tolist()
+    )
+    if checked and found.item():
+        return
+    for row in table[10:].view(-1, 6).tolist():
+        p, g, m, v = (at(address, row[5]) for address in row[:4])
+        count = at(row[4], 1)[0]
+        if scaled:
+            g /= scale.item()
+        step = sign * g.astype(float) + coupled * p
+        p -= rate.item() * decoupled * p
+        m[:] = beta1 * m + (1 - beta1) * step
+        v[:] = beta2 * v + (1 - beta2) * step**2
+        root = np.sqrt(v / (1 - 2 ** (count * log2)))
+        p -= rate.item() / (1 - 2 ** (count * log1)) * m / (root + eps)
+
+
+def test_a_table_has_each_number_once():
+    given = tensors()
+    rows = check_table(given).view(-1, 2)
+    assert rows[:, 1].max() == 2048
+    found = np.concatenate([at(*row) for row in rows.tolist()])
+    # In the order in which they lie in memory.
+    stored = [x.permute(0, 2, 3, 1) if x.ndim == 4 else x for x in given]
+    np.testing.assert_array_equal(found, torch.cat([x.flatten() for x in stored]).numpy())
+
+
+def test_a_table_begins_with_the_settings():
+    numbers = [[torch.zeros(1)] for _ in range(4)]
+    settings = AdamSettings(0.0, 0.5, 1e-3, 0.1, decoupled=True, maximize=True, checked=True)
+    table = adam_table(numbers, [torch.ones(())], settings)
+    assert table[:10].view(torch.float64).tolist() == [
+        *(-math.inf, -1.0, 0.0, 0.5, 1e-3),
+        *(0.0, 0.1, -1.0, 0.0, 1.0),
+    ]
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"weight_decay": 0.1}, {"maximize": True, "betas": (0.0, 0.9)}, {"amsgrad": True}],
+    ids=str,
+)
+@pytest.mark.parametrize("scale", [None, 8.0])
+def test_a_step_is_that_of_pytorch(kind, options, scale, monkeypatch):
+    calls = []
+    monkeypatch.setattr(many_tensors, "run_adam", lambda *given: calls.append(in_numpy(*given)))
+    torch.manual_seed(0)
+    start = tensors()
+    ends = []
+    for replace in (True, False):
+        parameters = [x.clone().requires_grad_() for x in start]
+        optimizer = kind(parameters, lr=torch.tensor(0.01), fused=True, **options)
+        if scale is not None:
+            optimizer.grad_scale = torch.tensor(scale)
+        for number in range(4):
+            generator = torch.Generator().manual_seed(number)
+            for p in parameters:
+                drawn = torch.randn(p.shape, generator=generator) * (scale or 1.0)
+                p.grad = torch.empty_like(p).copy_(drawn)
+            if scale is not None:
+                optimizer.found_inf = torch.tensor(float(number == 2))  # whose step is skipped
+            with many_tensors._Replacement(lambda table: table) if replace else torch.no_grad():
+                optimizer.step()
+        ends.append([*(p.detach() for p in parameters), *(p.grad for p in parameters)])
+    assert len(calls) == (0 if "amsgrad" in options else 4)
+    torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)
+
+
+def test_a_check_is_replaced(monkeypatch):
+    calls = []
+    monkeypatch.setattr(many_tensors, "run_check", lambda *given: calls.append(given))
+    gradients, found = [torch.ones(3)], torch.zeros(())
+    with many_tensors._Replacement(lambda table: table):
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, torch.ones(()))
+    ((table, flag, factor),) = calls
+    assert table.tolist() == [gradients[0].data_ptr(), 3]
+    assert flag is found
+    assert factor == 1
+
+
+def test_only_ordinary_tensors_suit():
+    suits = many_tensors._suit
+    given = torch.zeros(4, 6)
+    assert suits([given], [torch.zeros(4, 6)])
+    assert suits([torch.zeros(4, 1)], [torch.zeros(4, 7)[:, :1].contiguous()])
+    assert not suits([given.half()])
+    assert not suits([given[:, ::2]])
+    assert not suits([given], [torch.zeros(6, 4).T])
+    assert not suits([given.to_sparse()])
+    assert suits([torch.empty(2**25, device="meta")])
+    assert not suits([torch.empty(2**25, device="meta"), given])
+
+
+def test_nothing_is_replaced_without_a_gpu():
+    kernels = many_tensors.ManyTensors()
+    kernels.prepare([torch.zeros(1)])
+    with kernels.active() as tables:
+        parameter = torch.zeros(1, requires_grad=True)
+        parameter.grad = torch.ones(1)
+        Adam([parameter], lr=torch.tensor(0.1), fused=True).step()
+    kernels.write()
+    assert tables == []
+    torch.testing.assert_close(parameter.detach(), torch.tensor([-0.1]))
