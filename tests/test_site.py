@@ -2,6 +2,7 @@
 """The site's pages on models: each model has one, and it says what is written down elsewhere."""
 
 import re
+from pathlib import Path
 from textwrap import wrap
 from xml.etree import ElementTree
 
@@ -9,7 +10,9 @@ import pytest
 
 from physicsnemo.core.install.entry_points import installed_models, shipped_models
 from physicsnemo.registry import ModelRegistry
+from tools.bench import finder
 from tools.bench.cases import CASES as BENCH
+from tools.bench.report import write_json
 from tools.performance_page import RESULTS, Results
 from tools.site import changelog
 from tools.site.architectures import FIGURES
@@ -73,7 +76,7 @@ def test_every_model_has_a_size() -> None:
     quarter_degree = {it["case"] for it in Results(RESULTS).rows("one_card")}
     for name, facts in FACTS.items():
         assert set(facts.bench) <= benchmarks
-        assert facts.bench or facts.size or name in quarter_degree
+        assert facts.bench or name in quarter_degree
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -108,10 +111,33 @@ def test_costs_at_a_quarter_of_a_degree() -> None:
     assert (cost.parameters, cost.step_ms) == (measured["parameters"], measured["step_s"] * 1e3)
 
 
-def test_parameters_alone_where_nothing_was_measured() -> None:
-    first, second = costs("Pix2Pix", FACTS["Pix2Pix"])
+def test_costs_of_models_that_are_timed_in_one_way(tmp_path: Path) -> None:
+    run = finder.Run("Pix2Pix-2d", step_s=0.0123, peak_bytes=5 * 10**8, captured=True, amp=True)
+    failed = finder.Run("Pix2Pix-3d", error="not done after 15 s")
+    write_json(tmp_path / "finder.json", {}, results=[run, failed])
+    (cost,) = costs("Pix2Pix", FACTS["Pix2Pix"], Results(tmp_path))
+    assert cost.step_ms == pytest.approx(12.3)
+    assert cost.memory_gb == 0.5
+    assert (cost.at, cost.way) == ("8×3×128×128", "captured, AMP")
+
+
+def test_parameters_alone_where_nothing_was_measured(tmp_path: Path) -> None:
+    first, second = costs("Pix2Pix", FACTS["Pix2Pix"], Results(tmp_path))
     assert (first.at, first.step_ms, first.way) == ("8×3×128×128", None, "not measured")
     assert 2 * first.parameters < second.parameters  # kernels of three dimensions
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [
+        ("BiStrideMeshGraphNet", "20,000 nodes, 120,000 edges"),
+        ("EDMPrecondSuperResolution", "2×(4+12)×448×448"),
+        ("ModAFNO", "1×155×720×1440"),
+        ("Sequence_Model", "8×100×768"),
+    ],
+)
+def test_sizes_are_those_of_inputs(model: str, size: str, tmp_path: Path) -> None:
+    assert costs(model, FACTS[model], Results(tmp_path))[0].at == size
 
 
 def test_evidence_is_that_of_metadata_and_proofs() -> None:

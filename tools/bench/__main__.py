@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.utils import _pytree as pytree
 
-from tools.bench.cases import CASES, QUICK, BenchCase
+from tools.bench.cases import CASES, QUICK, BenchCase, sizes
 from tools.bench.measure import Failure, Result, measure
 from tools.bench.report import device_name, duration, provenance, show, write_json
 from tools.bench.variants import MODES, Variant
@@ -84,10 +82,8 @@ def _device(text: str) -> torch.device:
 
 
 def _describe(case: BenchCase) -> tuple[str, str, str]:
-    tensors = [leaf for leaf in pytree.tree_leaves(case.inputs()) if isinstance(leaf, Tensor)]
-    shapes = ["x".join(map(str, tensor.shape)) for tensor in tensors]
     arguments = [f"{name}={value}" for name, value in case.arguments.items()]
-    return str(case), ", ".join(shapes), ", ".join(arguments)
+    return str(case), ", ".join(sizes(case.inputs())), ", ".join(arguments)
 
 
 def _settings(device: torch.device) -> dict[str, Any]:

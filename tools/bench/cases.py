@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
+from torch.utils import _pytree as pytree
 
 from physicsnemo import Module
 from physicsnemo.models.gnn_layers import Graph
+from physicsnemo.models.meshgraphnet import bistride_levels
 from physicsnemo.testing.case import Case, noise
 from tools.bench.plain import PlainFNO
 from tools.bench.unet import UNet
@@ -43,6 +45,18 @@ class BenchCase(Case):
     plain: Callable[[Any], Module] | None = None
 
 
+def sizes(inputs: Any) -> list[str]:
+    """Return the sizes of all tensors and graphs that a model is given."""
+    leaves = pytree.tree_leaves(inputs, is_leaf=lambda it: isinstance(it, Graph))
+    return [
+        f"{it.num_nodes} nodes and {it.edge_index.shape[1]} edges"
+        if isinstance(it, Graph)
+        else "x".join(map(str, it.shape))
+        for it in leaves
+        if isinstance(it, (Graph, Tensor))
+    ]
+
+
 def in_noise(batch: int, channels: int, size: int) -> Callable[[], tuple[Any, ...]]:
     """Return a function that makes images, their noise levels, and no labels."""
     return lambda: (*noise(batch, channels, size, size)(), torch.linspace(-1, 1, batch), None)
@@ -71,6 +85,32 @@ def on_triangles(rows: int, columns: int, *features: int) -> Callable[[], tuple[
     return inputs
 
 
+def on_levels(rows: int, columns: int, *features: int) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that makes features, such a mesh in space, and its two coarser graphs."""
+
+    def inputs() -> tuple[Any, ...]:
+        nodes, edges, graph = on_triangles(rows, columns, *features)()
+        (pos,) = noise(graph.num_nodes, 3)()
+        levels = bistride_levels(graph.edge_index, graph.num_nodes, 2)
+        return nodes, edges, Graph(graph.edge_index, graph.num_nodes, pos=pos), *levels
+
+    return inputs
+
+
+def to_points(
+    samples: int, rows: int, columns: int, points: int, *features: int
+) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that makes features of samples on such a mesh, and points in it."""
+
+    def inputs() -> tuple[Any, ...]:
+        nodes, edges, graph = on_triangles(rows, columns, *features)()
+        places = torch.rand(len(nodes) + points, 2, generator=torch.Generator().manual_seed(0))
+        on_all = (each.repeat(samples, 1) for each in (nodes, edges))
+        return *on_all, Graph.join([graph] * samples), places[points:], places[:points]
+
+    return inputs
+
+
 def in_time(batch: int, size: int) -> Callable[[], tuple[Any, ...]]:
     """Return a function that makes what a recurrent U-Net on the HEALPix grid starts from."""
 
@@ -79,6 +119,35 @@ def in_time(batch: int, size: int) -> Callable[[], tuple[Any, ...]]:
         return ([noise(*shape)()[0] for shape in shapes],)
 
     return inputs
+
+
+def in_sigma(batch: int, size: int, *channels: int) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that makes images for each number of channels, and their noise levels."""
+
+    def inputs() -> tuple[Any, ...]:
+        return *images(batch, size, *channels)(), torch.linspace(0.1, 10, batch)
+
+    return inputs
+
+
+def images(batch: int, size: int, *channels: int) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that makes images for each number of channels."""
+    return lambda: tuple(noise(batch, number, size, size)()[0] for number in channels)
+
+
+def between_times(batch: int, channels: int, *grid: int) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that makes fields, and a time from 0 to 1 for each."""
+    return lambda: (*noise(batch, channels, *grid)(), torch.linspace(0, 1, batch)[:, None])
+
+
+def in_context(batch: int, times: int, size: int, context: int) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that makes sequences of states, and a context of one step."""
+    return lambda: (*noise(batch, times, size)(), *noise(batch, 1, context)())
+
+
+def with_lead_times(batch: int, channels: int, size: int) -> Callable[[], tuple[Any, ...]]:
+    """Return a function that makes images, their noise levels, no labels, and lead times."""
+    return lambda: (*in_noise(batch, channels, size)(), torch.arange(batch))
 
 
 FNO = {"in_channels": 3, "out_channels": 1, "latent_channels": 32, "num_fno_layers": 4}
@@ -124,6 +193,17 @@ HEALPIX: dict[str, Any] = {
 DLWP = {"nr_input_channels": 18, "nr_output_channels": 18}
 PANGU = {"img_size": [181, 360], "embed_dim": 96}
 SWIN = {"img_size": [2, 181, 360], "in_chans": 70, "out_chans": 70, "embed_dim": 256}
+MODAFNO = {"inp_shape": [720, 1440]}
+REDUCED = {"input_dim_nodes": 2, "input_dim_edges": 3, "output_decode_dim": 2}
+SEQUENCE = {"input_dim": 768, "input_context_dim": 2}  # three features of 256 points
+ON_64: dict[str, Any] = {"img_resolution": 64}
+ON_448: dict[str, Any] = {"img_resolution": 448}
+OF_64 = ON_64 | {"img_channels": 3}
+TIMES_64 = OF_64 | {"model_channels": 128}
+NETWORK_448 = ON_448 | {"in_channels": 16, "out_channels": 4}
+LEAD_TIMES_448 = NETWORK_448 | {"in_channels": 20, "lead_time_channels": 4}
+# Twelve channels are the condition's; four of the positions are made by the network.
+PAIRS_448 = ON_448 | {"img_in_channels": 16, "img_out_channels": 4}
 GRAPHCAST = {"mesh_level": 5, "input_res": [181, 360]}
 
 CASES = [
@@ -188,6 +268,31 @@ CASES = [
         noise(1, 474, 19, 36),
     ),
     BenchCase("1-degree", "GraphCastNet", GRAPHCAST, noise(1, 474, 181, 360)),
+    BenchCase("quarter-degree", "ModAFNO", MODAFNO, between_times(1, 155, 720, 1440)),
+    BenchCase("20-thousand", "BiStrideMeshGraphNet", MESH, on_levels(100, 200, 11, 3)),
+    BenchCase("2-thousand", "Mesh_Reduced", REDUCED, to_points(8, 40, 50, 256, 2, 3)),
+    BenchCase("100-times", "Sequence_Model", SEQUENCE, in_context(8, 100, 768, 2)),
+    BenchCase("448", "SongUNetPosEmbd", NETWORK_448, in_noise(2, 12, 448)),
+    BenchCase("448", "SongUNetPosLtEmbd", LEAD_TIMES_448, with_lead_times(2, 12, 448)),
+    BenchCase(
+        "64", "DhariwalUNet", ON_64 | {"in_channels": 3, "out_channels": 3}, in_noise(8, 3, 64)
+    ),
+    BenchCase("448", "UNet", PAIRS_448, images(2, 448, 4, 12)),
+    BenchCase(
+        "64",
+        "StormCastUNet",
+        ON_64 | {"img_in_channels": 16, "img_out_channels": 4},
+        noise(8, 16, 64, 64),
+    ),
+    BenchCase("64", "EDMPrecond", OF_64, in_sigma(8, 64, 3)),
+    BenchCase("448", "EDMPrecondSuperResolution", PAIRS_448, in_sigma(2, 448, 4, 12)),
+    BenchCase("448", "EDMPrecondSR", PAIRS_448 | {"img_channels": 4}, in_sigma(2, 448, 4, 12)),
+    BenchCase("448", "tEDMPrecondSuperRes", PAIRS_448, in_sigma(2, 448, 4, 12)),
+    BenchCase("64", "VPPrecond", OF_64, in_sigma(8, 64, 3)),
+    BenchCase("64", "VEPrecond", OF_64, in_sigma(8, 64, 3)),
+    BenchCase("64", "iDDPMPrecond", OF_64, in_sigma(8, 64, 3)),
+    BenchCase("64", "VEPrecond_dfsr", TIMES_64, in_sigma(8, 64, 3)),
+    BenchCase("64", "VEPrecond_dfsr_cond", TIMES_64, in_sigma(8, 64, 3)),
     BenchCase("128", UNet, {}, noise(8, 1, 128, 128)),
     BenchCase("128-default-adam", UNet, {}, noise(8, 1, 128, 128), optimizer=Adam),
 ]

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a training step of a model takes, as benchmarks have measured it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from physicsnemo import Module
-from physicsnemo.registry import ModelRegistry
+from physicsnemo.models.gnn_layers import Graph
 from tools.bench import cases as bench
 from tools.performance_page import CASES as LABELS
 from tools.performance_page import RESULTS, Results
@@ -54,18 +55,26 @@ def costs(model: str, facts: Facts, results: Results | None = None) -> list[Cost
     """
     results = results or Results(RESULTS)
     sizes = [*_measured(facts, results), *_quarter_degree(model, results)]
-    return sizes or list(_counted(model, facts))
+    return sizes or list(_counted(facts))
 
 
 def _measured(facts: Facts, results: Results) -> Iterator[Cost]:
-    rows = [row for row in results.rows("cold") if row["step_s"] is not None]
+    compared, single = (
+        [row for row in results.rows(name) if row["step_s"] is not None]
+        for name in ("cold", "finder")
+    )
     for name in facts.bench:
-        runs = [row for row in rows if row["case"] == name]
-        if runs:
-            best = min(runs, key=lambda row: float(row["step_s"]))
+        ways = [(row, WAYS[row["compiled"]]) for row in compared if row["case"] == name]
+        ways += [(row, _way(row)) for row in single if row["case"] == name]
+        if ways:
+            best, way = min(ways, key=lambda it: float(it[0]["step_s"]))
             case, parameters = _case(name)
             ms, gb = best["step_s"] * 1e3, best["peak_bytes"] / 1e9
-            yield Cost(_label(name, case), parameters, ms, gb, WAYS[best["compiled"]])
+            yield Cost(_label(name, case), parameters, ms, gb, way)
+
+
+def _way(row: Mapping[str, Any]) -> str:
+    return f"{'captured' if row['captured'] else 'eager'}, {'AMP' if row['amp'] else 'float32'}"
 
 
 def _quarter_degree(model: str, results: Results) -> Iterator[Cost]:
@@ -75,14 +84,10 @@ def _quarter_degree(model: str, results: Results) -> Iterator[Cost]:
             yield Cost("¼°, batch of 1", row["parameters"], ms, gb, "captured, bfloat16")
 
 
-def _counted(model: str, facts: Facts) -> Iterator[Cost]:
+def _counted(facts: Facts) -> Iterator[Cost]:
     for name in facts.bench:
         case, parameters = _case(name)
         yield Cost(_label(name, case), parameters)
-    if facts.size:
-        with torch.device("meta"):
-            built = ModelRegistry().factory(model)(**facts.size.arguments)
-        yield Cost(facts.size.at, _number_of_parameters(built))
 
 
 def _case(name: str) -> tuple[bench.BenchCase, int]:
@@ -97,10 +102,18 @@ def _number_of_parameters(model: Module) -> int:
 
 
 def _label(name: str, case: bench.BenchCase) -> str:
-    """Return the size of a case: as the page on performance has it, or the shape of its input."""
+    """Return the size of a case: as the page on performance has it, or what its inputs are."""
     if name in LABELS:
         return LABELS[name].partition(", ")[2]
-    first: Any = case.inputs()
-    while not isinstance(first, Tensor):
-        first = first[0]
-    return "×".join(map(str, first.shape))
+    inputs = case.inputs()
+    for graph in inputs:
+        if isinstance(graph, Graph):
+            return f"{graph.num_nodes:,} nodes, {graph.edge_index.shape[1]:,} edges"
+    tensors = [it for it in pytree.tree_leaves(inputs) if isinstance(it, Tensor)]
+    batch, channels, *grid = tensors[0].shape
+    # Fields on one grid are joined, such as those to be refined and their condition.
+    joined = [
+        it.shape[1] for it in tensors if it.ndim > 1 and it.shape == (batch, it.shape[1], *grid)
+    ]
+    together = f"({'+'.join(map(str, joined))})" if len(joined) > 1 else channels
+    return "×".join(map(str, (batch, together, *grid)))

@@ -4,7 +4,6 @@
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tools.workspace import ROOT
 
@@ -24,14 +23,6 @@ OUTCOMES = ("deterministic", "ensemble")
 
 
 @dataclass(frozen=True)
-class Size:
-    """Arguments of a model whose parameters are counted, and what to call them."""
-
-    at: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class Facts:
     """What a human says of a model; ``facts.toml`` explains each part."""
 
@@ -45,15 +36,9 @@ class Facts:
     limits: Sequence[str]
     see: Sequence[str]
     bench: Sequence[str] = field(default_factory=tuple)
-    size: Size | None = None
 
 
 def all_facts() -> dict[str, Facts]:
     """Return what is said of each model, by its name in the registry."""
     entries = tomllib.loads(FACTS.read_text(encoding="utf-8"))
-    return {name: _facts(entry) for name, entry in entries.items()}
-
-
-def _facts(entry: dict[str, Any]) -> Facts:
-    size = entry.pop("size", None)
-    return Facts(**entry, size=Size(**size) if size else None)
+    return {name: Facts(**entry) for name, entry in entries.items()}
