@@ -128,7 +128,12 @@ def release_check(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site into docs/_build/, with a warning being an error, and follow its links."""
+    """Build the site into docs/_build/, with a warning being an error, and follow its links.
+
+    Most of the time goes into the examples, whose trainings it shows. With
+    ``EXAMPLE_OPTIONS="--epochs 2"`` in the environment, they are short, and ``docs/gallery`` is to
+    be deleted before they are run again; ``-- -D plot_gallery=0`` runs none.
+    """
     need = ("pytest", "-r", "docs/requirements.txt")
     install(session, *need, packages=PACKAGES, groups=["examples"])
     install_data(session)

@@ -2,6 +2,7 @@
 """The site: text in Markdown, the API from docstrings, examples run and shown with pictures."""
 
 import inspect
+import os
 import sys
 from importlib.metadata import version as installed_version
 from importlib.resources import files
@@ -72,9 +73,10 @@ napoleon_custom_sections = ["Returns"]  # prose, since the type stands in the si
 copybutton_exclude = ".linenos, .gp, .go"  # copy what is typed, neither prompts nor output
 
 
-def small_settings(gallery: dict[str, Any], script: dict[str, Any]) -> list[str]:
-    """Return the options with which the site runs an example."""
-    return ["--epochs", "10", "--output", "../_build/outputs"]
+def settings(gallery: dict[str, Any], script: dict[str, Any]) -> list[str]:
+    """Return the options with which the site runs an example: none, or those of a quick build."""
+    quick = os.environ.get("EXAMPLE_OPTIONS", "").split()
+    return [*quick, "--output", f"../_build/outputs/{Path(script['src_file']).stem}"]
 
 
 # In a notebook, the command line is that of Jupyter's kernel, not that of the example.
@@ -102,7 +104,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
-    "reset_argv": small_settings,
+    "reset_argv": settings,
     "first_notebook_cell": FIRST_CELL,
     "download_all_examples": False,
     "show_signature": False,

@@ -131,7 +131,9 @@ def fit(
     """Train a model on every year once in each epoch."""
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-2)
     steps = epochs * len(target) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=5e-3, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=5e-3, total_steps=steps, cycle_momentum=False
+    )
 
     @StaticCaptureTraining(model=model, optim=optimizer, use_amp=False)
     def training_step(target: Tensor, condition: Tensor) -> Tensor:
@@ -404,6 +406,8 @@ second = {
 for row, maps, limit in ((axes[0], first, 4.0), (axes[1], second, 1.0)):
     for place, (title, fields) in zip(row, maps.items(), strict=True):
         draw_map(place, fields[-1], f"{title}, {LAST_YEAR}", limit)
+for place, what in zip(axes[:, 0], ("anomaly", "missing detail", "all test years"), strict=True):
+    place.set_ylabel(what)
 draw_map(axes[2, 0], spreads[0], "spread of members", 0.5, unsigned=True)
 draw_map(axes[2, 1], error, "error of their mean", 0.5, unsigned=True)
 draw_map(axes[2, 2], spreads[1], "spread with stations", 0.5, unsigned=True)

@@ -356,7 +356,9 @@ def fit(model: Module, step: Step, past: int, faces: Faces) -> None:
     pairs = torch.cartesian_prod(torch.arange(len(normalized)), starts)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-4)
     total = options.epochs * -(-len(pairs) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1e-2, total_steps=total, pct_start=0.2, cycle_momentum=False
+    )
 
     @StaticCaptureTraining(model=model, optim=optimizer, use_amp=False, gradient_clip_norm=1.0)
     def training_step(pairs: Tensor) -> Tensor:
@@ -425,7 +427,7 @@ del skills["climatology"]  # which has no departure from itself
 
 SCORES = {
     "RMSE of height (m)": (errors, 0),
-    "RMSE of vorticity (1e-5/s)": (errors, 1),
+    "RMSE of vorticity (10⁻⁵/s)": (errors, 1),
     "ACC of height": (skills, 0),
     "ACC of vorticity": (skills, 1),
 }
@@ -492,7 +494,7 @@ def draw_scores(axes: Axes, title: str) -> None:
 layout = "aabbccddeeff;gghhiijjkkll;mmmnnnoooppp"
 figure, axes = plt.subplot_mosaic(layout, figsize=(14, 8), layout="constrained")
 draw_forecasts([axes[letter] for letter in "abcdef"], 0, "height", "m")
-draw_forecasts([axes[letter] for letter in "ghijkl"], 1, "vorticity", "1e-5/s")
+draw_forecasts([axes[letter] for letter in "ghijkl"], 1, "vorticity", "10⁻⁵/s")
 for letter, title in zip("mnop", SCORES, strict=True):
     draw_scores(axes[letter], title)
 lines = axes["m"].get_legend_handles_labels()

@@ -22,6 +22,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
 from rich.progress import Progress, track
 from torch import Tensor
 from torch.fft import fftfreq, irfftn, rfftn
@@ -201,7 +202,11 @@ batch_size = 2
 normalized = (train - empty) / scale
 optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-4)
 schedule = torch.optim.lr_scheduler.OneCycleLR(
-    optimizer, max_lr=3e-3, total_steps=epochs * size.films // batch_size, pct_start=0.2
+    optimizer,
+    max_lr=3e-3,
+    total_steps=epochs * size.films // batch_size,
+    pct_start=0.2,
+    cycle_momentum=False,
 )
 
 
@@ -262,9 +267,11 @@ assert error[-1] < persistence[-1], "the forecast is no better than that all sta
 # The figure
 # ----------
 # It shows the isosurface :math:`v = 0.15`, lit from the upper left and cut open in the middle. For
-# each pixel, we follow a ray to the first point inside the surface.
+# each pixel, we follow a ray to the first point inside the surface. Below are errors of the
+# concentration :math:`v`, which has no unit, in a slice through the middle; time is counted in
+# frames, 40 units of time apart.
 
-RAYS = torch.linspace(-1.4, 1.4, 200)
+RAYS = torch.linspace(-1.1, 1.1, 200)
 TURN = torch.linalg.qr(torch.tensor([[1.0, 0.3, -0.5], [-0.4, 1.0, -0.5], [0.5, 0.6, 1.0]])).Q
 
 
@@ -279,11 +286,12 @@ def surface(v: Tensor) -> Tensor:
     return bright.where(depth > 0, 1.0).where(hit, torch.nan)
 
 
-def draw(axes: Axes, image: Tensor, title: str, **style: object) -> None:
+def draw(axes: Axes, image: Tensor, title: str, **style: object) -> AxesImage:
     """Draw an image without axes."""
-    axes.imshow(image, **style)
+    drawn = axes.imshow(image, **style)
     axes.set(title=title)
     axes.axis("off")
+    return drawn
 
 
 figure, axes = plt.subplot_mosaic("abcde;pfghi;pjklm", figsize=(11, 6.8), layout="constrained")
@@ -292,13 +300,16 @@ draw(axes["a"], surface(first[0, 1, 0].cpu()), "first frame", **style)
 for frame, letters in zip((2, 4, 6, 8), ("bfj", "cgk", "dhl", "eim"), strict=True):
     solved, predicted = (fields[0, 1, frame - 1].cpu() for fields in (truth, predictions))
     draw(axes[letters[0]], surface(solved), f"solver, frame {frame}", **style)
-    draw(axes[letters[1]], surface(predicted), f"One2ManyRNN, frame {frame}", **style)
+    draw(axes[letters[1]], surface(predicted), f"network, frame {frame}", **style)
     wrong = (predicted - solved)[size.points // 2]
-    draw(axes[letters[2]], wrong, "error in a slice", cmap="RdBu_r", vmin=-0.4, vmax=0.4)
+    errors_drawn = draw(
+        axes[letters[2]], wrong, "error in a slice", cmap="RdBu_r", vmin=-0.4, vmax=0.4
+    )
+figure.colorbar(errors_drawn, ax=[axes[letter] for letter in "jklm"], label="error of v")
 axes["p"].plot(range(1, FRAMES + 1), error, ".-", label="One2ManyRNN")
 axes["p"].plot(range(1, FRAMES + 1), persistence, ".--", color="gray", label="all stays as it is")
 axes["p"].set(title="relative error of v", xlabel="frame", ylim=(0, None))
-axes["p"].legend()
+axes["p"].legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
 options.output.mkdir(parents=True, exist_ok=True)
 picture = options.output / "gray_scott.png"
 figure.savefig(picture)

@@ -245,7 +245,7 @@ def predict(graph: Graph, features: Tensor, state: Tensor) -> Tensor:
 BATCH, NOISE = 4, 0.2  # in K
 optimizer = torch.optim.Adam(model.parameters())
 schedule = torch.optim.lr_scheduler.OneCycleLR(
-    optimizer, max_lr=6e-3, total_steps=epochs * size.batches
+    optimizer, max_lr=6e-3, total_steps=epochs * size.batches, cycle_momentum=False
 )
 
 
@@ -314,7 +314,7 @@ assert (error < persistence)[1:].all(), "the forecast is no better than that all
 # %%
 # The figure
 # ----------
-# It shows two of the plates, and the errors by step.
+# It shows two of the plates, in kelvin relative to room temperature, and the errors by step on all.
 
 
 def draw(axes: Axes, mesh: MeshTri, state: Tensor, title: str, limit: float) -> None:
@@ -332,7 +332,7 @@ figure, axes = plt.subplot_mosaic("abcd;efgh;iiii", figsize=(13, 8), layout="con
 parts = predictions[-1].split([plate.graph.num_nodes for plate in test])
 for row, plate, predicted in zip(("abcd", "efgh"), test, parts, strict=False):
     first, last = plate.states[0], plate.states[-1]
-    draw(axes[row[0]], plate.mesh, first, "at the start", 25)
+    draw(axes[row[0]], plate.mesh, first, "temperature at the start", 25)
     draw(axes[row[1]], plate.mesh, last, f"solver, {STEPS} steps later", 25)
     draw(axes[row[2]], plate.mesh, predicted, f"MeshGraphNet, {STEPS} steps later", 25)
     draw(axes[row[3]], plate.mesh, predicted - last, "MeshGraphNet - solver", 2)
@@ -340,7 +340,7 @@ times = range(1, STEPS + 1)
 axes["i"].plot(times, error[1:].cpu(), label="MeshGraphNet")
 axes["i"].plot(times, persistence[1:].cpu(), "--", color="gray", label="all stays as it is")
 axes["i"].set(xlabel=f"steps of {STEP:.0f} s", ylabel="relative error", yscale="log")
-axes["i"].legend(frameon=False)
+axes["i"].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=False)
 picture = options.output / "heat_on_meshes.png"
 figure.savefig(picture)
 print(f"{picture} shows two of the forecasts")

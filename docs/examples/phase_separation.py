@@ -253,17 +253,18 @@ if first:
 # %%
 # The figure
 # ----------
-# It shows a mixture, in which the liquids separate.
+# It shows a mixture, in which the liquids separate; times are dimensionless.
 
 if first:
-    figure, axes = plt.subplots(3, 3, figsize=(9, 9), layout="constrained")
+    figure, axes = plt.subplots(3, 3, figsize=(9, 8.5), layout="constrained")
     for column, frame in zip(axes.T, (0, FRAMES // 2, FRAMES), strict=True):
         states = (test[0, frame], predictions[0, frame], wrong[0, frame])
         names = ("solver", "FNO", "FNO - solver")
         for cell, state, name in zip(column, states, names, strict=True):
-            cell.imshow(state.cpu(), cmap="PuOr", vmin=-1, vmax=1)
+            image = cell.imshow(state.cpu(), cmap="PuOr", vmin=-1, vmax=1)
             cell.set(title=f"{name}, time {INTERVAL * (frame + 1):.0f}")
             cell.axis("off")
+    figure.colorbar(image, ax=axes, shrink=0.6, label="c")
     picture = options.output / "phase_separation.png"
     figure.savefig(picture)
     print(f"{picture} shows one of the forecasts")

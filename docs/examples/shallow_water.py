@@ -151,7 +151,7 @@ normalized = (train - mean) / deviation
 now, later = normalized[:, :-1].flatten(0, 1), normalized[:, 1:].flatten(0, 1)
 optimizer = torch.optim.AdamW(model.parameters(), weight_decay=1e-4)
 schedule = torch.optim.lr_scheduler.OneCycleLR(
-    optimizer, max_lr=2e-2, total_steps=epochs * len(now) // batch_size
+    optimizer, max_lr=2e-2, total_steps=epochs * len(now) // batch_size, cycle_momentum=False
 )
 
 
