@@ -7,6 +7,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 FIRST = {
+    "quickstart": "quickstart.html",
     "unstructured mesh": "models/gnn.html",
     "point cloud": "models/gnn.html",
     "ERA5": "models/weather.html",
