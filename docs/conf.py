@@ -43,7 +43,7 @@ exclude_patterns = [
     "_next.md",
     "_templates",
     "examples",
-    "models/cards/table.txt",
+    "models/cards/*.txt",
     "requirements.txt",
     "tests",
 ]

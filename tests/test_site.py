@@ -23,6 +23,7 @@ from tools.site.evidence import evidence, gpu
 from tools.site.facts import DATA, OUTCOMES, all_facts
 from tools.site.figures import HEIGHT, LINE, NOTE, TITLE, draw, note
 from tools.site.pages import HEAD, row
+from tools.site.tables import oddities, tables
 from tools.workspace import ROOT
 
 FACTS = all_facts()
@@ -236,3 +237,33 @@ def test_the_next_release_has_an_entry() -> None:
     text = changelog.next_release()
     assert re.match(r"## \d+\.\d+\.\d+, not released yet\n", text)
     assert "### physicsnemo-core" in text
+
+
+def test_tables_of_guides_have_every_model() -> None:
+    found = tables()
+    for page, name in [("mixed_precision", "precision.txt"), ("export", "programs.txt")]:
+        assert f".. include:: models/cards/{name}\n" in (DOCS / f"{page}.md").read_text("utf-8")
+        named = re.findall(r":doc:`(\w+) </models/cards/\1>`", found[name])
+        assert sorted(named) == sorted(FACTS)
+    for models, *flags in re.findall(
+        r"\* - (.+`)\n +- (\w+)\n +- (\w+)\n +- (\w+)", found["precision.txt"]
+    ):
+        for name in re.findall(r":doc:`(\w+) ", models):
+            known = evidence(name)
+            assert [flag == "yes" for flag in flags] == [
+                known[it].holds for it in ("amp_gpu", "amp_cpu", "bf16")
+            ]
+
+
+def test_oddities_are_those_of_releases() -> None:
+    assert "\n   * - Pangu, Fengwu\n     - shifted windows roll" in oddities()
+    assert "by the shift of latitudes\n     - 1.2, 1.3, 2.0\n" in oddities()
+
+
+def test_the_page_of_reproductions_has_all_their_tables() -> None:
+    page = (DOCS / "reproduce.md").read_text("utf-8")
+    shown = re.findall(
+        r':start-after: "<!-- begin: (\w+) -->"\n:end-before: "<!-- end: \1 -->"', page
+    )
+    readme = (ROOT / "reproductions" / "README.md").read_text("utf-8")
+    assert shown == re.findall(r"<!-- begin: (\w+) -->", readme)

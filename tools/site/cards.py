@@ -148,7 +148,7 @@ class Card:
 NEXT = (
     "What comes next: :doc:`train it </capture>`, :doc:`on several GPUs </several_gpus>`, "
     ":doc:`save it </checkpoints>`, :doc:`fine-tune it </fine_tuning>`, "
-    ":doc:`export it </inference>`"
+    ":doc:`export it </export>`"
 )
 _API = """   :members:
    :show-inheritance:"""

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the pages on models: a card for each, and the rows of the table that finds them."""
+"""Write the pages on models: a card for each, and the tables that other pages include."""
 
 from pathlib import Path
 
 from tools.site.cards import Card, list_table, millions, number
 from tools.site.evidence import evidence
 from tools.site.facts import all_facts
+from tools.site.tables import tables
 
 TABLE = "table.txt"
 HEAD = (
@@ -28,12 +29,14 @@ SUPPORT = ("amp_gpu", "cuda_graphs", "compile", "onnx_cpu", "export")
 
 
 def write(folder: Path) -> None:
-    """Write all cards, and the table, into a folder."""
+    """Write all cards, and the tables, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     cards = [Card(name, facts) for name, facts in sorted(all_facts().items(), key=_alphabetic)]
     for card in cards:
         _write(folder / f"{card.name}.rst", card.text())
     _write(folder / TABLE, list_table(HEAD, map(row, cards), [":class: finder"]))
+    for name, text in tables().items():
+        _write(folder / name, text)
 
 
 def row(card: Card) -> tuple[str, ...]:
