@@ -14,7 +14,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -23,22 +23,18 @@ from torch import Tensor, nn
 
 from physicsnemo.models.fno import FNO
 from physicsnemo.utils import StaticCaptureTraining
+from reproductions.pace import Record, halved, paced, recorded
 from reproductions.problems import PROBLEMS, Problem, Samples, small
 from reproductions.records import Scale, environment, save_scales, write_metrics
 from tools.bench.plain import PlainFNO
 
-
-class Record(TypedDict):
-    """What a training had reached after an epoch; evaluations are not in its time."""
-
-    epoch: int
-    seconds: float
-    train: float
-    test: float
+TEST_BATCH = 50
 
 
-def normalizer(fields: Tensor, axes: tuple[int, ...]) -> Scale:
+def normalizer(fields: Tensor, axes: tuple[int, ...] | None) -> Scale:
     """Measure training samples; 1e-5 is added, since on a boundary they may not vary."""
+    if axes is None:
+        return Scale(fields.new_zeros(()), fields.new_ones(()))
     deviation, mean = torch.std_mean(fields, axes, keepdim=True)
     return Scale(mean, deviation + 1e-5)
 
@@ -53,20 +49,33 @@ class Data:
         self.train: Samples = (inputs[: problem.train], outputs[: problem.train])
         self.test: Samples = (inputs[problem.train :], outputs[problem.train :])
         self.inputs, self.outputs = (normalizer(it, problem.averaged) for it in self.train)
-        self.resolution, self.batch = resolution, problem.batch
+        self.resolution, self.recurrent = resolution, problem.recurrent
         self.grid = tuple(outputs.shape[2:])
 
     def predict(self, model: nn.Module, inputs: Tensor) -> Tensor:
         """Apply a model to inputs, which an axis of time repeats if only outputs have it."""
-        encoded = self.inputs.encode(inputs).expand(-1, -1, *self.grid)
-        return self.outputs.decode(model(encoded))
+        encoded = self.inputs.encode(inputs)
+        if self.recurrent:
+            found = in_turn(model, encoded.squeeze(-1), self.grid[-1])
+        else:
+            found = model(encoded.expand(-1, -1, *self.grid))
+        return self.outputs.decode(found)
 
     @torch.no_grad()
     def error(self, predict: Callable[[Tensor], Tensor]) -> float:
         """Return the mean relative L2 error of predictions from the inputs of the tests."""
-        pairs = zip(*(fields.split(self.batch) for fields in self.test), strict=True)
+        pairs = zip(*(fields.split(TEST_BATCH) for fields in self.test), strict=True)
         errors = [relative_errors(predict(inputs), truth) for inputs, truth in pairs]
         return torch.cat(errors).mean().item()
+
+
+def in_turn(model: nn.Module, states: Tensor, times: int) -> Tensor:
+    """Predict one time after another, by its change: (samples, 1, *grid, times)."""
+    found = []
+    for _ in range(times):
+        found.append(states[:, -1:] + model(states))
+        states = torch.cat((states[:, 1:], found[-1]), dim=1)
+    return torch.stack(found, dim=-1)
 
 
 def relative_errors(predictions: Tensor, truth: Tensor) -> Tensor:
@@ -122,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "compiled": options.compile,
         "amp": options.amp,
         "samples": {"train": problem.train, "test": problem.test},
-        "epochs": epochs,
+        "epochs": history[-1]["count"],
         "parameters": model.num_parameters(),
         "data_seconds": data_seconds,
         "training_seconds": history[-1]["seconds"],
@@ -149,7 +158,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of samples, weights and their order")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--output", type=Path, help="folder, by default outputs/fno/PROBLEM")
-    parser.add_argument("--epochs", type=int, help="passes through the training samples")
+    parser.add_argument("--epochs", type=int, help="passes through the training samples, at most")
+    parser.add_argument(
+        "--training-seconds", type=float, default=float("inf"), help="at most: navier-stokes only"
+    )
     parser.add_argument(
         "--small", action="store_true", help="a minute on a CPU, with less accuracy"
     )
@@ -164,17 +176,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def train(
     model: nn.Module, data: Data, problem: Problem, epochs: int, options: argparse.Namespace
 ) -> Iterator[Record]:
-    """Train as the paper does: Adam, whose learning rate halves each fifth of the training.
-
-    Nothing in an epoch waits for the device; at fifty epochs the loss is read, and a test made.
-    """
-    optimizer = torch.optim.Adam(model.parameters(), problem.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, max(epochs // 5, 1), gamma=0.5)
+    """Train by Adam; at fifty epochs the loss is read, and a test made."""
+    optimizer = torch.optim.Adam(
+        model.parameters(), problem.learning_rate, weight_decay=problem.weight_decay
+    )
     inputs, outputs = data.train
     generator = torch.Generator(inputs.device).manual_seed(options.seed)
 
+    # Steps in turn are compiled once, not as many times as they are taken.
+    compiled = torch.compile(model) if options.compile and problem.recurrent else model
+
     def loss(inputs: Tensor, truth: Tensor) -> Tensor:
-        return relative_errors(data.predict(model, inputs), truth).mean()
+        return relative_errors(data.predict(compiled, inputs), truth).mean()
 
     def plain_step(inputs: Tensor, truth: Tensor) -> Tensor:
         optimizer.zero_grad()
@@ -188,21 +201,27 @@ def train(
         optim=optimizer,
         use_amp=options.amp,
         amp_type=torch.float16,  # whose rounding is far below the errors; that of bfloat16 is not
-        compile="auto" if options.compile else False,
+        compile="auto" if options.compile and not problem.recurrent else False,
     )
     step = plain_step if options.plain else captured(loss)
-    seconds, begin = 0.0, time.perf_counter()
-    for epoch in range(1, epochs + 1):
-        order = torch.randperm(len(inputs), generator=generator, device=inputs.device)
-        losses = [step(inputs[it], outputs[it]) for it in order.split(problem.batch)]
-        schedule.step()
-        if epoch % max(epochs // 50, 1) == 0 or epoch == epochs:
-            mean = torch.stack(losses).mean().item()  # waits for the device, so the time is right
-            seconds += time.perf_counter() - begin
-            error = data.error(lambda inputs: data.predict(model, inputs))
-            print(f"epoch {epoch}: loss {mean:.4f}, test {error:.4f}, {seconds:.0f} s", flush=True)
-            yield {"epoch": epoch, "seconds": seconds, "train": mean, "test": error}
-            begin = time.perf_counter()
+    number = -(-len(inputs) // problem.batch)  # of batches
+    if problem.halved:
+        pace = halved(optimizer, number * epochs)
+    else:
+        pace = paced(optimizer, number * epochs, options.training_seconds)
+
+    def losses() -> Iterator[Tensor]:
+        while True:
+            order = torch.randperm(len(inputs), generator=generator, device=inputs.device)
+            batches = zip(order.split(problem.batch), pace, strict=False)
+            if not (found := [step(inputs[it], outputs[it]) for it, _ in batches]):
+                return
+            yield torch.stack(found).mean()
+
+    def test() -> float:
+        return data.error(lambda inputs: data.predict(model, inputs))
+
+    yield from recorded(losses(), max(epochs // 50, 1), test)
 
 
 def without_model(problem: Problem, data: Data) -> dict[str, float]:
@@ -228,7 +247,7 @@ def draw(path: Path, problem: Problem, data: Data, model: nn.Module, history: li
     drawing = draw_lines if problem.space == 1 else draw_maps
     drawing(panels, problem, given, true, found)
     curves = figure.add_subplot(grid[1, :])
-    epochs = [record["epoch"] for record in history]
+    epochs = [record["count"] for record in history]
     curves.plot(epochs, [record["train"] for record in history], label="training")
     curves.plot(epochs, [record["test"] for record in history], label="test")
     for name, error in without_model(problem, data).items():

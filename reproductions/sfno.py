@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -28,19 +28,11 @@ from physicsnemo.models.sfno import SFNO, InverseRealSHT, SphericalGrid
 from physicsnemo.utils import StaticCaptureTraining
 from reproductions.data import shallow_water
 from reproductions.data.cache import cached
+from reproductions.pace import Record, recorded
 from reproductions.records import environment, write_metrics
 
 PAPER_HOURS = (5, 10)  # at which the paper compares; models are trained for 1
 FIELDS = ("height", "vorticity", "divergence")
-
-
-class Record(TypedDict):
-    """What a training had reached after a step; tests are not in its time."""
-
-    step: int
-    seconds: float
-    train: float
-    test: float
 
 
 @dataclass(frozen=True)
@@ -246,10 +238,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def train(
     model: Module, data: Data, settings: Settings, options: argparse.Namespace
 ) -> Iterator[Record]:
-    """Train by the relative L2 error of an hour: Adam, a rate that rises and falls by a cosine.
-
-    Nothing in a step waits for the device; fifty times the loss is read, and a test made.
-    """
+    """Train by the relative L2 error of an hour: Adam, a rate that rises and falls by a cosine."""
     optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
@@ -269,22 +258,21 @@ def train(
     )
     step = captured(loss)
     pairs = samples * (hours - 1)
-    seconds, begin, losses = 0.0, time.perf_counter(), []
-    for number in range(1, settings.steps + 1):
-        drawn = torch.randint(
-            pairs, (settings.batch,), generator=generator, device=data.train.device
-        )
-        sample, hour = drawn // (hours - 1), drawn % (hours - 1)
-        losses.append(step(data.train[sample, hour], data.train[sample, hour + 1]))
-        schedule.step()
-        if number % max(settings.steps // 50, 1) == 0 or number == settings.steps:
-            mean = torch.stack(losses).mean().item()  # waits for the device: the time is right
-            seconds += time.perf_counter() - begin
-            [state] = data.rollout(model, hours=1, samples=8)
-            error = data.errors(state, data.test[:8, 1]).mean().item()
-            print(f"step {number}: loss {mean:.4f}, test {error:.4f}, {seconds:.0f} s", flush=True)
-            yield {"step": number, "seconds": seconds, "train": mean, "test": error}
-            begin, losses = time.perf_counter(), []
+
+    def losses() -> Iterator[Tensor]:
+        for _ in range(settings.steps):
+            drawn = torch.randint(
+                pairs, (settings.batch,), generator=generator, device=data.train.device
+            )
+            sample, hour = drawn // (hours - 1), drawn % (hours - 1)
+            yield step(data.train[sample, hour], data.train[sample, hour + 1])
+            schedule.step()
+
+    def test() -> float:
+        [state] = data.rollout(model, hours=1, samples=8)
+        return data.errors(state, data.test[:8, 1]).mean().item()
+
+    yield from recorded(losses(), max(settings.steps // 50, 1), test)
 
 
 def measure(model: nn.Module, data: Data, hours: int) -> dict[str, list[Any]]:

@@ -137,7 +137,7 @@ def winds(runs: Runs) -> str:
             for title, key, digits in WIND_COLUMNS:
                 values = quantities["height"].get(key)
                 if values:
-                    cells = (f"{values[day - 1]:.{digits}f}" for day in days)
+                    cells = (_score(values[day - 1], digits) for day in days)
                     rows.append((f"{name}, {title}", *cells))
     return table(("height, at the end of day", *map(str, days)), rows) + "\n" if rows else NOT_RUN
 
@@ -156,6 +156,10 @@ SECTIONS: dict[str, Callable[[Runs], str]] = {
     "edm_trained": edm_trained,
     "winds": winds,
 }
+
+
+def _score(value: float | None, digits: int) -> str:
+    return f"{value:.{digits}f}" if value is not None and value < 1e4 else "beyond 10⁴"
 
 
 def _error(error: float | None) -> str:

@@ -15,6 +15,7 @@ needs the packages that the example needs, among them ``healpix``.
 """
 
 import argparse
+import math
 import runpy
 import sys
 import time
@@ -32,6 +33,7 @@ from reproductions.records import environment, write_metrics
 EXAMPLE = Path(__file__).parents[1] / "docs/examples/forecasting_winds.py"
 QUANTITIES = {"height": "m", "vorticity": "1e-5/s"}
 MODELS = ("DLWP", "HEALPixRecUNet")
+Scores = dict[str, dict[str, dict[str, list[float | None]]]]  # by forecast, quantity and score
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,8 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write_metrics(options.output, metrics)
     draw(metrics["scores"], options.output / "scores.png")
     for name, of_name in metrics["scores"].items():
-        height = of_name["height"]
-        print(f"{name:16} height, RMSE by day:", *(f"{it:.0f}" for it in height["rmse"]))
+        print(f"{name:16} height, RMSE by day:", of_name["height"]["rmse"])
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -84,7 +85,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def scores(names: Mapping[str, Any], day: int) -> dict[str, dict[str, dict[str, list[float]]]]:
+def scores(names: Mapping[str, Any], day: int) -> Scores:
     """Return scores at the end of each day, by forecast and quantity.
 
     Parameters
@@ -99,15 +100,15 @@ def scores(names: Mapping[str, Any], day: int) -> dict[str, dict[str, dict[str, 
     -------
     Lists of the root mean square error, of the anomaly correlation coefficient where there is one,
     and of the deviation over the globe relative to that of the truth: a forecast that fades has
-    less than 1, one that blows up has much more.
+    less than 1, one that blows up has much more, and None where it is beyond all numbers.
     """
 
-    def daily(values: Tensor, index: int) -> list[float]:
-        result: list[float] = values[day - 1 :: day, index].double().tolist()
-        return result
+    def daily(values: Tensor, index: int) -> list[float | None]:
+        found: list[float] = values[day - 1 :: day, index].double().tolist()
+        return [it if math.isfinite(it) else None for it in found]
 
     right = _deviation(names["truth"])
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    found: Scores = {}
     for name, forecast in names["forecasts"].items():
         found[name] = {}
         for index, quantity in enumerate(QUANTITIES):
@@ -125,7 +126,7 @@ def _deviation(fields: Tensor) -> Tensor:
     return fields.std(dim=(-2, -1)).mean(dim=0)
 
 
-def draw(found: Mapping[str, Mapping[str, Mapping[str, list[float]]]], path: Path) -> None:
+def draw(found: Scores, path: Path) -> None:
     """Draw scores by day."""
     titles = {
         "rmse": "RMSE",
@@ -137,7 +138,7 @@ def draw(found: Mapping[str, Mapping[str, Mapping[str, list[float]]]], path: Pat
         for axes, (key, title) in zip(row, titles.items(), strict=True):
             for name, of_name in found.items():
                 if key in of_name[quantity]:
-                    values = of_name[quantity][key]
+                    values = [math.nan if it is None else it for it in of_name[quantity][key]]
                     style = "-o" if name in MODELS else "--"
                     axes.plot(range(1, len(values) + 1), values, style, ms=3, label=name)
             unit_too = f" ({unit})" if key == "rmse" else ""
