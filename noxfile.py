@@ -149,6 +149,14 @@ def browser(session: nox.Session) -> None:
 
 
 @nox.session
+def show(session: nox.Session) -> None:
+    """Try the page of physicsnemo show in Chromium: pictures, uploads, files that are damaged."""
+    families = [f"physicsnemo-{name}" for name in ("core", "nn", "mlp", "fno")]
+    install(session, "physicsnemo-core[show]", "pytest", "selenium", packages=families)
+    session.run("pytest", "-m", "browser", "tests/show", *session.posargs)
+
+
+@nox.session
 def examples(session: nox.Session) -> None:
     """Run every example of docs/examples/ at small settings."""
     install(session, packages=PACKAGES, groups=["examples"])

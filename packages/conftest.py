@@ -10,6 +10,8 @@ from importlib import import_module
 import pytest
 import torch
 
+collect_ignore = ["physicsnemo-core/src/physicsnemo/cli/page/web"]  # it needs the extra show
+
 # Pytest loads a package that it collects by its file, without the names that other releases have
 # in it; unless it has been imported, as users do.
 with suppress(ModuleNotFoundError):  # where it is not installed

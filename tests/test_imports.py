@@ -166,7 +166,8 @@ def test_core_imports_late_only_what_is_slow_or_needs_an_extra():
     late = late_imports(WORKSPACE["physicsnemo-core"])
     slow = ["physicsnemo.core.format.files", "physicsnemo.core.base"]
     kernels = 2 * ["physicsnemo.core.capture.many_tensors_kernels"]  # which need Triton
-    assert sorted(late) == sorted(["physicsnemo.cli", *slow, *kernels])
+    own = ["physicsnemo.cli", "physicsnemo.cli.page.web.server"]
+    assert sorted(late) == sorted([*own, *slow, *kernels])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

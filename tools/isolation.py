@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 from tools.environment import CommandError, Environment, build_wheels
 from tools.workspace import ROOT, Package, closure, packages
 
-WITH_EXTRAS = ("physicsnemo.cli.migration",)  # packages whose one user names the extra they need
+WITH_EXTRAS = ("physicsnemo.cli.migration", "physicsnemo.cli.page")
+"""Packages whose one user names the extra that they need."""
 PROBE = ROOT / "tools" / "_probe.py"
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", ROOT / "pyproject.toml")
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chromium, and a server of the built site."""
 
-import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -9,20 +8,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
+
+from tools.chromium import chromium
 
 SITE = Path(__file__).resolve().parents[2] / "_build"
-OPTIONS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -44,18 +34,5 @@ def address() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """A browser without a window."""
-    options = ChromeOptions()
-    options.binary_location = _program("chromium", "google-chrome")
-    for option in (*OPTIONS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(option)
-    driver = Chrome(options=options, service=Service(_program("chromedriver")))
-    driver.implicitly_wait(10)
-    yield driver
-    driver.quit()
-
-
-def _program(*names: str) -> str:
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        raise FileNotFoundError(f"these tests need {' or '.join(names)}: install it first")
-    return found
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver

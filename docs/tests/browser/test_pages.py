@@ -9,6 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from physicsnemo.core.install.entry_points import shipped_models
+from tools.chromium import screen
 
 SITE = Path(__file__).resolve().parents[2] / "_build"
 PAGES = sorted(
@@ -16,8 +17,8 @@ PAGES = sorted(
     for pattern in ("*.html", "models/*.html", "models/cards/*.html", "api/*.html")
     for path in SITE.glob(pattern)
 )
-WIDTHS = {390: True, 1280: False}
-"""Widths of a screen, and whether it is a telephone's."""
+WIDTHS = (390, 1280)
+"""Widths of screens, of a telephone and of another one."""
 
 OUTSIDE = """
 const width = document.documentElement.clientWidth;
@@ -99,12 +100,8 @@ def test_numbers_are_sorted_as_numbers_and_unknown_ones_come_last(
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("page", PAGES)
 def test_nothing_leaves_the_screen(page: str, width: int, browser: Chrome, address: str) -> None:
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": WIDTHS[width]}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
+    with screen(browser, width):
         browser.get(f"{address}/{page}")
         assert browser.execute_script(OUTSIDE) == []
         if width >= WIDE:
             assert browser.execute_script(TOO_LONG) == []
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

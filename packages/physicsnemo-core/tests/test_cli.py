@@ -17,7 +17,18 @@ def cli_command():
         click.echo(f"Hello, {{whom}}")
     return command
 """
-BUILT_IN = ["check", "env", "export", "info", "merge", "migrate", "models", "new-plugin", "verify"]
+BUILT_IN = [
+    "check",
+    "env",
+    "export",
+    "info",
+    "merge",
+    "migrate",
+    "models",
+    "new-plugin",
+    "show",
+    "verify",
+]
 
 
 def provide(install, name, code):

@@ -16,6 +16,7 @@ from physicsnemo.cli.merge import merge_shards
 from physicsnemo.cli.migrate import migrate_sources
 from physicsnemo.cli.models import list_models
 from physicsnemo.cli.new_plugin import new_plugin
+from physicsnemo.cli.show import show_file
 from physicsnemo.cli.verify import verify_file
 
 __all__ = ["main"]
@@ -29,6 +30,6 @@ def main() -> None:
 
 for command in (
     *(list_models, show_info, verify_file, check_model, show_environment),
-    *(export_model, merge_shards, migrate_sources, new_plugin),
+    *(show_file, export_model, merge_shards, migrate_sources, new_plugin),
 ):
     main.add_command(command)

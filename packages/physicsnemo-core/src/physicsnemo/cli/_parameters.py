@@ -3,6 +3,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from glob import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,7 +44,18 @@ def read_inputs(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> list[RandomInput]:
     """Return what texts like ``8,3`` or ``labels=8:10`` describe: name, sizes and bound."""
-    inputs = [_read_input(value) for value in values]
+    return described_inputs(values)
+
+
+def described_inputs(texts: Iterable[str]) -> list[RandomInput]:
+    """Return what texts describe, as :func:`read_inputs`.
+
+    Raises
+    ------
+    click.BadParameter
+        If one describes nothing, or only some give a name.
+    """
+    inputs = [_read_input(text) for text in texts]
     if len({it.name is None for it in inputs}) > 1:
         raise click.BadParameter("name all inputs, as in x=8,3, or none")
     return inputs

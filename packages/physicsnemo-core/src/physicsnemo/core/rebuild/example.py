@@ -4,7 +4,7 @@
 It is kept as a state: ``args`` and ``kwargs`` of the call, and the leaves of what came back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,8 +57,8 @@ def make_example(model: ModelBase, inputs: Inputs) -> dict[str, Any]:
     return example
 
 
-def stored_inputs(url: Url) -> Inputs | None:
-    """Return the inputs of the example in a file, None if it has none.
+def stored_example(url: Url) -> dict[str, Any] | None:
+    """Return the example in a file, which is read as data, None if it has none.
 
     Raises
     ------
@@ -70,7 +70,16 @@ def stored_inputs(url: Url) -> Inputs | None:
             return None
         example = checkpoint.example()
         _check_kinds(example, checkpoint.name)
-    return example["kwargs"] or tuple(example["args"])
+    return example
+
+
+def stored_inputs(url: Url) -> Inputs | None:
+    """Return the inputs of the example in a file, None if it has none.
+
+    Raises what :func:`stored_example` does.
+    """
+    example = stored_example(url)
+    return None if example is None else example["kwargs"] or tuple(example["args"])
 
 
 def check_example(model: ModelBase, example: Mapping[str, Any], source: str) -> str:
@@ -105,6 +114,19 @@ def check_example(model: ModelBase, example: Mapping[str, Any], source: str) -> 
             f"{type(model).__name__} fails on the example in {source}: "
             f"{type(error).__name__}: {error}"
         ) from error
+    return check_outputs(model, outputs, example, source)
+
+
+def check_outputs(
+    model: ModelBase, outputs: list[Any], example: Mapping[str, Any], source: str
+) -> str:
+    """Compare what a model made of an example with what the file holds, as :func:`check_example`.
+
+    Parameters
+    ----------
+    outputs
+        The leaves of what :func:`evaluate` returned.
+    """
     stored = example["outputs"]
     if len(outputs) != len(stored):
         raise CheckpointError(
@@ -142,16 +164,24 @@ def _check_kinds(example: Mapping[str, Any], source: str) -> None:
         raise CheckpointError(f"the example in {source} has no inputs and outputs")
 
 
-def _run(model: ModelBase, example: Mapping[str, Any]) -> list[Any]:
-    """Return the leaves of what a model returns in evaluation mode, the same ones each time."""
+def evaluate(model: ModelBase, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Return what a model makes of inputs in evaluation mode, the same each time.
+
+    It is given copies, on its device.
+    """
     device = model.device_buffer.device
     args, kwargs = map_tensors(
-        (tuple(example["args"]), dict(example["kwargs"])), lambda it: it.detach().clone().to(device)
+        (tuple(args), dict(kwargs)), lambda it: it.detach().clone().to(device)
     )
-    outputs: list[Any] = []
     with _evaluating(model), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        flatten(model(*args, **kwargs), outputs)
+        return model(*args, **kwargs)
+
+
+def _run(model: ModelBase, example: Mapping[str, Any]) -> list[Any]:
+    """Return the leaves of what a model returns for the inputs of an example."""
+    outputs: list[Any] = []
+    flatten(evaluate(model, example["args"], example["kwargs"]), outputs)
     return outputs
 
 
