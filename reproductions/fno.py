@@ -184,7 +184,9 @@ def train(
     generator = torch.Generator(inputs.device).manual_seed(options.seed)
 
     # Steps in turn are compiled once, not as many times as they are taken.
-    compiled = torch.compile(model) if options.compile and problem.recurrent else model
+    compiled: nn.Module = model
+    if options.compile and problem.recurrent:
+        compiled = torch.compile(model)  # type: ignore[assignment]
 
     def loss(inputs: Tensor, truth: Tensor) -> Tensor:
         return relative_errors(data.predict(compiled, inputs), truth).mean()

@@ -6,7 +6,7 @@ They hold the runs at full size whose ``metrics.json`` lies in a folder below
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ HEAD = (
     "the paper",
     "here",
     "on other grids",
-    "seed",
+    "seeds",
     "training",
     "the paper's after",
+    "GPU minutes",
     "device",
 )
 
@@ -44,14 +45,18 @@ def written(text: str, results: Path) -> str:
 
 
 def fno(runs: Runs) -> str:
-    """Return the table of errors of Fourier neural operators."""
+    """Return the table of errors of Fourier neural operators: runs that differ in seed are one."""
     runs = [run for run in runs if "relative_l2" in run]
     rows = []
     for name, problem in PROBLEMS.items():
         for points, error in problem.paper.items():
             found = [it for it in runs if (it["problem"], it["resolution"]) == (name, points)]
-            before = (name, str(points), f"{error:.4f}")
-            rows += [before + _cells(run) for run in found] or [(*before, "not run yet", *"-----")]
+            ways: dict[str, Runs] = {}
+            for run in sorted(found, key=lambda it: it["seed"]):
+                ways.setdefault(_way(run), []).append(run)
+            before = (name, str(points), _error(error))
+            rows += [(*before, *_cells(them), way) for way, them in ways.items()]
+            rows += [] if found else [(*before, "not run yet", *"------")]
     return table(HEAD, rows) + "\n"
 
 
@@ -68,7 +73,7 @@ def sfno(runs: Runs) -> str:
     runs = [run for run in runs if run.get("problem") == "shallow water"]
     hours = [str(hour) for hour in Settings().reported_hours()]
     errors = [f"{hour} h" for hour in hours]
-    heads = ("model", "parameters", *errors, "largest", "training", "device")
+    heads = ("model", "parameters", *errors, "largest", "training", "GPU minutes", "device")
     rows = [
         (
             run["model"],
@@ -76,6 +81,7 @@ def sfno(runs: Runs) -> str:
             *(_error(run["relative_l2_by_hour"][hour]) for hour in hours),
             _error(run["largest_size"]),
             f"{run['settings']['steps']} steps, {run['training_seconds']:.0f} s",
+            f"{run['gpu_minutes']:.1f}",
             run["environment"]["device"],
         )
         for name in MODELS
@@ -85,7 +91,7 @@ def sfno(runs: Runs) -> str:
     if not runs:
         return NOT_RUN
     persistence = runs[0]["relative_l2_without_model"]
-    rows.append(("persistence", "-", *(_error(persistence[hour]) for hour in hours), *"---"))
+    rows.append(("persistence", "-", *(_error(persistence[hour]) for hour in hours), *"----"))
     return table(heads, rows) + "\n"
 
 
@@ -96,12 +102,9 @@ def cylinder_flow(runs: Runs) -> str:
         found = [(f"noise {it['noise']:g} m/s", it["rmse"]) for it in run["runs"].values()]
         found.append(("nothing changes", run["without_model"]["rmse"]))
         found.append(("the paper, its own flows", run["paper"]["rmse"]))
-        rows += [
-            (name, *("beyond all numbers" if it is None else f"{it:.2e}" for it in errors.values()))
-            for name, errors in found
-        ]
+        rows += [(name, *map(_error, errors.values())) for name, errors in found]
     head = ("RMSE of velocity in m/s, after", "1 step", "50 steps", "all steps")
-    return table(head, rows) + "\n" if rows else NOT_RUN
+    return table(head, rows) + _cost(runs, "cylinder flow") if rows else NOT_RUN
 
 
 def edm_trained(runs: Runs) -> str:
@@ -125,7 +128,7 @@ def edm_trained(runs: Runs) -> str:
         "skewness",
         "Kolmogorov's distance",
     )
-    return table(head, rows) + "\n" if rows else NOT_RUN
+    return table(head, rows) + _cost(runs, "random fields") if rows else NOT_RUN
 
 
 def winds(runs: Runs) -> str:
@@ -137,9 +140,10 @@ def winds(runs: Runs) -> str:
             for title, key, digits in WIND_COLUMNS:
                 values = quantities["height"].get(key)
                 if values:
-                    cells = (_score(values[day - 1], digits) for day in days)
+                    cells = (_error(values[day - 1], digits) for day in days)
                     rows.append((f"{name}, {title}", *cells))
-    return table(("height, at the end of day", *map(str, days)), rows) + "\n" if rows else NOT_RUN
+    head = ("height, at the end of day", *map(str, days))
+    return table(head, rows) + _cost(runs, "winds") if rows else NOT_RUN
 
 
 WIND_COLUMNS = (
@@ -158,30 +162,58 @@ SECTIONS: dict[str, Callable[[Runs], str]] = {
 }
 
 
-def _score(value: float | None, digits: int) -> str:
-    return f"{value:.{digits}f}" if value is not None and value < 1e4 else "beyond 10⁴"
-
-
-def _error(error: float | None) -> str:
+def _error(error: float | None, decimals: int = 4) -> str:
+    """Return a number with some decimals; of one that is too large for them, the size."""
     if error is None:
         return "beyond all numbers"
-    return f"{error:.3f}" if error < 10 else f"{error:.1e}"
+    return f"{error:.{decimals}f}" if abs(error) < 10 ** max(1, 4 - decimals) else f"{error:.1e}"
 
 
-def _cells(run: dict[str, Any]) -> tuple[str, ...]:
+def _cost(runs: Runs, problem: str) -> str:
+    """Return a sentence on what runs took."""
+    took = [
+        f"{it['wall_seconds'] / 60:.1f} minutes on {it['environment']['device']}"
+        for it in runs
+        if it.get("problem") == problem
+    ]
+    return f"\nFrom the samples to the scores: {', '.join(took)}.\n\n"
+
+
+def _range(values: Sequence[float], shown: Callable[[float], str]) -> str:
+    """Return the least and the greatest of some values, or one if they look alike."""
+    ends = [shown(min(values)), shown(max(values))]
+    return " to ".join(dict.fromkeys(ends))
+
+
+def _way(run: dict[str, Any]) -> str:
     ways = {"plain": "plain PyTorch", "compiled": "compiled", "amp": "float16"}
-    way = "".join(f", {words}" for key, words in ways.items() if run[key])
-    reached = run["seconds_to_paper"]
-    errors = run["relative_l2_by_resolution"].items()
-    others = [error for points, error in errors if int(points) != run["resolution"]]
+    return run["environment"]["device"] + "".join(f", {it}" for key, it in ways.items() if run[key])
+
+
+def _cells(runs: Runs) -> tuple[str, ...]:
+    """Return what runs of several seeds have found: the mean, the range, and what they took."""
+    errors = [run["relative_l2"] for run in runs]
+    spread = f" ({_range(errors, _error)})" if len(errors) > 1 else ""
+    others = [
+        error
+        for run in runs
+        for points, error in run["relative_l2_by_resolution"].items()
+        if int(points) != run["resolution"]
+    ]
+    reached = [run["seconds_to_paper"] for run in runs if run["seconds_to_paper"] is not None]
+    seconds = [run["training_seconds"] for run in runs]
     return (
-        f"{run['relative_l2']:.4f}",
-        f"{min(others):.4f} to {max(others):.4f}",
-        str(run["seed"]),
-        f"{run['epochs']} epochs, {run['training_seconds']:.0f} s",
-        "never" if reached is None else f"{reached:.0f} s",
-        run["environment"]["device"] + way,
+        _error(sum(errors) / len(errors)) + spread,
+        _range(others, _error),
+        ", ".join(str(run["seed"]) for run in runs),
+        f"{_range([run['epochs'] for run in runs], str)} epochs, {_range(seconds, _whole)} s",
+        (_range(reached, _whole) + " s") if reached else "never",
+        _range([run["gpu_minutes"] for run in runs], "{:.1f}".format),
     )
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from physicsnemo import Module
 from reproductions import fno
-from reproductions.problems import BURGERS, DARCY, NAVIER_STOKES, PROBLEMS, small
+from reproductions.problems import BURGERS, DARCY, NAVIER_STOKES, PROBLEMS, RECURRENT, small
 from reproductions.table import HERE, README, written
 from tools.bench.host import stand_in
 
@@ -26,7 +26,12 @@ def run(folder, *arguments):
 
 @pytest.mark.parametrize(
     ("name", "epochs", "share"),
-    [("burgers", 20, 0.2), ("darcy", 12, 0.5), ("navier-stokes", 5, 0.85)],
+    [
+        ("burgers", 20, 0.2),
+        ("darcy", 12, 0.5),
+        ("navier-stokes", 5, 0.85),
+        ("navier-stokes-1e-4-2d", 12, 1.2),
+    ],
 )
 def test_small_runs_learn(name, epochs, share, tmp_path):
     metrics = run(tmp_path, name, "--epochs", str(epochs))
@@ -88,10 +93,27 @@ def test_the_models_have_the_size_of_the_papers():
         (BURGERS, 4 * 1 * 64**2 * 16 * 2),
         (DARCY, 4 * 2 * 32**2 * 12**2 * 2),
         (NAVIER_STOKES, 4 * 4 * 20**2 * 8**3 * 2),
+        (RECURRENT, 4 * 2 * 20**2 * 12**2 * 2),
     )
     for problem, number in spectral:
         encoder = fno.FNO(**problem.model_on(problem.resolution)).spec_encoder
         assert sum(it.numel() for it in encoder.spconv_layers.parameters()) == number
+
+
+def test_steps_in_turn_start_from_the_latest_states():
+    def latest_less_first(states):
+        return states[:, -1:] - states[:, :1]
+
+    found = fno.in_turn(latest_less_first, torch.tensor([[1.0, 2.0]])[..., None, None], times=3)
+    assert found.shape == (1, 1, 1, 1, 3)
+    # 2 + (2 - 1), 3 + (3 - 2), 4 + (4 - 3)
+    assert found.flatten().tolist() == [3, 4, 5]
+
+
+def test_trainings_end_with_their_time(tmp_path):
+    metrics = run(tmp_path, "navier-stokes", "--epochs", "1000", "--training-seconds", "1e-9")
+    assert metrics["epochs"] == 7  # of 3 steps each, until step 21, the first that is timed
+    assert metrics["history"][-1]["count"] == 7
 
 
 @pytest.mark.parametrize(
@@ -112,7 +134,7 @@ def test_the_readme_has_the_results():
     assert written(text, HERE / "results") == text
 
 
-def test_a_result_has_a_row(tmp_path):
+def test_results_that_differ_in_seed_share_a_row(tmp_path):
     metrics = {
         "problem": "darcy",
         "resolution": 85,
@@ -125,12 +147,18 @@ def test_a_result_has_a_row(tmp_path):
         "epochs": 9,
         "training_seconds": 61.4,
         "seconds_to_paper": 40.6,
+        "gpu_minutes": 1.26,
         "environment": {"device": "H200"},
     }
-    (tmp_path / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+    other = metrics | {"seed": 1, "relative_l2": 0.0107, "seconds_to_paper": None}
+    for run in (metrics, other, metrics | {"seed": 2, "plain": False}):
+        (tmp_path / str(run["seed"])).mkdir()
+        (tmp_path / str(run["seed"]) / "metrics.json").write_text(json.dumps(run), "utf-8")
     text = written("<!-- begin: fno -->\n<!-- end: fno -->", tmp_path)
-    row = "| darcy | 85 | 0.0108 | 0.0105 | 0.0112 to 0.0121 | 3 | 9 epochs, 61 s | 41 s | H200, "
-    assert row + "plain PyTorch |" in text
+    rest = "9 epochs, 61 s | 41 s | 1.3 | H200"
+    both = "0.0106 (0.0105 to 0.0107) | 0.0112 to 0.0121 | 1, 3"
+    assert f"| darcy | 85 | 0.0108 | {both} | {rest}, plain PyTorch |" in text
+    assert f"| darcy | 85 | 0.0108 | 0.0105 | 0.0112 to 0.0121 | 2 | {rest} |" in text
     assert text.count("not run yet") == sum(len(it.paper) for it in PROBLEMS.values()) - 1
 
 

@@ -116,3 +116,31 @@ def test_a_training_ends_when_its_time_is_over(monkeypatch):
     found = rates(10_000, 100.0)
     assert pace.WARM + 98 <= len(found) <= pace.WARM + 101
     assert found[-1] < 0.01
+
+
+def test_learning_rates_halve_each_fifth():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], lr=1.6)
+    found = []
+    for _ in pace.halved(optimizer, 10):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+    assert found == pytest.approx([1.6, 1.6, 0.8, 0.8, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1])
+
+
+def test_tests_are_not_in_the_time_of_a_training(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: clock[0])
+
+    def losses():
+        for number in range(1, 6):
+            clock[0] += 1.0
+            yield torch.tensor(float(number))
+
+    def test():
+        clock[0] += 100.0
+        return 0.5
+
+    records = list(pace.recorded(losses(), 2, test))
+    assert [it["count"] for it in records] == [2, 4, 5]
+    assert [it["seconds"] for it in records] == [2, 4, 5]
+    assert [it["train"] for it in records] == [1.5, 3.5, 5]

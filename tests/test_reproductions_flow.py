@@ -330,5 +330,5 @@ def test_a_small_run(tmp_path, monkeypatch, steps_of):
     text = written("<!-- begin: cylinder_flow -->\n<!-- end: cylinder_flow -->", tmp_path)
     for name in ("noise 0.02 m/s", "noise 0 m/s", "nothing changes"):
         assert f"| {name} | " in text
-    assert "| the paper, its own flows | 2.34e-03 | 6.30e-03 | 4.09e-02 |" in text
+    assert "| the paper, its own flows | 0.0023 | 0.0063 | 0.0409 |" in text
     assert (tmp_path / "rollout.png").stat().st_size > 10_000

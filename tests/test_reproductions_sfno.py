@@ -86,7 +86,7 @@ def test_a_small_run_learns_and_gets_a_row(tmp_path, monkeypatch):
         metrics[name] |= long
     (tmp_path / "metrics.json").write_text(json.dumps(metrics), "utf-8")
     text = written("<!-- begin: sfno -->\n<!-- end: sfno -->", tmp_path)
-    assert "| 0.500 | 1.2e+01 | beyond all numbers |" in text
+    assert "| 0.5000 | 1.2e+01 | beyond all numbers |" in text
     assert text.count("persistence") == 1
 
 

@@ -39,11 +39,26 @@ def test_scores_are_those_at_the_end_of_days(tmp_path):
     assert found["climatology"]["height"]["relative_deviation"][0] == 0
     winds.draw(found, tmp_path / "scores.png")
     assert (tmp_path / "scores.png").stat().st_size > 10_000
-    (tmp_path / "metrics.json").write_text(json.dumps({"problem": "winds", "scores": found}))
+    metrics = {"problem": "winds", "scores": found, "wall_seconds": 90}
+    metrics["environment"] = {"device": "H200"}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     text = written("<!-- begin: winds -->\n<!-- end: winds -->", tmp_path)
     assert "| DLWP, RMSE (m) | 4 | 12 | 20 | 28 | 40 | 56 |" in text
     assert "| climatology, deviation over the truth's | 0.00 |" in text
     assert "climatology, ACC" not in text
+    assert "1.5 minutes on H200" in text
+
+
+def test_forecasts_that_blow_up_have_no_scores(tmp_path):
+    given = names()
+    given["errors"] = {
+        name: 1e300 ** torch.arange(1.0, TIMES + 1)[:, None] * torch.ones(2)
+        for name in given["forecasts"]
+    }
+    found = winds.scores(given, DAY)
+    assert found["DLWP"]["height"]["rmse"] == [None] * DAYS
+    json.dumps(found, allow_nan=False)
+    winds.draw(found, tmp_path / "scores.png")
 
 
 def test_the_example_is_run_with_the_options(tmp_path, monkeypatch):
