@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from physicsnemo import Module
-from physicsnemo.diffusion import sample
+from physicsnemo.diffusion import EDM, sample
 from reproductions import edm_trained, pace
 from reproductions.edm_trained import DEVIATION, Fields, binned, statistics
 from reproductions.table import written
@@ -90,6 +90,31 @@ def test_a_small_run_learns_and_its_file_samples(tmp_path, monkeypatch):
     model = Module.from_checkpoint(tmp_path / "edm.mdlus")
     with torch.no_grad():
         assert sample(model, (2, 1, 16, 16), steps=3).isfinite().all()
+
+
+class Exact(torch.nn.Module):
+    """The best estimate of normal fields with the spectrum of a law."""
+
+    def __init__(self, law):
+        super().__init__()
+        self.schedule = EDM()
+        self.power = law.points**2 * law.power
+
+    def forward(self, state, time, condition=None):
+        share = self.power / (self.power + time.double().reshape(-1, 1, 1, 1) ** 2)
+        return torch.fft.ifft2(share * torch.fft.fft2(state)).real
+
+
+@pytest.mark.parametrize(("steps", "error"), [(18, 0.26), (edm_trained.STEPS, 0.04)])
+def test_what_the_steps_of_the_sampler_cost(steps, error):
+    law = Fields(64)
+    noise = torch.randn(1, 1, 64, 64, dtype=torch.float64)
+    # A linear map of each mode, whose gain is the same for all noise.
+    found = sample(Exact(law), noise, steps=steps)
+    gain = (torch.fft.fft2(found) / torch.fft.fft2(noise)).abs() ** 2
+    relative = binned(gain[0, 0]) / binned(64**2 * law.power) - 1
+    assert relative.max().item() == pytest.approx(error, rel=0.1)
+    assert relative.argmax() > 28
 
 
 def rates(steps, seconds):
