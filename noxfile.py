@@ -81,6 +81,13 @@ def isolation(session: nox.Session) -> None:
 
 
 @nox.session
+def plugin(session: nox.Session) -> None:
+    """Run what the workflows of a new plugin run, in fresh environments."""
+    install(session, "packaging", "pyyaml")
+    session.run("python", "-m", "tools.plugin_workflow", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting and which package may import which."""
     install(session, groups=["lint"])

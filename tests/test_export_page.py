@@ -37,9 +37,7 @@ def test_a_program_of_c_plus_plus_runs_a_model(
     export(model, "heat.pt2", (torch.randn(8, 3),), dynamic_batch=True)
     for language, name in FILES.items():
         Path(name).write_text(block(language, f"{'//' if language == 'cpp' else '#'} {name}\n"))
-    done = subprocess.run(
-        ["bash", "-ec", block("bash", "cmake -S . -B build")], capture_output=True, text=True
-    )
+    done = subprocess.run(["bash", "-ec", block("bash", "torch=")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     # Such as "0.01 *\n 7.4296\n ...", of which the first line may be missing.
     scale, numbers = re.search(

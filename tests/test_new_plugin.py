@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tools.environment import Environment
+from tools.plugin_workflow import jobs
 from tools.workspace import ROOT, closure, packages
 
 CORE = closure("physicsnemo-core", packages())
@@ -111,6 +112,26 @@ def test_its_style_is_that_of_this_repository(project: Path):
     check(project, "ruff", "format", "--isolated", "--check")
 
 
+def test_its_workflows_are_valid(project: Path, tmp_path: Path):
+    paths = sorted(project.glob(".github/workflows/*.yml"))
+    assert [path.name for path in paths] == ["ci.yml", "publish.yml"]
+    for path in paths:
+        assert follows_schema(path)
+        wrong = tmp_path / path.name
+        wrong.write_text(path.read_text().replace("runs-on:", "run-on:"))
+        assert not follows_schema(wrong)
+
+
+def test_all_that_its_workflows_run_is_run_by_the_session(project: Path):
+    by_torch = "ci tests, torch==2.11.*", "ci tests, torch"
+    found = {job.name: job.commands for job in jobs(project)}
+    assert list(found) == [*by_torch, "ci lint", "publish build"]
+    pip = "--index-url https://download.pytorch.org/whl/cpu"
+    assert found[by_torch[0]][0] == f'python -m pip install "torch==2.11.*" {pip}'
+    assert [job.name for job in jobs(project, newest_only=True)] == list(found)[1:]
+    assert not any("${{" in command for commands in found.values() for command in commands)
+
+
 def test_its_workflow_checks_the_model(
     environment: Environment, project: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -161,6 +182,14 @@ def workflow(project: Path, name: str, job: str) -> list[str]:
     """Return the commands of a job."""
     content = yaml.safe_load((project / f".github/workflows/{name}.yml").read_text())
     return [step["run"] for step in content["jobs"][job]["steps"] if "run" in step]
+
+
+def follows_schema(path: Path) -> bool:
+    """Tell whether a workflow is one by GitHub's schema, which check-jsonschema brings along."""
+    command = ("check_jsonschema", "--builtin-schema", "vendor.github-workflows", path)
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True)
+    assert done.returncode == 0 or "Schema validation errors" in done.stdout, done
+    return done.returncode == 0
 
 
 def check(project: Path, *command: str) -> None:
