@@ -101,6 +101,49 @@ def test_a_step_is_that_of_pytorch(kind, options, scale, monkeypatch):
     torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)
 
 
+def test_a_recording_has_its_tables_beforehand(monkeypatch):
+    calls, checked = [], []
+    monkeypatch.setattr(many_tensors, "is_usable", lambda device: True)
+    monkeypatch.setattr(many_tensors, "run_adam", lambda *given: calls.append(given))
+    monkeypatch.setattr(many_tensors, "run_check", lambda *given: checked.append(given))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    parameters = [x.requires_grad_() for x in tensors()]
+    expected = [x.detach().clone().requires_grad_() for x in parameters]
+    for p, q in zip(parameters, expected, strict=True):
+        p.grad = torch.randn_like(p)
+        q.grad = p.grad.clone()
+    rate = torch.tensor(0.1)
+    groups = [{"params": parameters[:3]}, {"params": parameters[3:], "weight_decay": 0.1}]
+    optimizer = AdamW(groups, lr=rate, fused=True)
+    kernels = many_tensors.ManyTensors()
+    kernels.prepare(parameters, groups=2)
+    (whole,) = (kernels._room.untyped_storage(),)
+    with kernels.active() as tables:
+        gradients = [p.grad for p in parameters]
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, torch.zeros(1), torch.ones(1))
+        optimizer.step()
+    assert len(tables) == 3
+    # All room is used, and none is taken while the stream is captured.
+    assert sum(map(len, tables)) == whole.nbytes() // 8
+    assert {table.untyped_storage().data_ptr() for table in tables} == {whole.data_ptr()}
+    kernels.write()
+    assert checked[0][0].tolist() == check_table(gradients).tolist()
+    for given in calls:
+        in_numpy(*given)
+    own = AdamW([{"params": expected[:3]}, {"params": expected[3:], "weight_decay": 0.1}], lr=0.1)
+    own.step()
+    torch.testing.assert_close(parameters, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_without_room_pytorch_makes_the_step():
+    parameter, found = torch.ones(1, requires_grad=True), torch.zeros(())
+    parameter.grad = torch.ones(1)
+    with many_tensors._Replacement(lambda table: None):
+        torch._amp_foreach_non_finite_check_and_unscale_([parameter.grad], found, torch.ones(()))
+        Adam([parameter], lr=torch.tensor(0.1), fused=True).step()
+    torch.testing.assert_close(parameter.detach(), torch.tensor([0.9]))
+
+
 def test_a_check_is_replaced(monkeypatch):
     calls = []
     monkeypatch.setattr(many_tensors, "run_check", lambda *given: calls.append(given))
@@ -128,7 +171,7 @@ def test_only_ordinary_tensors_suit():
 
 def test_nothing_is_replaced_without_a_gpu():
     kernels = many_tensors.ManyTensors()
-    kernels.prepare([torch.zeros(1)])
+    kernels.prepare([torch.zeros(1)], groups=1)
     with kernels.active() as tables:
         parameter = torch.zeros(1, requires_grad=True)
         parameter.grad = torch.ones(1)

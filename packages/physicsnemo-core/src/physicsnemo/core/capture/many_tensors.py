@@ -24,18 +24,39 @@ from torch.overrides import TorchFunctionMode
 _BLOCK = 2048
 _LARGEST = 2**25  # numbers in all: of more, PyTorch's own blocks are enough to fill any GPU
 _SETTINGS = 10  # places before the rows of Adam's table
-_WIDTH = 6  # places in a row of Adam's table
+_ADAM_WIDTH, _CHECK_WIDTH = 6, 2  # places in a row; even, so that all tables are aligned alike
 _SHARED = ("beta1", "beta2", "eps", "weight_decay", "maximize")
 
 logger = logging.getLogger(__name__)
 
 
 class ManyTensors:
-    """Kernels over many tensors in recordings of a step, and their tables."""
+    """Kernels over many tensors in recordings of a step, and their tables.
+
+    A table is written once, after the capture. So it cannot lie in the memory of the graph, where
+    each replay writes what comes before: there is room for it beforehand.
+    """
 
     def __init__(self) -> None:
-        self._device: torch.device | None = None
+        self._room: Tensor | None = None
         self._unwritten: list[tuple[Tensor, Tensor]] = []
+
+    def prepare(self, parameters: Sequence[Tensor], groups: int) -> None:
+        """Compile what a step of an optimizer needs, and make room for tables of one recording.
+
+        Parameters
+        ----------
+        parameters
+            All that the optimizer advances.
+        groups
+            The number of groups that they are in.
+        """
+        self._room = None
+        devices = {parameter.device for parameter in parameters}
+        if len(devices) == 1 and is_usable(device := devices.pop()):
+            blocks = int(_number_of_blocks(parameters).sum())
+            size = groups * _SETTINGS + blocks * (_ADAM_WIDTH + _CHECK_WIDTH)
+            self._room = torch.empty(size, dtype=torch.int64, device=device)
 
     @contextmanager
     def active(self) -> Iterator[list[Tensor]]:
@@ -45,26 +66,23 @@ class ManyTensors:
         :meth:`write`.
         """
         tables: list[Tensor] = []
-        if self._device is None or not torch.cuda.is_current_stream_capturing():
+        if self._room is None or not torch.cuda.is_current_stream_capturing():
             yield tables
             return
 
-        def table_of(values: Tensor) -> Tensor:
-            tables.append(torch.empty(values.shape, dtype=values.dtype, device=self._device))
-            self._unwritten.append((tables[-1], values))
-            return tables[-1]
+        def table_of(values: Tensor) -> Tensor | None:
+            if self._room is None or len(values) > len(self._room):
+                return None
+            table, self._room = self._room.tensor_split([len(values)])
+            tables.append(table)
+            self._unwritten.append((table, values))
+            return table
 
         with _Replacement(table_of):
             yield tables
 
-    def prepare(self, parameters: Sequence[Tensor]) -> None:
-        """Compile what a step of an optimizer needs, which cannot be done in a capture."""
-        devices = {parameter.device for parameter in parameters}
-        if len(devices) == 1 and is_usable(device := devices.pop()):
-            self._device = device
-
     def write(self) -> None:
-        """Write the tables that were made since, after the capture: a copy is no part of it."""
+        """Write the tables that were made since: a copy is no part of a capture."""
         for table, values in self._unwritten:
             table.copy_(values)
         self._unwritten.clear()
@@ -162,20 +180,20 @@ def run_adam(table: Tensor, rate: Tensor, scale: Tensor | None, found: Tensor | 
 
     # Addresses that are not read have to be some.
     given = (rate if tensor is None else tensor for tensor in (scale, found))
-    adam_kernel[((table.numel() - _SETTINGS) // _WIDTH,)](table, rate, *given, block=_BLOCK)
+    adam_kernel[((table.numel() - _SETTINGS) // _ADAM_WIDTH,)](table, rate, *given, block=_BLOCK)
 
 
 def run_check(table: Tensor, found: Tensor, factor: Tensor) -> None:
     """Multiply numbers by a factor, and set ``found`` to 1 if any is infinite or not a number."""
     from physicsnemo.core.capture.many_tensors_kernels import check_kernel
 
-    check_kernel[(table.numel() // 2,)](table, found, factor, block=_BLOCK)
+    check_kernel[(table.numel() // _CHECK_WIDTH,)](table, found, factor, block=_BLOCK)
 
 
 class _Replacement(TorchFunctionMode):
     """Call these kernels instead of PyTorch's."""
 
-    def __init__(self, table_of: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, table_of: Callable[[Tensor], Tensor | None]) -> None:
         super().__init__()
         self._table_of = table_of
 
@@ -198,9 +216,12 @@ class _Replacement(TorchFunctionMode):
                     checked=found is not None,
                 )
                 table = self._table_of(adam_table(lists, counts, settings))
-                return run_adam(table, rate, scale, found)
+                if table is not None:
+                    return run_adam(table, rate, scale, found)
         elif func is torch._amp_foreach_non_finite_check_and_unscale_ and _suit(args[0]):
-            return run_check(self._table_of(check_table(args[0])), *args[1:])
+            table = self._table_of(check_table(args[0]))
+            if table is not None:
+                return run_check(table, *args[1:])
         return func(*args, **kwargs)
 
 

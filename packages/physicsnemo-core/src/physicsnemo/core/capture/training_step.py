@@ -157,7 +157,7 @@ class TrainingStep(StepProgram):
         """Make the tensors that learning rates are read from, and that gradients add up in."""
         self._promotion.place_counts()
         self._rates.prepare()
-        self._kernels.prepare(parameters(self._optimizer))
+        self._kernels.prepare(parameters(self._optimizer), groups=len(self._optimizer.param_groups))
         if not self._is_first:
             self._pin()
 
