@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -177,15 +178,27 @@ def test_nothing_of_a_hostile_file_runs(driver: "Chrome", tmp_path: Path):
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_module_that_the_user_trusts(driver: "Chrome", tmp_path: Path):
-    (tmp_path / "own_lab.py").write_text(
-        "import torch\nfrom physicsnemo import Module\n\n\nclass Double(Module):\n"
-        "    def forward(self, x):\n        return 2 * x\n"
+def test_a_module_that_the_user_trusts_and_one_input_of_several(
+    driver: "Chrome", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "show_lab.py").write_text(
+        "from physicsnemo import Module\n\n\nclass Double(Module):\n"
+        "    def forward(self, x, pos=None):\n        return 2 * x\n"
     )
-    path = tmp_path / "double.mdlus"
-    write_checkpoint(path, {}, {"__name__": "Double", "__module__": "own_lab", "__args__": {}}, {})
-    with served(path, "--trust", "own_lab") as address:
+    monkeypatch.syspath_prepend(tmp_path)
+    positions = torch.rand(30, 2)
+    inputs = {"x": torch.ones(30, 1), "pos": positions}
+    import_module("show_lab").Double().save(tmp_path / "double.mdlus", example=inputs)
+    np.save(tmp_path / "y.npy", positions.numpy()[:, :1])
+    with served(tmp_path / "double.mdlus", "--trust", "show_lab") as address:
         page = Page(driver, address)
+        page.choose("A file of yours")
+        page.upload(tmp_path / "y.npy")
+        assert page.run().startswith("Ran in ")
+        assert list(page.pictures()) == [
+            "x: values on mesh nodes",
+            "output: values on mesh nodes",
+        ]
         page.choose("Random numbers")
         page.type("1,12,1,2,4,4")
         assert page.run().startswith("Ran in ")

@@ -129,6 +129,22 @@ def test_another_number_of_axes():
         as_input(np.ones(3), "x", X, torch.float32)
 
 
+@pytest.mark.parametrize(
+    ("array", "like"),
+    [
+        (np.array([0.0, 1.5]), LABELS),
+        (np.array([0.0, np.nan]), LABELS),
+        (np.array([300]), LABELS.to(torch.uint8)),
+        (np.array([1j]), torch.ones(1)),
+        (np.array([1j]), LABELS),
+    ],
+)
+def test_numbers_that_the_input_cannot_hold(array, like):
+    kind = str(like.dtype).removeprefix("torch.")
+    with pytest.raises(InputError, match=f"expected x to hold numbers that {kind} can hold"):
+        as_input(array, "x", like, torch.float32)
+
+
 def test_tensors_in_what_a_model_returns():
     found = tensors_of({"output": (X, {"y": Y}, None)})
     assert list(found) == ["output[0]", "output[1]['y']"]

@@ -117,7 +117,7 @@ def as_input(array: Array, name: str, like: Tensor | None, dtype: torch.dtype) -
     Raises
     ------
     InputError
-        If it has another number of axes.
+        If it has another number of axes, or numbers that the type cannot hold.
     """
     if like is not None and array.ndim != like.ndim:
         raise InputError(
@@ -129,6 +129,22 @@ def as_input(array: Array, name: str, like: Tensor | None, dtype: torch.dtype) -
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         array = array.astype("float64")
     tensor = torch.from_numpy(array)
-    if like is not None:
-        return tensor.to(like.dtype)
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    if like is None:
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    if not _can_be(tensor, like.dtype):
+        raise InputError(
+            f"expected {name} to hold numbers that {_called(like.dtype)} can hold, as in the "
+            f"example; got {_called(tensor.dtype)} ones that it cannot"
+        )
+    return tensor.to(like.dtype)
+
+
+def _can_be(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Tell whether no number loses its imaginary part or what is behind the point."""
+    if dtype.is_complex or dtype.is_floating_point:
+        return dtype.is_complex or not tensor.is_complex()
+    return not tensor.is_complex() and torch.equal(tensor.to(dtype).to(tensor.dtype), tensor)
+
+
+def _called(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -108,8 +108,12 @@ def _draw_line(axes: Axes, values: Array, layout: Layout, limits: tuple[float, f
     margin = 0.05 * (limits[1] - limits[0]) or 1.0
     axes.set(xlabel=layout.axis_names[0], ylabel="value")
     axes.set_ylim(limits[0] - margin, limits[1] + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(_indices())
     axes.grid(alpha=0.3)
+
+
+def _indices() -> MaxNLocator:
+    return MaxNLocator(6, steps=[1, 2, 5, 10], integer=True)
 
 
 def _draw_map(
@@ -125,7 +129,7 @@ def _draw_map(
     down, right = layout.axis_names
     axes.set(xlabel=right, ylabel=down)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_major_locator(_indices())
     figure.colorbar(image, ax=axes, shrink=0.9)
 
 

@@ -19,8 +19,9 @@ table.facts th { padding: 0.12rem 1rem 0.12rem 0; white-space: nowrap; font-weig
 table.facts td { overflow-wrap: anywhere; padding: 0.12rem 0; }
 table.facts tr.problem td { color: #a02318; }
 table.rows { font-size: 0.88rem; }
-table.rows th, table.rows td { padding: 0.15rem 1rem 0.15rem 0; overflow-wrap: anywhere;
+table.rows th, table.rows td { padding: 0.15rem 1rem 0.15rem 0; overflow-wrap: break-word;
   border-bottom: 1px solid #e3e7eb; vertical-align: top; }
+table.rows td:nth-child(n+3) { white-space: nowrap; }
 details { margin-top: 0.45rem; }
 summary { cursor: pointer; }
 div.scroll { max-height: 22rem; overflow: auto; margin-top: 0.3rem; }
