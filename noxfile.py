@@ -144,7 +144,9 @@ def docs(session: nox.Session) -> None:
     need = ("pytest", "-r", "docs/requirements.txt")
     install(session, *need, packages=PACKAGES, groups=["examples"])
     install_data(session)
-    session.run("sphinx-build", "-W", "--keep-going", "docs", "docs/_build", *session.posargs)
+    # All is read anew: else the search forgets the index entries of pages that have not changed.
+    build = ("sphinx-build", "--fresh-env", "-W", "--keep-going", "docs", "docs/_build")
+    session.run(*build, *session.posargs)
     session.run("pytest", "docs/tests", "--ignore=docs/tests/browser", "-q")
 
 
