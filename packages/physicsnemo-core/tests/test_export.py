@@ -30,6 +30,11 @@ class Net(torch.nn.Module):
         return {"scaled": scale * total, "plain": [total]}
 
 
+class Doubled(torch.nn.Module):
+    def forward(self, x):
+        return 2 * (x[0] if isinstance(x, tuple) else x)
+
+
 def net(**flags):
     return Module.from_torch(Net, ModelMetaData(**flags))()
 
@@ -212,6 +217,20 @@ def test_mixed_precision_is_not_for_onnx(tmp_path):
 def test_examples_that_are_refused(tmp_path, example, message):
     with pytest.raises(TypeError, match=message):
         export(net(), tmp_path / "net.pt2", example)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_compiled_programs_take_contiguous_tensors(tmp_path, nested):
+    x = torch.ones(2, 8).T
+    message = r"got args\[0\]\S* of shape \(8, 2\) with strides \(1, 8\): pass it.contiguous\(\)"
+    model = Module.from_torch(Doubled)()
+    with pytest.raises(ValueError, match=message):
+        export(model, tmp_path / "model.pt2", ((x,) if nested else x,))
+    export(model, tmp_path / "model.pt2", ((x,) if nested else x,), compile=False)
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    assert torch.equal(program((x,) if nested else x), 2 * x)
+    other = torch.arange(16.0).reshape(8, 2)  # whose strides are others
+    assert torch.equal(program((other,) if nested else other), 2 * other)
 
 
 def test_there_is_no_folder(tmp_path):

@@ -27,6 +27,7 @@ from physicsnemo.core.programs.inputs import (
     as_arguments,
     batch_dimensions,
     batches,
+    check_contiguous,
     moved,
     plain,
 )
@@ -98,7 +99,7 @@ def export(
     example
         Inputs of ``forward``, in a tuple, or by name. Their shapes are those that the program
         takes; numbers, texts and None are fixed. A graph stands for its tensors, which the program
-        takes as a tuple in its place.
+        takes as a tuple in its place. A compiled program takes contiguous tensors.
     format
         ``"pt2"`` or ``"onnx"``, by default what ``path`` ends in.
     compile
@@ -118,7 +119,8 @@ def export(
     Raises
     ------
     ValueError
-        If format, precision or device is unknown, or the metadata does not allow it.
+        If format, precision or device is unknown, or the metadata does not allow it; or if an
+        input of a compiled program is not contiguous.
     TypeError
         If an input cannot be one of a program.
     ExportError
@@ -157,6 +159,8 @@ def export(
     if not path.parent.is_dir():  # which should not be found out after minutes of compiling
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     kind.check()
+    if kind.assumes_strides:
+        check_contiguous(plain(as_arguments(example)), kind.title)
     with _without_notices():
         model = copy.deepcopy(model).eval().to(device, dtype)
     arguments = moved(as_arguments(example), device, dtype)

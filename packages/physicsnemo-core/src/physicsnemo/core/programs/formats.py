@@ -30,12 +30,15 @@ class Format(ABC):
         Kinds of devices that its files can be written on.
     mixes
         Whether its programs may be in mixed precision.
+    assumes_strides
+        Whether its programs read tensors by the strides of the example, whatever they are given.
     """
 
     title: str
     how: str
     devices: tuple[str, ...] = ("cpu", "cuda")
     mixes: bool = True
+    assumes_strides: bool = False
 
     @abstractmethod
     def check(self) -> None:
@@ -55,6 +58,7 @@ class Compiled(Format):
 
     title = "AOTInductor package"
     how = "torch._inductor.aoti_load_package({!r})"
+    assumes_strides = True
 
     def check(self) -> None:
         """Raise an ExportError if there is no C++ compiler."""

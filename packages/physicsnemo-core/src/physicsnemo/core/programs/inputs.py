@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from physicsnemo.core.pytree import named_leaves
 from physicsnemo.core.rebuild.example import Inputs
 
 _TENSOR = object()  # stands for one among constants
@@ -67,6 +68,32 @@ def plain(value: Any) -> Any:
             f"cannot take one, so wrap the model in one that takes its tensors"
         )
     return tuple(leaf for leaf in leaves if isinstance(leaf, Tensor))
+
+
+def check_contiguous(arguments: Arguments, title: str) -> None:
+    """Check that tensors lie in memory in the order of their elements, as a program assumes.
+
+    Parameters
+    ----------
+    arguments
+        In the plain form.
+    title
+        What the program is called.
+
+    Raises
+    ------
+    ValueError
+        If one does not: of other tensors of the same shape, the program would read other elements.
+    """
+    args, kwargs = arguments
+    for name, leaf in (*named_leaves(args, "args"), *named_leaves(kwargs, "kwargs")):
+        if isinstance(leaf, Tensor) and not leaf.is_contiguous():
+            raise ValueError(
+                f"expected contiguous tensors, since an {title} reads all that it is given by the "
+                f"strides of the example, unchecked; got {name} of shape {tuple(leaf.shape)} with "
+                f"strides {leaf.stride()}: pass it.contiguous() here and to the program (of a "
+                f"graph, make it of edge_index.contiguous()), or use compile=False"
+            )
 
 
 class TakesTensors(nn.Module):
