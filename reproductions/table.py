@@ -116,12 +116,16 @@ def edm_trained(runs: Runs) -> str:
             skewness = f"{it['skewness']:.3f} ± {it['skewness_sampling_error']:.3f}"
             distance = f"{it['kolmogorov_distance']:.4f}"
             cells = (f"{largest:.1%}", f"{mean:.1%}", f"{it['deviation']:.4f}", skewness, distance)
-            rows.append((f"{it['number']} {name.removeprefix('as many ')}", *cells))
+            took = (f"{run['steps']} of {run['batch']}", str(run["evaluations"]))
+            before = ("-", "-") if name == "as many fields" else took
+            rows.append((f"{it['number']} {name.removeprefix('as many ')}", *before, *cells))
         exact, bound = run["exact"], next(iter(run["statistics"].values()))["kolmogorov_bound_95"]
         deviation, skewness = f"{exact['deviation']:.4f}", f"{exact['skewness']:.3f}"
-        rows.append(("exact", "0", "0", deviation, skewness, f"below {bound:.4f} in 95 %"))
+        rows.append(("exact", *"--00", deviation, skewness, f"below {bound:.4f} in 95 %"))
     head = (
         "",
+        "steps of training",
+        "evaluations",
         "spectrum, largest error",
         "its mean",
         "deviation",
@@ -187,7 +191,8 @@ def _range(values: Sequence[float], shown: Callable[[float], str]) -> str:
 
 def _way(run: dict[str, Any]) -> str:
     ways = {"plain": "plain PyTorch", "compiled": "compiled", "amp": "float16"}
-    return run["environment"]["device"] + "".join(f", {it}" for key, it in ways.items() if run[key])
+    device: str = run["environment"]["device"]
+    return device + "".join(f", {it}" for key, it in ways.items() if run[key])
 
 
 def _cells(runs: Runs) -> tuple[str, ...]:

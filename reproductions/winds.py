@@ -135,6 +135,9 @@ def draw(found: Scores, path: Path) -> None:
     }
     figure, grid = plt.subplots(2, 3, figsize=(13, 6), layout="constrained", sharex=True)
     for row, (quantity, unit) in zip(grid, QUANTITIES.items(), strict=True):
+        # Forecasts that blow up leave the picture, which is for the others.
+        usual = [it for it in found["climatology"][quantity]["rmse"] if it is not None]
+        tops = {"rmse": 3 * max(usual), "acc": 1.05, "relative_deviation": 2.0}
         for axes, (key, title) in zip(row, titles.items(), strict=True):
             for name, of_name in found.items():
                 if key in of_name[quantity]:
@@ -142,7 +145,7 @@ def draw(found: Scores, path: Path) -> None:
                     style = "-o" if name in MODELS else "--"
                     axes.plot(range(1, len(values) + 1), values, style, ms=3, label=name)
             unit_too = f" ({unit})" if key == "rmse" else ""
-            axes.set(title=f"{title} of {quantity}{unit_too}", ylim=(0, None))
+            axes.set(title=f"{title} of {quantity}{unit_too}", ylim=(0, tops[key]))
             axes.grid(alpha=0.3)
     for axes in grid[1]:
         axes.set(xlabel="days")

@@ -84,8 +84,8 @@ def test_a_small_run_learns_and_its_file_samples(tmp_path, monkeypatch):
     assert len(found["spectrum"]) == len(metrics["exact"]["spectrum"]) == 8
     assert found["deviation"] < 1
     text = written("<!-- begin: edm_trained -->\n<!-- end: edm_trained -->", tmp_path)
-    assert "| 16 samples of the model | " in text
-    assert "| exact | 0 | 0 | 0.5000 | 0.590 | below 0.3395 in 95 % |" in text
+    assert f"| 16 samples of the model | 40 of {metrics['batch']} | 79 | " in text
+    assert "| exact | - | - | 0 | 0 | 0.5000 | 0.590 | below 0.3395 in 95 % |" in text
     assert (tmp_path / "samples.png").stat().st_size > 10_000
     model = Module.from_checkpoint(tmp_path / "edm.mdlus")
     with torch.no_grad():
