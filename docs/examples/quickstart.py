@@ -277,7 +277,7 @@ with Progress() as progress:
 
 # %%
 # The same weights work on both grids. After 30 epochs, expect an error of about 0.085 on the 16×16
-# grid and 0.13 on the 32×32 grid; the baseline has 0.5. For Burgers' equation, expect 0.005 after
+# grid and 0.13 on the 32×32 grid; the baseline has 0.5. For Burgers' equation, expect 0.0045 after
 # 60 epochs; the baseline has 0.45.
 
 guesses = test_errors(problem.baseline)
