@@ -31,7 +31,7 @@ from torch import Tensor
 from reproductions.records import environment, write_metrics
 
 EXAMPLE = Path(__file__).parents[1] / "docs/examples/forecasting_winds.py"
-QUANTITIES = {"height": "m", "vorticity": "1e-5/s"}
+QUANTITIES = {"height": "m", "vorticity": "10⁻⁵/s"}
 MODELS = ("DLWP", "HEALPixRecUNet")
 Scores = dict[str, dict[str, dict[str, list[float | None]]]]  # by forecast, quantity and score
 
