@@ -267,3 +267,12 @@ def test_whose_numerics_a_file_means_and_why(physicsnemo, affine, tmp_path, vers
     change(path, **{"metadata.json": json.dumps({"physicsnemo_version": version}).encode()})
     lines = " ".join(physicsnemo("info", path).stdout.partition("library version")[0].split())
     assert told in lines
+
+
+def test_a_file_of_this_library_that_states_no_numerics_warns_of_none(
+    physicsnemo, affine, tmp_path
+):
+    affine(2).save(tmp_path / "model.mdlus")
+    lines = " ".join(physicsnemo("info", tmp_path / "model.mdlus").stdout.split())
+    told = "numerics the only ones of its class; if it has several, those of nvidia-physicsnemo 1.2"
+    assert told in lines

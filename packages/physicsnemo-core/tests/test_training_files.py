@@ -170,13 +170,14 @@ def test_weights_of_another_model_are_an_error_unless_not_strict(tmp_path):
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_without_any_checkpoint_there_is_a_warning(exists, tmp_path, caplog):
+def test_without_any_checkpoint_the_log_tells(exists, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "physicsnemo.checkpoint")
     folder = tmp_path if exists else tmp_path / "run"
     assert load_checkpoint(folder, **training()) == 0
     assert caplog.record_tuples == [
         (
             "physicsnemo.checkpoint",
-            logging.WARNING,
+            logging.INFO,
             f"there is no checkpoint in {folder}, nothing is loaded",
         )
     ]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a file holds, as names and texts for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.filesize import decimal
@@ -15,18 +15,26 @@ if TYPE_CHECKING:
 TENSOR_COLUMNS = ("name", "shape", "type", "size", "")
 
 
-def model_facts(model: "ModelInfo", evidence: "ReleaseEvidence") -> Iterator[Fact]:
-    """Yield class, origin, version and numerics of a model."""
+def model_facts(
+    model: "ModelInfo", evidence: "ReleaseEvidence", metadata: Mapping[str, Any]
+) -> Iterator[Fact]:
+    """Yield class, origin, version and numerics of a model in a file with such metadata."""
     yield "class", f"{model.module}.{model.name}"
     yield "comes from", _release(model.origin.distribution, model.origin.version)
     yield "file version", _text(model.file_version)
-    yield "numerics", _numerics(model, evidence)
+    yield "numerics", _numerics(model, evidence, metadata)
 
 
-def _numerics(model: "ModelInfo", evidence: "ReleaseEvidence") -> str:
+def _numerics(model: "ModelInfo", evidence: "ReleaseEvidence", metadata: Mapping[str, Any]) -> str:
     """Return whose numerics a model has, where its class leaves a choice, and why."""
     if "numerics" in model.arguments:
         return f"{_text(model.arguments['numerics'])}, which the file states"
+    from physicsnemo.core.rebuild.contents import WRITER  # needs PyTorch, which help does not
+
+    if str(metadata.get("written_by")).startswith(WRITER):
+        # Saving leaves the argument out where the release that the file claims implies it.
+        release = f"nvidia-physicsnemo {evidence.release}"
+        return f"the only ones of its class; if it has several, those of {release}"
     told = f"those of nvidia-physicsnemo {evidence.release}, {evidence.reason}"
     return (
         told if evidence.is_claimed else f"{told}; its class may know of a later one when it loads"

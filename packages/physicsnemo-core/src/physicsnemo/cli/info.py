@@ -35,12 +35,12 @@ def show_info(file: str, as_json: bool) -> None:
     if as_json:
         print_json(_content(file, info, tensors))
         return
-    facts = [*model_facts(info.model, evidence), *file_facts(info, tensors)]
+    facts = [*model_facts(info.model, evidence, info.metadata), *file_facts(info, tensors)]
     print_facts([("file", file), *facts])
     _print_arguments("Arguments", info.model)
     for path, model in info.nested.items():
         click.echo()
-        print_facts([("argument", path), *model_facts(model, evidence)])
+        print_facts([("argument", path), *model_facts(model, evidence, info.metadata)])
         _print_arguments(f"Arguments of {path}", model)
     print_table("Tensors", TENSOR_COLUMNS, tensor_rows(tensors))
 

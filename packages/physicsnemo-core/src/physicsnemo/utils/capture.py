@@ -49,7 +49,7 @@ class StaticCaptureTraining(_StaticCapture):
     optim
         Its optimizer.
     logger
-        Logger of decisions, by default the one named ``capture``.
+        Logger of decisions, by default the one named ``physicsnemo.capture``.
     use_graphs
         CUDA graphs, where the device and the model allow them.
     use_amp

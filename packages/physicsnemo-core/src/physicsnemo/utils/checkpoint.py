@@ -241,7 +241,8 @@ def load_checkpoint(
 
     Returns
     -------
-    The number of the step; 0, with a warning in the log, if there is none.
+    The number of the step; 0, with a line in the log at level INFO, if there is none. Save the
+    number of the epoch that comes next, ``epoch + 1``, to tell one that is done from none.
 
     Raises
     ------
@@ -260,7 +261,7 @@ def load_checkpoint(
     read = partial(_read, parts, stateful, needed, device, strict)
     steps, step, content = read_step(Folder(path), needed, epoch, ranks, read)
     if step is None or content is None:
-        _LOGGER.warning("there is no checkpoint in %s, nothing is loaded", steps.folder.url)
+        _LOGGER.info("there is no checkpoint in %s, nothing is loaded", steps.folder.url)
         return 0
     state, weights = content
     # Only code of a model itself can still fail: all else has been checked. A snapshot for the

@@ -29,11 +29,11 @@ def facts_html(file: str) -> str:
         If it is damaged.
     """
     info, tensors, evidence = rebuild.inspect_in_full(file)
-    facts = [*model_facts(info.model, evidence), *file_facts(info, tensors)]
+    facts = [*model_facts(info.model, evidence, info.metadata), *file_facts(info, tensors)]
     parts = [_facts(facts), _folded("Arguments", ("name", "value"), argument_rows(info.model))]
     for path, model in info.nested.items():
         title = f"Model in the argument {path}"
-        rows = [*model_facts(model, evidence), *argument_rows(model)]
+        rows = [*model_facts(model, evidence, info.metadata), *argument_rows(model)]
         parts.append(_folded(title, ("name", "value"), rows))
     parts.append(_folded("Tensors", TENSOR_COLUMNS, tensor_rows(tensors)))
     return "".join(parts)

@@ -96,7 +96,7 @@ class StaticCapture:
     optim
         Its optimizer, None for an evaluation.
     logger
-        Where decisions are logged, by default the logger ``capture``.
+        Where decisions are logged, by default the logger ``physicsnemo.capture``.
     label
         Name of the gradient scaler's state.
     options
