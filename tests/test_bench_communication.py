@@ -2,7 +2,7 @@
 """What the calculator counts without processes is what processes send."""
 
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import GradBucket
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
@@ -30,7 +31,7 @@ from tools.bench.communication import (
     seconds,
     tables,
 )
-from tools.bench.links import Link, Time, closest, fit
+from tools.bench.links import Link, Time, closest, fit, needed
 from tools.bench.quarter_degree import CASES
 from tools.bench.traffic import Case, Cost, Counting, Traffic, costs, count_step, pretended
 from tools.workspace import ROOT
@@ -42,8 +43,8 @@ SMALL = {
         Case("AFNO", lambda: AFNO((24, 16), 2, 3, (4, 4), 16, 2, num_blocks=2), [(1, 2, 24, 16)]),
         Case(
             "Pangu",
-            lambda: Pangu((45, 12), embed_dim=4, num_heads=(1, 2, 2, 1), window_size=(2, 2, 2)),
-            [(1, 72, 45, 12)],
+            lambda: Pangu((61, 12), embed_dim=4, num_heads=(1, 2, 2, 1), window_size=(2, 2, 2)),
+            [(1, 72, 61, 12)],
         ),
         Case(
             "SFNO",
@@ -67,11 +68,11 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Any]:
-    pair = runpy.run_path(str(PROCESSES))["Processes"](2, timeout=120.0)
-    yield pair
-    pair.stop()
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.distributed)])
+def processes(request: pytest.FixtureRequest) -> Iterator[Any]:
+    group = runpy.run_path(str(PROCESSES))["Processes"](request.param, timeout=120.0)
+    yield group
+    group.stop()
 
 
 def test_bytes_by_their_formulas() -> None:
@@ -99,10 +100,11 @@ def test_bytes_by_their_formulas() -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_what_processes_send(processes: Any, name: str) -> None:
-    predicted = {cost.way: (cost.calls, cost.sent) for cost in costs(SMALL[name], [2])}
+    size = processes.count
+    predicted = {cost.way: (cost.calls, cost.sent) for cost in costs(SMALL[name], [size])}
     assert list(predicted) == ["ddp", "fsdp", "domain"]
-    _, real = processes.run(sent_by_processes, name)  # of the process that a fake one is
-    assert predicted == real
+    real = processes.run(sent_by_processes, name)
+    assert predicted == real[size // 2]  # the process that a fake one is
 
 
 def sent_by_processes(name: str) -> dict[str, Any]:
@@ -111,11 +113,8 @@ def sent_by_processes(name: str) -> dict[str, Any]:
     inputs = [torch.randn(shape) for shape in case.shapes]
     found: dict[str, Any] = {}
 
-    averaged = DistributedDataParallel(case.build())
-    averaged.register_comm_hook(total := [0], _counting_hook)
-    case.loss(averaged, inputs).backward()
-    share = (mesh.size() - 1) / mesh.size()
-    found["ddp"] = {"all_reduce": 1}, {"all_reduce": round(2 * share * total[0])}
+    averaged = averaged_gradients(case.build(), lambda model: case.loss(model, inputs))
+    found["ddp"] = _plain(averaged)
 
     with Counting() as counting:
         case.loss(shard(case.build(), mesh), inputs).backward()
@@ -124,16 +123,48 @@ def sent_by_processes(name: str) -> dict[str, Any]:
     divided = distribute(case.build(), mesh)
     with Counting() as counting:
         case.loss(divided, [split(x, divided) for x in inputs]).backward()
-    counting.traffic.add("all_reduce", found["ddp"][1]["all_reduce"])
+    counting.traffic.calls += averaged.calls
+    counting.traffic.sent += averaged.sent
     found["domain"] = _plain(counting.traffic)
     return found
 
 
-def _counting_hook(total: list[int], bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
-    total[0] += bucket.buffer().nbytes
+def averaged_gradients(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> Traffic:
+    """Return what DistributedDataParallel sends in a second step, which has its buckets."""
+    averaged = DistributedDataParallel(model)
+    sizes: list[int] = []
+    averaged.register_comm_hook(sizes, _noting_hook)
+    loss(averaged).backward()
+    sizes.clear()
+    loss(averaged).backward()
+    traffic, ranks = Traffic(), dist.get_world_size()
+    for size in sizes:
+        traffic.add("all_reduce", round(2 * size * (ranks - 1) / ranks))
+    return traffic
+
+
+def _noting_hook(sizes: list[int], bucket: GradBucket) -> torch.futures.Future[Tensor]:
+    sizes.append(bucket.buffer().nbytes)
     future: torch.futures.Future[Tensor] = torch.futures.Future()
     future.set_result(bucket.buffer())
     return future
+
+
+def test_buckets_of_gradients(processes: Any) -> None:
+    traffic = Traffic()
+    traffic.average_gradients(many_parameters().parameters(), processes.count)
+    assert traffic.calls["all_reduce"] == 3
+    assert processes.run(sent_by_many_parameters)[0] == traffic
+
+
+def sent_by_many_parameters() -> Traffic:
+    """Return what averages the gradients of a model of 36 MiB."""
+    return averaged_gradients(many_parameters(), lambda model: model(torch.ones(1, 1024)).sum())
+
+
+def many_parameters() -> nn.Module:
+    """Return layers of 4 MiB each."""
+    return nn.Sequential(*(nn.Linear(1024, 1024) for _ in range(9)))
 
 
 def _plain(traffic: Traffic) -> tuple[dict[str, int], dict[str, int]]:
@@ -173,6 +204,7 @@ def test_time_of_a_step() -> None:
     links = [Link("all_reduce", 2, 1e-3, 1e9), Link("all_to_all", 2, 5e-3, 1e9)]
     assert seconds(cost, links) == pytest.approx(1.008)
     assert seconds(cost, links[:1]) is None
+    assert needed(links, 8, calls, sent) == pytest.approx(1.008)
     assert seconds(Cost(**vars(cost) | {"gpus": 64}), links) is None
 
 

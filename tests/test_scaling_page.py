@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables of steps on several GPUs say what the benchmark has written."""
 
-from tools.bench.scaling import WAYS as TIMED
+from tools.bench.scaling_cases import WAYS as TIMED
 from tools.bench.scaling_cases import problems
 from tools.pages import REGION
 from tools.scaling_page import CASES, PAGE, SECTIONS, WAYS, memory, times, written

@@ -4,8 +4,9 @@
 ``torchrun --nproc-per-node 2 -m tools.bench.communication measure --json FILE`` times collectives
 and tells their latency and bandwidth. ``python -m tools.bench.communication predict`` counts, for
 weather models at a quarter of a degree, what the steps of all ways send and hold, and tells times
-where links were measured; it needs no GPU. ``python -m tools.bench.communication table`` writes the
-tables of the documentation from the files in ``tools/bench/results``.
+where links were measured; it needs no GPU. ``python -m tools.bench.communication scaling`` counts
+the steps of ``tools.bench.scaling`` likewise. ``python -m tools.bench.communication table`` writes
+the tables of the documentation from the files in ``tools/bench/results``.
 """
 
 import argparse
@@ -19,9 +20,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tools.bench.links import Link, Time, closest, fit, measure
+from tools.bench.links import Link, Time, fit, measure, needed
 from tools.bench.quarter_degree import CASES
 from tools.bench.report import ROOT, duration, provenance, show, write_json
+from tools.bench.scaling_cases import WAYS as STEPS
+from tools.bench.scaling_cases import problems
+from tools.bench.scaling_traffic import Exchange, count
 from tools.bench.traffic import HOST, WAYS, Cost, costs
 
 RESULTS = ROOT / "tools" / "bench" / "results"
@@ -85,6 +89,23 @@ def predicted(options: argparse.Namespace) -> None:
         write_json(options.json, provenance(), costs=found)
 
 
+def counted(options: argparse.Namespace) -> None:
+    """Count what the steps that ``tools.bench.scaling`` times send and compute."""
+    found: list[Exchange] = []
+    for problem in problems(options.size == "small"):
+        if problem.name not in options.case:
+            continue
+        own = [count(problem, "alone", 1)]
+        own += [
+            count(problem, way, size) for size in options.gpus for way in STEPS if way != "alone"
+        ]
+        columns = ("way", "GPUs", "TFLOP", "MiB sent", "collectives", "largest, MiB", "")
+        show(problem.name, columns, [_exchange(it) for it in own])
+        found += own
+    if options.json:
+        write_json(options.json, provenance(), exchanges=found)
+
+
 def table(options: argparse.Namespace) -> None:
     """Write the tables into the guide."""
     text = options.guide.read_text(encoding="utf-8")
@@ -110,12 +131,7 @@ def seconds(cost: Cost, links: Sequence[Link]) -> float | None:
 
     Links between hosts are not those that were measured, so that beyond one host no time is told.
     """
-    chosen = {kind: closest(links, kind, cost.gpus) for kind in cost.calls}
-    if cost.gpus > HOST or not all(chosen.values()):
-        return None
-    return sum(
-        link.seconds(cost.calls[kind], cost.sent[kind]) for kind, link in chosen.items() if link
-    )
+    return None if cost.gpus > HOST else needed(links, cost.gpus, cost.calls, cost.sent)
 
 
 def tables(found: Sequence[Cost], links: Sequence[Link]) -> str:
@@ -175,6 +191,18 @@ def _row(cost: Cost, links: Sequence[Link]) -> tuple[str, ...]:
     )
 
 
+def _exchange(it: Exchange) -> tuple[str, ...]:
+    return (
+        it.way,
+        str(it.gpus),
+        f"{it.operations / 1e12:.3g}",
+        f"{sum(it.sent.values()) / 2**20:,.1f}",
+        str(sum(it.calls.values())),
+        f"{max(it.largest.values(), default=0) / 2**20:,.1f}",
+        "",
+    )
+
+
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -197,6 +225,13 @@ def _parser() -> argparse.ArgumentParser:
     action.add_argument("--links", nargs="+", type=Path, metavar="FILE", help="by default, all")
     action.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
     action.set_defaults(run=predicted)
+    action = actions.add_parser("scaling", help="count the steps of tools.bench.scaling")
+    names = [problem.name for problem in problems(small=True)]
+    action.add_argument("--case", nargs="+", choices=names, default=names)
+    action.add_argument("--gpus", nargs="+", type=int, default=[2, 4, 8])
+    action.add_argument("--size", choices=("full", "small"), default="full")
+    action.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
+    action.set_defaults(run=counted)
     action = actions.add_parser("table", help="write the tables of the documentation")
     action.add_argument("--guide", type=Path, default=GUIDE)
     action.set_defaults(run=table)

@@ -3,7 +3,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,19 @@ def closest(links: Sequence[Link], kind: str, gpus: int) -> Link | None:
     own = sorted((it for it in links if it.kind == kind), key=lambda it: it.gpus)
     fewer = [it for it in own if it.gpus <= gpus]
     return fewer[-1] if fewer else next(iter(own), None)
+
+
+def needed(
+    links: Sequence[Link], gpus: int, calls: Mapping[str, int], sent: Mapping[str, int]
+) -> float | None:
+    """Return how many seconds links need for collectives, by kind; None for one not measured."""
+    total = 0.0
+    for kind, number in calls.items():
+        link = closest(links, kind, gpus)
+        if link is None:
+            return None
+        total += link.seconds(number, sent[kind])
+    return total
 
 
 def _sizes(largest: int) -> list[int]:

@@ -37,15 +37,12 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils import _pytree as pytree
 
-from physicsnemo.distributed import distribute, partition, shard, split
 from physicsnemo.distributed.meeting import meet
-from physicsnemo.models.gnn_layers import Graph
 from physicsnemo.utils import StaticCaptureTraining
 from tools.bench.overlap import Overlap, profiled
 from tools.bench.report import provenance, show, write_json
-from tools.bench.scaling_cases import Inputs, Problem, problems
+from tools.bench.scaling_cases import WAYS, Inputs, Problem, divide, loss_of, problems
 
-WAYS = ("alone", "ddp", "fsdp", "domain-fixed", "domain-weak")
 STEPS, SECONDS = 10, 4.0  # how many steps are timed; fewer, but three, of slow ones
 
 
@@ -101,8 +98,7 @@ class Bench:
     def planned(self, problem: Problem, way: str) -> Row:
         """Return what will be timed."""
         gpus = 1 if way == "alone" else self.size
-        rows = problem.rows * (self.size if way == "domain-weak" else 1)
-        return Row(problem.name, way, gpus, rows, self.captured)
+        return Row(problem.name, way, gpus, problem.rows_of(way, self.size), self.captured)
 
     def run(self, problem: Problem, way: str) -> Row:
         """Time one way of one problem; all processes return the same."""
@@ -135,8 +131,7 @@ class Bench:
             cuda_graph_warmup=warmup,
         )
         def step(inputs: Inputs) -> Tensor:
-            fields = pytree.tree_leaves(trained(*inputs))
-            return torch.stack([field.float().square().mean() for field in fields]).sum()
+            return loss_of(trained(*inputs))
 
         for _ in range(warmup + 2 if self.captured else 3):
             step(inputs)
@@ -150,18 +145,10 @@ class Bench:
         return 1e3 * statistics.median(times), peak, float(step.replays()), overlap
 
     def _divide(self, model: nn.Module, inputs: Inputs, way: str) -> tuple[nn.Module, Inputs]:
-        if way.startswith("domain"):
-            distribute(model, self.mesh)
-            if isinstance(inputs[-1], Graph):
-                part = partition(inputs[-1], self.mesh)
-                inputs = part.of_nodes(inputs[0]), part.of_edges(inputs[1]), part
-            else:
-                inputs = split(inputs[0], model).clone(), *inputs[1:]
+        model, inputs = divide(model, inputs, way, self.mesh, self.amp)
         inputs = pytree.tree_map_only(Tensor, lambda x: x.to(self.device), inputs)
-        if way == "alone":
+        if way in ("alone", "fsdp"):
             return model, inputs
-        if way == "fsdp":
-            return shard(model, self.mesh, precision=self.amp), inputs
         # DistributedDataParallel adds up gradients on the stream on which it was made, and the
         # default one cannot be part of a CUDA graph.
         if self.device.type == "cpu":

@@ -6,18 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.utils import _pytree as pytree
 
+from physicsnemo.distributed import distribute, partition, shard, split
 from physicsnemo.models.afno import AFNO
 from physicsnemo.models.diffusion import SongUNet
 from physicsnemo.models.fno import FNO
 from physicsnemo.models.gnn_layers import Graph
-from physicsnemo.models.graphcast import GraphCastNet
+from physicsnemo.models.graphcast import GraphCastNet, graphs
 from physicsnemo.models.meshgraphnet import MeshGraphNet
 from physicsnemo.models.pangu import Pangu
 from physicsnemo.models.sfno import SFNO
 
 Inputs = tuple[Any, ...]
+WAYS = ("alone", "ddp", "fsdp", "domain-fixed", "domain-weak")
 VARIABLES = 474  # of GraphCast's input
 
 
@@ -29,6 +33,31 @@ class Problem:
     rows: int
     model: Callable[[int], nn.Module]
     sample: Callable[[int], Inputs]
+
+    def rows_of(self, way: str, gpus: int) -> int:
+        """Return the rows of a sample, which all GPUs have together if it is divided."""
+        return self.rows * (gpus if way == "domain-weak" else 1)
+
+
+def divide(
+    model: nn.Module, inputs: Inputs, way: str, mesh: DeviceMesh, precision: torch.dtype | None
+) -> tuple[nn.Module, Inputs]:
+    """Return what one process has of a model and of a sample; no gradients are averaged yet."""
+    if way == "fsdp":
+        return shard(model, mesh, precision=precision), inputs
+    if not way.startswith("domain"):
+        return model, inputs
+    distribute(model, mesh)
+    if isinstance(inputs[-1], Graph):
+        part = partition(inputs[-1], mesh)
+        return model, (part.of_nodes(inputs[0]), part.of_edges(inputs[1]), part)
+    return model, (split(inputs[0], model).clone(), *inputs[1:])
+
+
+def loss_of(outputs: Any) -> Tensor:
+    """Return a loss that depends on all outputs of a model."""
+    fields = pytree.tree_leaves(outputs)
+    return torch.stack([field.float().square().mean() for field in fields]).sum()
 
 
 def problems(small: bool) -> list[Problem]:
@@ -81,10 +110,11 @@ def problems(small: bool) -> list[Problem]:
                 None,
             ),
         ),
-        # Rows of whole windows after patches of 4 and a downsampling by 2, on each of two GPUs.
+        # Patches of 4, a downsampling by 2, and then a window of rows for each of eight GPUs, or of
+        # four if small.
         Problem(
             "Pangu",
-            96 if small else 384,
+            192 if small else 384,
             lambda rows: Pangu([rows, 24 if small else 720], embed_dim=w["pangu"] // 12 * 12),
             fields(72, 24 if small else 720),
         ),
@@ -127,6 +157,8 @@ def graphcast(name: str, rows: int, columns: int, level: int, dim: int) -> Probl
     """
 
     def build(rows: int) -> nn.Module:
+        # What is too large for one GPU, as a mistyped grid would be, is not for many.
+        graphs.MOST_POINTS = max(graphs.MOST_POINTS, rows * columns)
         model = GraphCastNet(mesh_level=level, input_res=(rows, columns), hidden_dim=dim)
         if columns > 1000:
             model.set_checkpoint_encoder(True)
@@ -139,6 +171,13 @@ def graphcast(name: str, rows: int, columns: int, level: int, dim: int) -> Probl
 
 def triangles(nodes: int) -> Inputs:
     """Return features of a mesh of triangles with about so many nodes, and the mesh."""
+    with torch.device("cpu"):  # edges are needed to divide it, whatever the features are
+        graph = triangle_mesh(nodes)
+    return torch.randn(graph.num_nodes, 4), torch.randn(graph.num_edges, 3), graph
+
+
+def triangle_mesh(nodes: int) -> Graph:
+    """Return a mesh of triangles with about so many nodes."""
     columns = int(nodes**0.5)
     rows = nodes // columns
     row, column = torch.arange(rows * columns) // columns, torch.arange(rows * columns) % columns
@@ -148,5 +187,4 @@ def triangles(nodes: int) -> Inputs:
         start = inside.nonzero()[:, 0]
         ends.append(torch.stack((start, (row + y)[start] * columns + (column + x)[start])))
     position = torch.stack((row, column), dim=1).float()
-    graph = Graph(torch.cat(ends, dim=1), rows * columns, pos=position)
-    return torch.randn(rows * columns, 4), torch.randn(graph.num_edges, 3), graph
+    return Graph(torch.cat(ends, dim=1), rows * columns, pos=position)

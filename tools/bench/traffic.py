@@ -18,6 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch._C._distributed_c10d import _compute_bucket_assignment_by_size
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule
 from torch.testing._internal.distributed.fake_pg import FakeStore
@@ -28,6 +29,7 @@ from physicsnemo.distributed import distribute, shard, split
 
 FLOAT = 4  # bytes of a number
 ADAM = 4  # of a parameter there are the value, the gradient and two moments
+BUCKETS = 2**20, 25 * 2**20  # about: bytes of DistributedDataParallel's first one, and of others
 KINDS = {
     "allreduce_": "all_reduce",
     "_allgather_base_": "all_gather",
@@ -49,15 +51,31 @@ class Traffic:
         Bytes that leave the process, by kind, of algorithms that send as little as possible: to
         reduce n bytes among N, 2 n (N - 1) / N; to gather or scatter n bytes, n (N - 1) / N; of
         an all_to_all, what is for others.
+    largest
+        The most that one collective of a kind sends.
     """
 
     calls: Counter[str] = field(default_factory=Counter)
     sent: Counter[str] = field(default_factory=Counter)
+    largest: Counter[str] = field(default_factory=Counter)
 
-    def add(self, kind: str, sent: int, calls: int = 1) -> None:
-        """Count collectives of a kind, and what they send together."""
-        self.calls[kind] += calls
+    def add(self, kind: str, sent: int) -> None:
+        """Count a collective of a kind, and what it sends."""
+        self.calls[kind] += 1
         self.sent[kind] += sent
+        self.largest[kind] = max(self.largest[kind], sent)
+
+    def average_gradients(self, parameters: Iterable[Tensor], size: int) -> None:
+        """Count what DistributedDataParallel sends among so many processes.
+
+        Gradients are in buckets, as from the second step on: those that are ready first, of the
+        last parameters, in the first ones.
+        """
+        last_first = [*parameters][::-1]
+        buckets, _ = _compute_bucket_assignment_by_size(last_first, list(BUCKETS))
+        for bucket in buckets:
+            averaged = bytes_of(last_first[index] for index in bucket)
+            self.add("all_reduce", round(2 * averaged * (size - 1) / size))
 
     def total(self) -> int:
         """Return how many bytes are sent."""
@@ -196,7 +214,7 @@ def costs(case: Case, sizes: Iterable[int], ways: Iterable[str] = WAYS) -> list[
                     continue
                 traffic, state, kept = deepcopy(entry[0]), averaged + entry[1], entry[2]
             if way != "fsdp":
-                traffic.add("all_reduce", 2 * FLOAT * parameters * (size - 1) // size)
+                traffic.average_gradients(whole.parameters(), size)
             sent = dict(traffic.calls), dict(traffic.sent)
             found.append(Cost(case.name, way, size, parameters, state, kept, *sent))
     return found
@@ -258,8 +276,8 @@ def sharded(model: nn.Module) -> tuple[Traffic, int]:
     for unit in model.modules():
         if isinstance(unit, FSDPModule) and (whole := _padded_bytes(unit, size)):
             gathered = whole * (size - 1) // size
-            times = 1 if unit is model else 2
-            traffic.add("all_gather", times * gathered, times)
+            for _ in range(1 if unit is model else 2):
+                traffic.add("all_gather", gathered)
             traffic.add("reduce_scatter", gathered)
             if unit is model:
                 rest = whole
