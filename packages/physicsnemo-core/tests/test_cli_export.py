@@ -82,6 +82,7 @@ def test_no_input_is_known(model, tmp_path, physicsnemo):
     assert result.exit_code == 2
     assert "holds no example" in result.stderr
     assert "--input 8,3 or --input x=8,3" in result.stderr
+    assert "models of graphs in Python, by physicsnemo.utils.export" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,7 @@ def test_no_input_is_known(model, tmp_path, physicsnemo):
         (("scaled.zip",), 2, "expected a file that ends in .pt2 or .onnx"),
         (("scaled.pt2", "--precision", "bfloat16"), 2, "does not set amp_cpu"),
         (("scaled.pt2", "--input", "2,4"), 1, "the model fails on the example: RuntimeError"),
+        (("scaled.pt2", "--input", "mesh=2,3"), 2, "missing a required argument: 'x'"),
         (("scaled.pt2", "--format", "jit"), 2, "'jit' is not one of 'pt2', 'onnx'"),
         (("missing/scaled.pt2",), 1, "there is no folder"),
     ],

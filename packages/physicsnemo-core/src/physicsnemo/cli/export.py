@@ -49,7 +49,8 @@ def export_model(
 
     An OUTPUT that ends in .pt2 is compiled by AOTInductor, for Python and C++; one that ends in
     .onnx is for ONNX Runtime and others. Shapes are those of the example in FILE, or of --input.
-    The result is run, and has to compute the same.
+    The result is run, and has to compute the same. Models of graphs are exported in Python, by
+    physicsnemo.utils.export.
     """
     if modules:
         sys.path.append(os.getcwd())  # where scripts that define models lie

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export of the model that a file holds."""
 
+from inspect import signature
 from typing import Any
 
 from physicsnemo.core.format.files import Url
 from physicsnemo.core.programs.export import Exported, export
+from physicsnemo.core.programs.inputs import as_arguments
 from physicsnemo.core.rebuild.example import Inputs, stored_inputs
 from physicsnemo.core.rebuild.resolution import Trusted
 from physicsnemo.models.module import Module
+
+_GRAPHS = "export models of graphs in Python, by physicsnemo.utils.export"
 
 
 def export_checkpoint(
@@ -31,7 +35,7 @@ def export_checkpoint(
     Raises
     ------
     ValueError
-        If no inputs are given, and there is no example.
+        If no inputs are given, and there is no example, or the model takes more inputs.
     """
     model = Module.from_checkpoint(url, trusted=trusted)
     inputs = stored_inputs(url) if inputs is None else inputs
@@ -39,6 +43,13 @@ def export_checkpoint(
         raise ValueError(
             f"{url} holds no example, so that shapes of inputs are not known; give each by "
             f"--input, as in --input 8,3 or --input x=8,3, or save the model with an example: "
-            f"model.save({str(url)!r}, example=(x,))"
+            f"model.save({str(url)!r}, example=(x,)); {_GRAPHS}"
         )
+    args, kwargs = as_arguments(inputs)
+    try:
+        signature(model.forward).bind(*args, **kwargs)
+    except TypeError as error:
+        raise ValueError(
+            f"these inputs do not fit {type(model).__name__}: {error}; {_GRAPHS}"
+        ) from error
     return export(model, path, inputs, **options)
