@@ -75,8 +75,21 @@ def test_any_batch(tmp_path, size):
 
 def test_any_batch_of_a_model_that_needs_its_own(tmp_path):
     model = Module.from_torch(torch.nn.Unflatten)(0, (2, 1))
-    with pytest.raises(ExportError, match="does its first axis count samples, in all inputs"):
-        export(model, tmp_path / "net.pt2", (X,), compile=False, dynamic_batch=True)
+    with pytest.raises(ExportError, match="Does its first axis count samples, in all inputs"):
+        export(model, tmp_path / "net.pt2", (X,), dynamic_batch=True, compile=False)
+
+
+def test_any_batch_of_a_model_that_counts_it(tmp_path):
+    class Counted(torch.nn.Module):
+        def forward(self, x):
+            return x if tuple(x.shape) == (len(x), 3) else -x
+
+    model = Module.from_torch(Counted)()
+    with pytest.raises(
+        ExportError,
+        match="does the model leave their number open.*takes as many as the example has",
+    ):
+        export(model, tmp_path / "net.pt2", (X,), dynamic_batch=True, compile=False)
 
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])

@@ -40,6 +40,10 @@ PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+_ANY_BATCH = (
+    " Does its first axis count samples, in all inputs, and does the model leave their number open? "
+    "Without dynamic_batch, the program takes as many as the example has"
+)
 
 
 @dataclass(frozen=True)
@@ -241,7 +245,7 @@ def _record(model: torch.nn.Module, arguments: Arguments, dynamic_batch: bool) -
         args, kwargs = arguments
         return torch.export.export(model, args, kwargs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # whatever a model does that cannot be recorded
-        advice = "; does its first axis count samples, in all inputs?" if dynamic_batch else ""
+        advice = _ANY_BATCH if dynamic_batch else ""
         raise ExportError(
             f"torch.export cannot record the model: {_first_line(error)}{advice}"
         ) from error
