@@ -41,8 +41,8 @@ PRECISIONS = {
     "float16": torch.float16,
 }
 _ANY_BATCH = (
-    " Does its first axis count samples, in all inputs, and does the model leave their number open? "
-    "Without dynamic_batch, the program takes as many as the example has"
+    " Does its first axis count samples, in all inputs, and does the model leave their number open?"
+    " Without dynamic_batch, the program takes as many as the example has"
 )
 
 
