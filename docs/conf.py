@@ -81,6 +81,8 @@ def settings(gallery: dict[str, Any], script: dict[str, Any]) -> list[str]:
 
 # In a notebook, the command line is that of Jupyter's kernel, not that of the example.
 FIRST_CELL = """\
+# Besides all packages of this project it may need:
+# %pip install h5py healpix matplotlib rich scikit-fem scipy
 # Options of this example, as on its command line: ["--epochs", "20"], or ["--help"] for all.
 import sys
 

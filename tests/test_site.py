@@ -2,6 +2,7 @@
 """The site's pages on models: each model has one, and it says what is written down elsewhere."""
 
 import re
+import tomllib
 from pathlib import Path
 from textwrap import wrap
 from xml.etree import ElementTree
@@ -267,3 +268,11 @@ def test_the_page_of_reproductions_has_all_their_tables() -> None:
     )
     readme = (ROOT / "reproductions" / "README.md").read_text("utf-8")
     assert shown == re.findall(r"<!-- begin: (\w+) -->", readme)
+
+
+def test_what_to_install_for_examples_is_what_they_need() -> None:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    need = " ".join(groups["dependency-groups"]["examples"])
+    for name in ("examples/GALLERY_HEADER.rst", "conf.py"):
+        text = " ".join((DOCS / name).read_text(encoding="utf-8").split())
+        assert f"pip install {need}" in text

@@ -37,9 +37,10 @@ from skfem.models.poisson import laplace, mass
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from physicsnemo import Module
 from physicsnemo.models.gnn_layers import Graph, gather
 from physicsnemo.registry import ModelRegistry
-from physicsnemo.utils import StaticCaptureTraining
+from physicsnemo.utils import StaticCaptureTraining, export
 
 
 @dataclass
@@ -224,7 +225,9 @@ model = MeshGraphNet(
 print(f"{type(model).__name__} with {model.num_parameters():,} parameters")
 
 
-def predict(graph: Graph, features: Tensor, state: Tensor) -> Tensor:
+def predict(
+    graph: Graph, features: Tensor, state: Tensor, model: torch.nn.Module = model
+) -> Tensor:
     """Return the change in a step, of shape (nodes, 1)."""
     way = (gather(graph.pos, graph.source) - gather(graph.pos, graph.target)) / size.spacing
     difference = (gather(state, graph.source) - gather(state, graph.target)) / change
@@ -344,3 +347,33 @@ axes["i"].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, frameon=F
 picture = options.output / "heat_on_meshes.png"
 figure.savefig(picture)
 print(f"{picture} shows two of the forecasts")
+
+# %%
+# A program of a step
+# -------------------
+# The file holds the model. What is around it, such as the scale of changes, is part of a step, and
+# so of the program that :func:`~physicsnemo.utils.export` writes. It is for one plate, and runs
+# with PyTorch alone.
+
+
+class Step(torch.nn.Module):
+    """A step on one plate."""
+
+    def __init__(self, model: torch.nn.Module, plate: Plate) -> None:
+        super().__init__()
+        self.model, self.graph, self.features = model, plate.graph, plate.features
+        self.change = change
+
+    def forward(self, state: Tensor) -> Tensor:
+        """Return the temperatures after a step."""
+        return state + self.change * predict(self.graph, self.features, state, self.model)
+
+
+saved = Module.from_checkpoint(options.output / "heat_on_meshes.mdlus").to(options.device)
+step, state = Step(saved, test[0]), test[0].states[0]
+program = options.output / "step.pt2"
+made = export(step, program, (state,), compile=False, device=torch.device(options.device).type)
+with torch.no_grad():
+    later = torch.export.load(program).module()(state)
+assert torch.allclose(later, step(state), atol=1e-4), "the program computes something else"
+print(f"{program} takes a step; load it by {made.how}")

@@ -153,8 +153,17 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
 
         Parameters
         ----------
-        x, edge_features, graph, position_mesh, position_pivotal
-            As in :meth:`encode`.
+        x
+            Node features of all samples, of shape (samples * nodes, input_dim_nodes).
+        edge_features
+            Edge features of shape (samples * edges, input_dim_edges).
+        graph
+            The mesh, or a batch of it for several samples, of any type that
+            :func:`physicsnemo.models.gnn_layers.as_graph` takes.
+        position_mesh
+            Node positions of one sample, of shape (nodes, dimensions).
+        position_pivotal
+            Positions of the pivotal points, of shape (points, dimensions).
 
         Returns
         -------
