@@ -129,7 +129,7 @@ class Card:
             f"change; cases on a GPU ran on an {gpu()}, and ``tools/gpu/proofs.json`` ties them to "
             "the current code."
         )
-        return f"{where}\n\n{list_table(('', '', 'shown by'), rows)}"
+        return f"{where} {MEANINGS}\n\n{list_table(('', '', 'shown by'), rows)}"
 
     def _costs(self) -> str:
         if all(cost.step_ms is None for cost in self.costs):
@@ -149,6 +149,11 @@ NEXT = (
     "What comes next: :doc:`train it </capture>`, :doc:`on several GPUs </several_gpus>`, "
     ":doc:`save it </checkpoints>`, :doc:`fine-tune it </fine_tuning>`, "
     ":doc:`export it </export>`"
+)
+MEANINGS = (
+    "What is not claimed may work all the same: it is not shown. The rows on ONNX are separate: "
+    "the exports write a file that ONNX finds valid, from a model on that device; ONNX Runtime "
+    "computes the same from a file that was written on a CPU, and runs it there."
 )
 _API = """   :members:
    :show-inheritance:"""

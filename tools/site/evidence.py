@@ -17,7 +17,7 @@ FLAGS = {
     "amp_cpu": "mixed precision on a CPU",
     "bf16": "parameters in bfloat16",
     "cuda_graphs": "CUDA graphs",
-    "onnx_cpu": "ONNX export",
+    "onnx_cpu": "ONNX export on a CPU",
     "onnx_gpu": "ONNX export on a GPU",
     "onnx_runtime": "ONNX Runtime",
     "jit": "``torch.jit.trace``",
