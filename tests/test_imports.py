@@ -164,7 +164,7 @@ def test_a_private_name_of_another_is_seen(line: str, found: set[str], tmp_path:
 
 def test_core_imports_late_only_what_is_slow_or_needs_an_extra():
     late = late_imports(WORKSPACE["physicsnemo-core"])
-    slow = ["physicsnemo.core.format.files", "physicsnemo.core.base"]
+    slow = [f"physicsnemo.core.{name}" for name in ("format.files", "base", "rebuild.contents")]
     kernels = 2 * ["physicsnemo.core.capture.many_tensors_kernels"]  # which need Triton
     own = ["physicsnemo.cli", "physicsnemo.cli.page.web.server"]
     assert sorted(late) == sorted([*own, *slow, *kernels])
