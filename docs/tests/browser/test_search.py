@@ -26,7 +26,7 @@ FIRST = {
     "autoregressive": "inference.html",
     "FNO": "models/cards/FNO.html",
     "downscaling": "models/diffusion.html",
-    "ensemble": "models/diffusion.html",
+    "ensemble": "ensemble.html",
 }
 
 
