@@ -2,9 +2,13 @@
 """What commands take besides text: files, shapes and JSON, each read by a callback of click."""
 
 import json
+import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from glob import escape
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -100,6 +104,13 @@ def read_object(
     return content
 
 
+def import_trusted(names: Sequence[str]) -> list[ModuleType]:
+    """Import the modules that ``--trust`` names, from the working directory too."""
+    if names:
+        sys.path.append(os.getcwd())  # where scripts that define models lie
+    return [import_module(name) for name in names]
+
+
 inputs_option = click.option(
     "--input",
     "inputs",
@@ -108,5 +119,12 @@ inputs_option = click.option(
     callback=read_inputs,
     help="An input of this shape, such as 8,3, with random numbers, or of 8,3:10 with whole ones "
     "from 0 to 9. Give one for each, and a NAME, as in x=8,3, to all or none.",
+)
+trust_option = click.option(
+    "--trust",
+    "modules",
+    metavar="MODULE",
+    multiple=True,
+    help="Import this module, and look the class up there too; may be given again.",
 )
 file_argument = click.argument("file", callback=_known_file)

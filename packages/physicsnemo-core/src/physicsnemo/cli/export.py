@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """``physicsnemo export``: a file that runs without this library."""
 
-import os
-import sys
-from importlib import import_module
 from typing import Any
 
 import click
 
 from physicsnemo.cli._output import print_facts
-from physicsnemo.cli._parameters import RandomInput, draw_inputs, file_argument, inputs_option
+from physicsnemo.cli._parameters import (
+    RandomInput,
+    draw_inputs,
+    file_argument,
+    import_trusted,
+    inputs_option,
+    trust_option,
+)
 from physicsnemo.core import programs
 
 
@@ -30,13 +34,7 @@ from physicsnemo.core import programs
     type=click.Choice(["float32", "float64", "bfloat16", "float16"]),
     help="Of weights and inputs, or mixed with 16 bits; by default as in FILE.",
 )
-@click.option(
-    "--trust",
-    "modules",
-    metavar="MODULE",
-    multiple=True,
-    help="Import this module, and look the class up there too; may be given again.",
-)
+@trust_option
 def export_model(
     file: str,
     output: str,
@@ -52,9 +50,7 @@ def export_model(
     The result is run, and has to compute the same. Models of graphs are exported in Python, by
     physicsnemo.utils.export.
     """
-    if modules:
-        sys.path.append(os.getcwd())  # where scripts that define models lie
-    trusted = [import_module(name) for name in modules]
+    trusted = import_trusted(modules)
     example = draw_inputs(inputs) if inputs else None
     try:
         made = programs.export_checkpoint(

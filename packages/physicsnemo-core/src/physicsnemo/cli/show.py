@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``physicsnemo show``: a page that tells what a file holds, runs its model and draws fields."""
 
-import os
-import sys
-from importlib import import_module
-
 import click
 
-from physicsnemo.cli._parameters import file_argument
+from physicsnemo.cli._parameters import file_argument, import_trusted, trust_option
 from physicsnemo.core import rebuild
 
 
@@ -17,13 +13,7 @@ from physicsnemo.core import rebuild
     "--port", type=click.IntRange(0, 65535), default=0, help="Where; by default a free one."
 )
 @click.option("--no-browser", is_flag=True, help="Only serve the page, and print its address.")
-@click.option(
-    "--trust",
-    "modules",
-    metavar="MODULE",
-    multiple=True,
-    help="Import this module, and look the class up there too; may be given again.",
-)
+@trust_option
 def show_file(file: str, port: int, no_browser: bool, modules: tuple[str, ...]) -> None:
     """Show a .mdlus FILE on a page in the browser, and run its model there.
 
@@ -39,9 +29,7 @@ def show_file(file: str, port: int, no_browser: bool, modules: tuple[str, ...]) 
         raise ImportError(
             f"this needs {error.name}; run pip install 'physicsnemo-core[show]'"
         ) from error
-    if modules:
-        sys.path.append(os.getcwd())  # where scripts that define models lie
-    trusted = [import_module(name) for name in modules]
+    trusted = import_trusted(modules)
     server, address = make_server(file, trusted, port, not no_browser)
     click.echo(f"{file} is shown at {address}; Ctrl+C ends that")
     run_until_stopped(server)

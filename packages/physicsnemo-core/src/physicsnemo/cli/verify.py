@@ -1,27 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """``physicsnemo verify``: whether a file would load."""
 
-import os
 import sys
 from dataclasses import asdict
-from importlib import import_module
 
 import click
 
 from physicsnemo.cli._output import json_option, print_json, print_table
-from physicsnemo.cli._parameters import file_argument
+from physicsnemo.cli._parameters import file_argument, import_trusted, trust_option
 from physicsnemo.core import rebuild
 
 
 @click.command("verify")
 @file_argument
-@click.option(
-    "--trust",
-    "modules",
-    metavar="MODULE",
-    multiple=True,
-    help="Import this module, and look the class up there too; may be given again.",
-)
+@trust_option
 @json_option
 def verify_file(file: str, modules: tuple[str, ...], as_json: bool) -> None:
     """Tell whether a .mdlus FILE would load.
@@ -31,9 +23,7 @@ def verify_file(file: str, modules: tuple[str, ...], as_json: bool) -> None:
     package or of a module that you trust, and nothing is imported because the file names it. If
     the file holds an example, the model is run on it, and has to return the same.
     """
-    if modules:
-        sys.path.append(os.getcwd())  # where scripts that define models lie
-    verdicts = rebuild.verify_checkpoint(file, [import_module(name) for name in modules])
+    verdicts = rebuild.verify_checkpoint(file, import_trusted(modules))
     sound = all(verdict.passed for verdict in verdicts)
     if as_json:
         parts = [asdict(verdict) for verdict in verdicts]
