@@ -163,11 +163,12 @@ def export(
     if not path.parent.is_dir():  # which should not be found out after minutes of compiling
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     kind.check()
+    arguments = as_arguments(example)
     if kind.assumes_strides:
-        check_contiguous(plain(as_arguments(example)), kind.title)
+        check_contiguous(plain(arguments), kind.title)  # before copies hide it
     with _without_notices():
         model = copy.deepcopy(model).eval().to(device, dtype)
-    arguments = moved(as_arguments(example), device, dtype)
+    arguments = moved(arguments, device, dtype)
     given = plain(arguments)
     if pytree.tree_structure(given) != pytree.tree_structure(arguments):
         if dynamic_batch:
