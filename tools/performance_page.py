@@ -7,7 +7,6 @@ It writes the tables between the page's markers anew, from what benchmarks have 
 """
 
 import argparse
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -18,7 +17,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tools.bench.report import ROOT, duration
+from tools.bench.report import ROOT, duration, read_json
 from tools.pages import rewritten, table
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -68,7 +67,7 @@ class Results:
 
     def _contents(self, name: str) -> Iterable[dict[str, Any]]:
         for path in sorted(self._folder.glob(f"{name}*.json")):
-            yield json.loads(path.read_text(encoding="utf-8"))
+            yield read_json(path)
 
 
 def training(results: Results) -> str:

@@ -6,16 +6,14 @@ steps, which ``tools.bench.scaling`` has written, and what the predictions of ot
 which is links and counted traffic, by ``tools.bench.communication measure`` and ``scaling``.
 """
 
-import json
 import statistics
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from tools.bench.communication import RESULTS, read_links
 from tools.bench.prediction import Prediction, predictions
-from tools.bench.report import ROOT
+from tools.bench.report import ROOT, read_json
 from tools.bench.scaling_traffic import Exchange
 from tools.pages import rewritten, table
 
@@ -51,7 +49,7 @@ def times(rows: Rows) -> str:
             return "-"
         text = _ms(row["step_ms"])
         if way != "alone":
-            text += f" ({alone / row['step_ms'] / _gpus_for_one(row):.0%})"
+            text += f" ({alone / row['step_ms'] / _gpus_for_one(way, row['gpus']):.0%})"
         return text if row["replays"] else text + " not recorded"
 
     return _table("", cell)
@@ -128,7 +126,7 @@ SECTIONS: dict[str, Callable[[Rows], str]] = {
 
 def written(text: str) -> str:
     """Return the page with its tables made anew from the results."""
-    rows = {(row["case"], row["way"]): row for row in _read(MEASURED)["rows"]}
+    rows = {(row["case"], row["way"]): row for row in read_json(MEASURED)["rows"]}
     return rewritten(text, {name: partial(make, rows) for name, make in SECTIONS.items()})
 
 
@@ -138,7 +136,7 @@ def _predictions(rows: Rows) -> list[Prediction]:
 
 
 def _exchanges() -> list[Exchange]:
-    return [Exchange(**it) for it in _read(COUNTED)["exchanges"]]
+    return [Exchange(**it) for it in read_json(COUNTED)["exchanges"]]
 
 
 def _named(it: Prediction | Exchange) -> str:
@@ -160,16 +158,12 @@ def _ms(time: float) -> str:
 
 def _efficiency(it: Prediction, gpus: int, seconds: float) -> float:
     """Return what part of one GPU's speed is kept on each."""
-    return it.alone / seconds / (gpus if it.way == "domain-fixed" else 1)
+    return it.alone / seconds / _gpus_for_one(it.way, gpus)
 
 
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _gpus_for_one(row: dict[str, Any]) -> int:
+def _gpus_for_one(way: str, gpus: int) -> int:
     """Return on how many GPUs the problem is that one GPU has alone."""
-    return int(row["gpus"]) if row["way"] == "domain-fixed" else 1
+    return gpus if way == "domain-fixed" else 1
 
 
 if __name__ == "__main__":

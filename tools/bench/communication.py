@@ -10,7 +10,6 @@ the tables of the documentation from the files in ``tools/bench/results``.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ import torch.distributed as dist
 
 from tools.bench.links import Link, Time, fit, measure, needed
 from tools.bench.quarter_degree import CASES
-from tools.bench.report import ROOT, duration, provenance, show, write_json
+from tools.bench.report import ROOT, duration, provenance, read_json, show, write_json
 from tools.bench.scaling_cases import WAYS as STEPS
 from tools.bench.scaling_cases import problems
 from tools.bench.scaling_traffic import Exchange, count
@@ -118,12 +117,12 @@ def table(options: argparse.Namespace) -> None:
 def read_links(paths: Sequence[Path] | None = None) -> list[Link]:
     """Return the links of some files, by default of all that were measured on GPUs."""
     paths = sorted(RESULTS.glob("links*.json")) if paths is None else paths
-    return [Link(**link) for path in paths for link in _read(path)["links"]]
+    return [Link(**link) for path in paths for link in read_json(path)["links"]]
 
 
 def read_costs(path: Path) -> list[Cost]:
     """Return what ``predict --json`` wrote."""
-    return [Cost(**cost) for cost in _read(path)["costs"]]
+    return [Cost(**cost) for cost in read_json(path)["costs"]]
 
 
 def seconds(cost: Cost, links: Sequence[Link]) -> float | None:
@@ -201,10 +200,6 @@ def _exchange(it: Exchange) -> tuple[str, ...]:
         f"{max(it.largest.values(), default=0) / 2**20:,.1f}",
         "",
     )
-
-
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _parser() -> argparse.ArgumentParser:

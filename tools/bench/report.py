@@ -65,6 +65,11 @@ def write_json(
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def read_json(path: Path) -> Any:
+    """Return what :func:`write_json` has written."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def duration(seconds: float) -> str:
     """Return a time with three digits and the unit that suits it."""
     for unit, scale in (("s", 1), ("ms", 1e3)):
