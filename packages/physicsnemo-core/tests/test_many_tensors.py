@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch.optim import Adam, AdamW
+from torch.optim import SGD, Adam, AdamW
 
 from physicsnemo.core.capture import many_tensors
 from physicsnemo.core.capture.many_tensors import AdamSettings, adam_table, check_table
@@ -116,7 +116,7 @@ def test_a_recording_has_its_tables_beforehand(monkeypatch):
     groups = [{"params": parameters[:3]}, {"params": parameters[3:], "weight_decay": 0.1}]
     optimizer = AdamW(groups, lr=rate, fused=True)
     kernels = many_tensors.ManyTensors()
-    kernels.prepare(parameters, groups=2)
+    kernels.prepare(optimizer, checked=True)
     (whole,) = (kernels._room.untyped_storage(),)
     with kernels.active() as tables:
         gradients = [p.grad for p in parameters]
@@ -169,13 +169,25 @@ def test_only_ordinary_tensors_suit():
     assert not suits([torch.empty(2**25, device="meta"), given])
 
 
+def test_nothing_is_compiled_that_no_step_needs(monkeypatch):
+    asked = []
+    monkeypatch.setattr(many_tensors, "is_usable", lambda device: asked.append(device))
+    optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    kernels = many_tensors.ManyTensors()
+    kernels.prepare(optimizer, checked=False)
+    assert asked == []
+    kernels.prepare(optimizer, checked=True)
+    assert asked == [torch.device("cpu")]
+
+
 def test_nothing_is_replaced_without_a_gpu():
     kernels = many_tensors.ManyTensors()
-    kernels.prepare([torch.zeros(1)], groups=1)
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = Adam([parameter], lr=torch.tensor(0.1), fused=True)
+    kernels.prepare(optimizer, checked=True)
     with kernels.active() as tables:
-        parameter = torch.zeros(1, requires_grad=True)
         parameter.grad = torch.ones(1)
-        Adam([parameter], lr=torch.tensor(0.1), fused=True).step()
+        optimizer.step()
     kernels.write()
     assert tables == []
     torch.testing.assert_close(parameter.detach(), torch.tensor([-0.1]))

@@ -19,12 +19,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
 from torch.overrides import TorchFunctionMode
+
+from physicsnemo.core.capture.optimizers import parameters
+from physicsnemo.core.capture.promotion import are_aligned
 
 _BLOCK = 2048
 _LARGEST = 2**25  # numbers in all: of more, PyTorch's own blocks are enough to fill any GPU
-_SETTINGS = 10  # places before the rows of Adam's table
-_ADAM_WIDTH, _CHECK_WIDTH = 6, 2  # places in a row; even, so that all tables are aligned alike
+
+# Places in tables, where the kernels have the same numbers: of the settings, and of a row for each
+# block. They are even, so that all tables are aligned alike.
+_SETTINGS, _ADAM_WIDTH, _CHECK_WIDTH = 10, 6, 2
 _SHARED = ("beta1", "beta2", "eps", "weight_decay", "maximize")
 
 logger = logging.getLogger(__name__)
@@ -41,21 +47,25 @@ class ManyTensors:
         self._room: Tensor | None = None
         self._unwritten: list[tuple[Tensor, Tensor]] = []
 
-    def prepare(self, parameters: Sequence[Tensor], groups: int) -> None:
+    def prepare(self, optimizer: Optimizer, *, checked: bool) -> None:
         """Compile what a step of an optimizer needs, and make room for tables of one recording.
 
         Parameters
         ----------
-        parameters
-            All that the optimizer advances.
-        groups
-            The number of groups that they are in.
+        optimizer
+            The optimizer.
+        checked
+            Whether gradients are checked for overflow. If not, there is a kernel for Adam alone.
         """
         self._room = None
-        devices = {parameter.device for parameter in parameters}
-        if len(devices) == 1 and is_usable(device := devices.pop()):
-            blocks = int(_number_of_blocks(parameters).sum())
-            size = groups * _SETTINGS + blocks * (_ADAM_WIDTH + _CHECK_WIDTH)
+        advanced = parameters(optimizer)
+        devices = {parameter.device for parameter in advanced}
+        if not (checked or isinstance(optimizer, Adam)) or len(devices) != 1:
+            return
+        (device,) = devices
+        if is_usable(device):
+            blocks = int(_number_of_blocks(advanced).sum())
+            size = len(optimizer.param_groups) * _SETTINGS + blocks * (_ADAM_WIDTH + _CHECK_WIDTH)
             self._room = torch.empty(size, dtype=torch.int64, device=device)
 
     @contextmanager
@@ -231,15 +241,10 @@ def _suit(*lists: Sequence[Tensor]) -> bool:
         type(tensor) in (Tensor, nn.Parameter)
         and tensor.dtype == torch.float32
         and _is_dense(tensor)
-        and _strides(tensor) == _strides(first)
+        and are_aligned(first, tensor)
         for tensors in lists
         for tensor, first in zip(tensors, lists[0], strict=True)
     )
-
-
-def _strides(tensor: Tensor) -> list[int]:
-    """Return those that matter to where numbers lie."""
-    return [step for n, step in zip(tensor.shape, tensor.stride(), strict=True) if n != 1]
 
 
 def _is_dense(tensor: Tensor) -> bool:

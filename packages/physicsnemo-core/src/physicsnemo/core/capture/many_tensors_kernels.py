@@ -1,5 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels of :mod:`physicsnemo.core.capture.many_tensors`, which need Triton."""
+"""The kernels of :mod:`physicsnemo.core.capture.many_tensors`, which need Triton.
+
+A table holds integers: addresses, and numbers in double precision by their bits. That of Adam
+begins with ten settings, in the order of ``AdamSettings.row``: the logarithms of both betas, both
+betas, eps, weight decay that is coupled and that is decoupled, the sign of gradients, whether there
+is a scale, and whether there is a note of overflow. Then each block has a row of six: addresses of
+parameters, gradients, their average, that of their squares and the count of steps, and how many
+numbers the block has. That of a check has two for each block: an address, and how many numbers.
+"""
 
 try:
     import triton

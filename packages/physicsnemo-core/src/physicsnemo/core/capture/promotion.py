@@ -106,7 +106,7 @@ class Promotion:
                 return "its gradients are sparse"
             state = self._optimizer.state.get(parameter, {}).values()
             for tensor in (parameter.grad, *(it for it in state if isinstance(it, Tensor))):
-                if self.name == "fused" and not _are_aligned(parameter, tensor):
+                if self.name == "fused" and not are_aligned(parameter, tensor):
                     return "its gradients or its state lie in memory unlike its parameters"
         return None
 
@@ -148,7 +148,7 @@ def _implementation(optimizer: Optimizer, groups: list[dict[str, Any]]) -> str |
     return "capturable" if on_host and isinstance(optimizer, Adam) else None
 
 
-def _are_aligned(parameter: Tensor, tensor: Tensor) -> bool:
+def are_aligned(parameter: Tensor, tensor: Tensor) -> bool:
     """Return whether a kernel may go through both by one index; counts of steps lie elsewhere."""
     strides = zip(parameter.shape, parameter.stride(), tensor.stride(), strict=False)
     return tensor.ndim == 0 or (

@@ -157,7 +157,8 @@ class TrainingStep(StepProgram):
         """Make the tensors that learning rates are read from, and that gradients add up in."""
         self._promotion.place_counts()
         self._rates.prepare()
-        self._kernels.prepare(parameters(self._optimizer), groups=len(self._optimizer.param_groups))
+        if self._outside is None and self._is_last:  # where the optimizer's step is recorded
+            self._kernels.prepare(self._optimizer, checked=self._scaler.is_enabled())
         if not self._is_first:
             self._pin()
 
