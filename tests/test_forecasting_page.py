@@ -2,14 +2,10 @@
 """The script of the page on forecasts: it beats persistence, and resumes."""
 
 import os
-import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-
-from tools.workspace import ROOT
-
-PAGE = ROOT / "docs" / "forecasting.md"
 
 CHECKS = """
 (now, true) = test[:, 0], test[:, 1]
@@ -35,12 +31,6 @@ assert load_checkpoint("run", network) == 10
 """
 
 
-def script() -> str:
-    """Return the script on the page."""
-    (found,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    return str(found)
-
-
 def run(text: str, folder: Path) -> str:
     """Return what a script prints."""
     done = subprocess.run(
@@ -55,9 +45,12 @@ def run(text: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_it_runs_as_it_is_written_and_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+def test_it_runs_as_it_is_written_and_goes_on_where_it_was_stopped(
+    script_on: Callable[[str], str], tmp_path: Path
+) -> None:
+    script = script_on("forecasting")
     stop = "    if epoch == 4:\n        raise SystemExit\n"
-    part = script().replace("    schedule.step()\n", f"{stop}    schedule.step()\n")
+    part = script.replace("    schedule.step()\n", f"{stop}    schedule.step()\n")
     assert run(part, tmp_path) == ""
     assert "checkpoint.0.4.pt" in os.listdir(tmp_path / "run")
-    run(script() + CHECKS, tmp_path)
+    run(script + CHECKS, tmp_path)

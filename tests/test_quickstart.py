@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The quickstart of the site, pasted where there are wheels and no clone, and what it says."""
 
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from tools.environment import Environment
-from tools.workspace import ROOT, closure, packages
-
-PAGE = ROOT / "docs" / "quickstart.md"
+from tools.workspace import closure, packages
 
 CHECKS = """
 assert error < 0.04, error
@@ -50,20 +47,20 @@ def environment(wheels: Mapping[str, Path], tmp_path: Path) -> Environment:
     return made
 
 
-def script() -> str:
-    """Return the script on the page."""
-    (found,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    return str(found)
+@pytest.fixture
+def script(script_on: Callable[[str], str]) -> str:
+    """The script on the page."""
+    return script_on("quickstart")
 
 
-def test_it_is_short() -> None:
-    assert len([line for line in script().splitlines() if line]) < 30
+def test_it_is_short(script: str) -> None:
+    assert len([line for line in script.splitlines() if line]) < 30
 
 
 def test_it_runs_as_it_is_written(
-    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str, environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads would wait for those of other tests
-    Path("pasted.py").write_text(script() + CHECKS, encoding="utf-8")
+    Path("pasted.py").write_text(script + CHECKS, encoding="utf-8")
     environment.run("-W", "error", "pasted.py")
