@@ -8,6 +8,7 @@ from torch import nn
 from physicsnemo import ModelMetaData, Module
 from physicsnemo.testing import Case, check_compile, conformance_test, noise, run_checks
 from physicsnemo.testing._proofs import PROOFS
+from physicsnemo.utils import StaticCaptureTraining
 
 
 class Scale(Module):
@@ -51,7 +52,10 @@ def test_unprovable_claims_are_reported():
 
 
 def test_a_fallback_to_eager_steps_proves_no_graphs():
-    with pytest.raises(AssertionError, match="0 of the last 5 steps replayed a CUDA graph"):
+    model = case_of().build()
+    logger = StaticCaptureTraining(model=model, optim=torch.optim.SGD(model.parameters())).logger
+    expected = f"0 of the last 5 steps replayed a CUDA graph; the logger '{logger.name}' says why"
+    with pytest.raises(AssertionError, match=expected):
         PROOFS["cuda_graphs"].function(case_of(), torch.device("cpu"))
 
 

@@ -180,6 +180,23 @@ def test_nothing_is_compiled_that_no_step_needs(monkeypatch):
     assert asked == [torch.device("cpu")]
 
 
+def test_without_a_compiler_the_log_of_captured_steps_says_so(monkeypatch, caplog):
+    def fails(*given):
+        raise RuntimeError("no C compiler")
+
+    on_cpu = {name: getattr(torch, name) for name in ("zeros", "ones")}
+    for name, own in on_cpu.items():
+        monkeypatch.setattr(torch, name, lambda *size, own=own, device=None: own(*size))
+    monkeypatch.setattr(many_tensors, "find_spec", lambda name: object())
+    monkeypatch.setattr(many_tensors, "adam_table", lambda *given: torch.arange(1))
+    monkeypatch.setattr(many_tensors, "run_adam", fails)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self)
+    assert not many_tensors.is_usable.__wrapped__(torch.device("cuda"))
+    (record,) = caplog.records
+    assert record.name == "physicsnemo.capture"
+    assert record.getMessage() == "optimizers run PyTorch's kernels: RuntimeError: no C compiler"
+
+
 def test_nothing_is_replaced_without_a_gpu():
     kernels = many_tensors.ManyTensors()
     parameter = torch.zeros(1, requires_grad=True)

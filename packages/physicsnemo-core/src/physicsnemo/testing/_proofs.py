@@ -199,8 +199,8 @@ def _prove_cuda_graphs(case: Case, device: torch.device) -> None:
         losses[use_graphs] = torch.stack([call(step, inputs) for _ in range(8)])
     if step.replays() != 5:
         raise AssertionError(
-            f"{step.replays()} of the last 5 steps replayed a CUDA graph; the logger 'capture' "
-            f"says why"
+            f"{step.replays()} of the last 5 steps replayed a CUDA graph; the logger "
+            f"'physicsnemo.capture' says why"
         )
     assert_equal(losses[True], losses[False], _STEP, "the losses")
 

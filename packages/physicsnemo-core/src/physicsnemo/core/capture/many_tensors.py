@@ -33,7 +33,7 @@ _LARGEST = 2**25  # numbers in all: of more, PyTorch's own blocks are enough to 
 _SETTINGS, _ADAM_WIDTH, _CHECK_WIDTH = 10, 6, 2
 _SHARED = ("beta1", "beta2", "eps", "weight_decay", "maximize")
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("physicsnemo.capture")
 
 
 class ManyTensors:
