@@ -110,6 +110,7 @@ sphinx_gallery_conf = {
     "first_notebook_cell": FIRST_CELL,
     "download_all_examples": False,
     "show_signature": False,
+    "write_computation_times": False,  # a page that loads a script from elsewhere
 }
 
 suppress_warnings = ["config.cache"]  # a function among the settings: there is no harm in it

@@ -14,8 +14,8 @@ PAGES = sorted(
     path
     for path in SITE.rglob("*.html")
     # Listings of sources link back by the names of objects there, which pages do not all use; no
-    # page links to what the theme and Sphinx-Gallery leave behind.
-    if {"_modules", "_static"}.isdisjoint(path.parts) and path.name != "sg_execution_times.html"
+    # page links to what the theme leaves behind.
+    if {"_modules", "_static"}.isdisjoint(path.parts)
 )
 LOADED = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src"}
 
@@ -86,9 +86,5 @@ def test_nothing_is_loaded_from_elsewhere(path: Path) -> None:
 def test_pages_have_a_description() -> None:
     written = [*SITE.glob("*.html"), *SITE.glob("models/**/*.html"), *SITE.glob("api/*.html")]
     lists = {"genindex.html", "guides.html", "py-modindex.html", "search.html"}
-    bare = [
-        it.name
-        for it in written
-        if it.name not in lists | {"sg_execution_times.html"} and not read(it).description
-    ]
+    bare = [it.name for it in written if it.name not in lists and not read(it).description]
     assert bare == []
