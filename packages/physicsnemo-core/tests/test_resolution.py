@@ -82,6 +82,22 @@ def test_registered_class_that_takes_other_arguments_is_not_taken(install):
         resolve(record("Net", "odd_plugin.models", depth=1), Module)
 
 
+CLASSES = "[physicsnemo.classes]\nlab.nets.Net = unlisted:Net\nlab.nets.Text = unlisted:__doc__\n"
+
+
+def test_class_that_no_registry_lists_is_imported_on_demand(install, registry):
+    install("unlisted", CLASSES, unlisted=PLUGIN)
+    assert "Net" not in registry.list_models()
+    with pytest.raises(CheckpointError, match="neither imported nor registered"):
+        resolve(record("Net", "lab", width=1), Module)
+    assert "unlisted" not in sys.modules
+    found = resolve(record("Net", "lab.nets", width=1), Module)
+    assert found is sys.modules["unlisted"].Net
+    assert Origin.of(found) == Origin("unlisted", "1.0")
+    with pytest.raises(CheckpointError, match=r"unlisted 1\.0 registers lab\.nets\.Text as .*None"):
+        resolve(record("Text", "lab.nets"), Module)
+
+
 def test_nothing_is_imported_because_a_file_says_so(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "trap.py").write_text("raise SystemExit('imported')")

@@ -12,7 +12,7 @@ import warnings
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from physicsnemo.core.errors import RegistryWarning
 from physicsnemo.core.install.distributions import (
@@ -24,6 +24,8 @@ from physicsnemo.core.install.distributions import (
 
 GROUP = "physicsnemo.models"
 FORMER_GROUP = "modulus.models"
+CLASSES = "physicsnemo.classes"
+"""Of classes that files may hold and that no registry lists, by the paths in files."""
 
 
 class ModelEntryPoint:
@@ -99,6 +101,13 @@ class ModelEntryPoint:
         return module, attribute
 
 
+class _Entries(NamedTuple):
+    """The entry points of models by name, the one that wins first, and of other classes by path."""
+
+    models: dict[str, list[ModelEntryPoint]]
+    classes: dict[str, ModelEntryPoint]
+
+
 class _Found:
     """What has been looked up, None before.
 
@@ -107,7 +116,7 @@ class _Found:
     """
 
     def __init__(self) -> None:
-        self.by_name: dict[str, list[ModelEntryPoint]] | None = None
+        self.entries: _Entries | None = None
         self.lock = threading.Lock()
 
     def renew_lock(self) -> None:
@@ -122,15 +131,24 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 def installed_models() -> dict[str, list[ModelEntryPoint]]:
     """Return the entry points of each model's name, the one that wins first."""
+    return _entries().models
+
+
+def unlisted_classes() -> dict[str, ModelEntryPoint]:
+    """Return the entry point of each class of the group ``CLASSES``, by its path in files."""
+    return _entries().classes
+
+
+def _entries() -> _Entries:
     with _found.lock:
-        if _found.by_name is None:
-            _found.by_name = _discover()
-        return _found.by_name
+        if _found.entries is None:
+            _found.entries = _discover()
+        return _found.entries
 
 
 def forget(all_models: bool = False) -> None:
     """Look for entry points again at the next call, or find none from now on; for tests."""
-    _found.by_name = {} if all_models else None
+    _found.entries = _Entries({}, {}) if all_models else None
 
 
 def installed_entries() -> list[ModelEntryPoint]:
@@ -145,6 +163,12 @@ def entry_of(model_class: type) -> ModelEntryPoint | None:
     """
     entries = [entry for entry in installed_entries() if entry.registers(model_class)]
     return min(entries, key=lambda entry: entry.name != model_class.__name__, default=None)
+
+
+def unlisted_entry_of(model_class: type) -> ModelEntryPoint | None:
+    """Return the entry point of the group ``CLASSES`` that names a class, None without one."""
+    entries = unlisted_classes().values()
+    return next((entry for entry in entries if entry.registers(model_class)), None)
 
 
 @cache
@@ -166,9 +190,20 @@ def _read(name: str) -> Any:
     return json.loads(text)
 
 
-def _discover() -> dict[str, list[ModelEntryPoint]]:
-    """Return the entries of each name, the one that wins first."""
-    current, former = _installed()
+def _discover() -> _Entries:
+    """Return all entries, read in one pass over what is installed."""
+    groups: dict[str, dict[str, list[ModelEntryPoint]]] = {GROUP: {}, FORMER_GROUP: {}, CLASSES: {}}
+    for point in entry_points(groups, RegistryWarning):
+        entry = ModelEntryPoint(point.name, point.value, point.source, point.leftover)
+        groups[point.group].setdefault(point.name, []).append(entry)
+    classes = {path: entries[0] for path, entries in groups[CLASSES].items()}
+    return _Entries(_models(groups[GROUP], groups[FORMER_GROUP]), classes)
+
+
+def _models(
+    current: dict[str, list[ModelEntryPoint]], former: dict[str, list[ModelEntryPoint]]
+) -> dict[str, list[ModelEntryPoint]]:
+    """Return the entries of each model's name, the one that wins first."""
     found = {name: _in_order(name, entries) for name, entries in current.items()}
     for name in former.keys() - current.keys():
         found[name] = former[name][:1]
@@ -179,15 +214,6 @@ def _discover() -> dict[str, list[ModelEntryPoint]]:
             stacklevel=2,
         )
     return found
-
-
-def _installed() -> tuple[dict[str, list[ModelEntryPoint]], dict[str, list[ModelEntryPoint]]]:
-    """Return the entries of both groups by name, read in one pass over what is installed."""
-    found: dict[str, dict[str, list[ModelEntryPoint]]] = {GROUP: {}, FORMER_GROUP: {}}
-    for point in entry_points(found, RegistryWarning):
-        entry = ModelEntryPoint(point.name, point.value, point.source, point.leftover)
-        found[point.group].setdefault(point.name, []).append(entry)
-    return found[GROUP], found[FORMER_GROUP]
 
 
 def _in_order(name: str, entries: list[ModelEntryPoint]) -> list[ModelEntryPoint]:

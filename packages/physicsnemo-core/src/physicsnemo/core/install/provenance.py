@@ -10,7 +10,7 @@ from typing import Any
 from physicsnemo.core.format.records import metadata_key
 from physicsnemo.core.history import order
 from physicsnemo.core.install.distributions import distributions_of, installed_version
-from physicsnemo.core.install.entry_points import entry_of, shipped_models
+from physicsnemo.core.install.entry_points import entry_of, shipped_models, unlisted_entry_of
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")  # of a distribution
 _VERSION = re.compile(r"[A-Za-z0-9.+!_-]{1,100}")
@@ -43,6 +43,8 @@ class Origin:
         defined_as = definition(model_class)
         if entry := entry_of(model_class):
             return cls(entry.distribution, entry.version, entry.name, defined_as)
+        if entry := unlisted_entry_of(model_class):
+            return cls(entry.distribution, entry.version, None, defined_as)
         return cls(*_shipping(re.split("[.:]", defined_as)[0]), None, defined_as)
 
     @classmethod

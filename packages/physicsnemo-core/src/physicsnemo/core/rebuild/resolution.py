@@ -15,7 +15,7 @@ from physicsnemo.core.base import ModelBase, bind
 from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginError, shown_name
 from physicsnemo.core.format.records import Record
 from physicsnemo.core.install.aliases import current_name, without_former_package
-from physicsnemo.core.install.entry_points import installed_entries
+from physicsnemo.core.install.entry_points import installed_entries, unlisted_classes
 from physicsnemo.core.install.provenance import (
     Origin,
     definition,
@@ -53,7 +53,8 @@ def resolve(
        fit it;
     6. a class as in 1, by the present module and name, where another release calls it otherwise;
     7. the model as in 5, by the present name;
-    8. the class that a plugin names.
+    8. the class that an installed package names for that path, though no registry lists it;
+    9. the class that a plugin names.
 
     Classes made by ``Module.from_torch`` all have one module, so the origin tells them apart: for
     them, 2 comes before 1, which then is a class made of the PyTorch class that the origin names.
@@ -142,6 +143,7 @@ def _candidates(wanted: _Wanted, recorded_module: str) -> Iterator[list[type[Mod
     # The registry has just imported packages, so what was not there before may be now.
     yield _distinct(_imported(current_module, current), wanted)
     yield _registered(current, current_module, wanted)
+    yield _unlisted(current_module, current)
     yield _from_plugins(recorded_module, wanted.name)
 
 
@@ -292,6 +294,16 @@ def _misfit(candidate: type[ModelBase], arguments: dict[str, Any]) -> str | None
     except TypeError as error:
         return str(error)
     return None
+
+
+def _unlisted(module: str, name: str) -> list[type[ModelBase]]:
+    entry = unlisted_classes().get(f"{module}.{name}")
+    if entry is None:
+        return []
+    found = entry.load()
+    if not (isinstance(found, type) and issubclass(found, ModelBase)):
+        raise TypeError(f"{entry}, which is no subclass of physicsnemo.Module: {found!r}")
+    return [found]
 
 
 def _from_plugins(module: str, name: str) -> list[type[ModelBase]]:
