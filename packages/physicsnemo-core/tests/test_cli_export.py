@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from physicsnemo import Module
 from physicsnemo.core.format.container import write_checkpoint
 
 MODEL = """
@@ -83,6 +84,24 @@ def test_no_input_is_known(model, tmp_path, physicsnemo):
     assert "holds no example" in result.stderr
     assert "--input 8,3 or --input x=8,3" in result.stderr
     assert "models of graphs in Python, by physicsnemo.utils.export" in result.stderr
+
+
+class OnEdges(Module):
+    """A model that takes no tensor in place of its graph."""
+
+    def forward(self, x, graph):
+        raise TypeError("expected a graph, got torch.Tensor")
+
+
+def test_a_tensor_in_place_of_a_graph_leads_to_python(tmp_path, physicsnemo):
+    OnEdges().save(tmp_path / "edges.mdlus")
+    shapes = ("--input", "2,3", "--input", "2,4:2", "--no-compile")
+    files = (tmp_path / "edges.mdlus", tmp_path / "edges.pt2")
+    result = physicsnemo("export", *files, *shapes)
+    assert result.exit_code == 1
+    assert "expected a graph, got torch.Tensor; export models of graphs in Python" in result.stderr
+    assert "physicsnemo.utils.export with a graph in its example" in result.stderr
+    assert not (tmp_path / "edges.pt2").exists()
 
 
 @pytest.mark.parametrize(

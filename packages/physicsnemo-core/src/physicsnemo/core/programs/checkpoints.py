@@ -4,6 +4,7 @@
 from inspect import signature
 from typing import Any
 
+from physicsnemo.core.errors import ExportError
 from physicsnemo.core.format.files import Url
 from physicsnemo.core.programs.export import Exported, export
 from physicsnemo.core.programs.inputs import as_arguments
@@ -11,7 +12,9 @@ from physicsnemo.core.rebuild.example import Inputs, stored_inputs
 from physicsnemo.core.rebuild.resolution import Trusted
 from physicsnemo.models.module import Module
 
-_GRAPHS = "export models of graphs in Python, by physicsnemo.utils.export"
+_GRAPHS = (
+    "export models of graphs in Python, by physicsnemo.utils.export with a graph in its example"
+)
 
 
 def export_checkpoint(
@@ -36,6 +39,8 @@ def export_checkpoint(
     ------
     ValueError
         If no inputs are given, and there is no example, or the model takes more inputs.
+    ExportError
+        As of :func:`physicsnemo.utils.export`, with advice where a tensor may stand for a graph.
     """
     model = Module.from_checkpoint(url, trusted=trusted)
     inputs = stored_inputs(url) if inputs is None else inputs
@@ -52,4 +57,10 @@ def export_checkpoint(
         raise ValueError(
             f"these inputs do not fit {type(model).__name__}: {error}; {_GRAPHS}"
         ) from error
-    return export(model, path, inputs, **options)
+    try:
+        return export(model, path, inputs, **options)
+    except ExportError as error:
+        if not isinstance(error.__cause__, TypeError):
+            raise
+        # Of a file and of --input there are no graphs, so a model of graphs was given a tensor.
+        raise ExportError(f"{error}; {_GRAPHS}") from error.__cause__
