@@ -27,14 +27,14 @@ from scipy.stats import kstest, norm
 from torch import Tensor
 
 from physicsnemo.diffusion import EDM, DenoisingLoss, Diffusion, PowerEMA, sample
-from physicsnemo.models.diffusion import SongUNet
 from physicsnemo.utils import StaticCaptureTraining
 from reproductions.data.random_fields import periodic_field
 from reproductions.pace import paced
+from reproductions.periodic import PeriodicUNet
 from reproductions.records import environment, write_metrics
 
 DEVIATION = 0.5  # of the fields, as of the paper's images
-STEPS = 40  # of Heun's method, which make 79 evaluations, as for the paper's images of 64×64
+STEPS = 80  # of Heun's method: the best estimate in place of a network is then right to 1 %
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Size:
     chunk: int  # samples at once
 
 
-FULL = Size(64, 64, (1, 2, 2), 2, batch=64, steps=20_000, samples=2048, chunk=512)
+FULL = Size(64, 64, (1, 2, 2), 2, batch=128, steps=20_000, samples=4096, chunk=512)
 SMALL = Size(16, 16, (1, 2), 1, batch=32, steps=150, samples=64, chunk=64)
 
 
@@ -181,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     begin = time.perf_counter()
     law = Fields(size.points)
-    network = SongUNet(
+    network = PeriodicUNet(
         size.points,
         in_channels=1,
         out_channels=1,
@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     start = time.perf_counter()
     shape = (size.samples, 1, size.points, size.points)
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, device.type == "cuda"):
         samples = sample(average, shape, steps=STEPS, chunk=size.chunk, generator=generator)
     found = {
         "samples of the model": statistics(samples, law),
