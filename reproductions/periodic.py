@@ -32,7 +32,8 @@ class PeriodicUNet(SongUNet):
     """A ``SongUNet`` that knows that opposite sides are joined.
 
     Convolutions that see zeros beyond the sides tell a network where the sides are, but not that
-    the field goes on at the opposite one; samples then have a jump there.
+    the field goes on at the opposite one; samples then have a jump there. Files name this class, so
+    import it before you load one.
 
     Parameters
     ----------
