@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from physicsnemo.diffusion import EDM, Diffusion
+from physicsnemo.models.diffusion import SongUNet
 from physicsnemo.testing import Case
 from physicsnemo.utils import export
 from tools.cases import all_cases
@@ -38,6 +40,11 @@ torch.save(pytree.tree_leaves(outputs), folder / "outputs.pt")
 CASES = {str(case): case for case in all_cases()}
 FIRST = {str(case.model): name for name, case in reversed(CASES.items())}
 """The first case of each model."""
+OF_DIFFUSION = sorted(
+    name
+    for name in FIRST.values()
+    if CASES[name].model_class.__module__.startswith("physicsnemo.models.diffusion")
+)
 
 
 def plain(value: Any) -> Any:
@@ -68,6 +75,34 @@ def run_alone(case: Case, folder: Path, compile: bool, device: str = "cpu") -> N
     for own, theirs in zip(found, expected, strict=True):
         scale = float(theirs.abs().max()) if theirs.numel() else 0.0
         torch.testing.assert_close(own, theirs, rtol=0, atol=1e-5 * scale)
+
+
+def run_in_batches(model: torch.nn.Module, inputs: tuple[Any, ...], folder: Path) -> None:
+    """Export a model for any batch, and run it on batches of other sizes."""
+    export(model, folder / "model.pt2", inputs, compile=False, dynamic_batch=True)
+    program, model = torch.export.load(folder / "model.pt2").module(), model.eval()
+    for samples in ([0, 1, 0], [1]):
+        given = pytree.tree_map_only(Tensor, lambda it, samples=samples: it[samples], inputs)
+        with torch.no_grad():
+            found, expected = (pytree.tree_leaves(it(*given)) for it in (program, model))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_with_labels_is_exported_for_any_batch(tmp_path: Path) -> None:
+    case = CASES["SongUNet-ncsnpp"]
+    run_in_batches(case.build(), case.inputs(), tmp_path)
+
+
+def test_a_diffusion_model_is_exported_for_any_batch(tmp_path: Path) -> None:
+    network = SongUNet(8, in_channels=3, out_channels=2, model_channels=8, channel_mult=[1])
+    x, t, image = torch.randn(2, 2, 8, 8), torch.rand(2), torch.randn(2, 1, 8, 8)
+    run_in_batches(Diffusion(network, EDM()), (x, t, image), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_DIFFUSION)
+def test_every_network_of_diffusion_is_exported_for_any_batch(name: str, tmp_path: Path) -> None:
+    run_in_batches(CASES[name].build(), CASES[name].inputs(), tmp_path)
 
 
 def test_a_program_that_takes_a_graph_runs_without_this_library(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def of_batch(condition: Condition, batch: int) -> Condition:
     """
 
     def expanded(name: str, tensor: Tensor) -> Tensor:
-        if tensor.ndim == 0 or len(tensor) not in (1, batch):
+        if tensor.ndim == 0 or tensor.shape[0] not in (batch, 1):
             raise ValueError(
                 f"expected the condition {name!r} for each of {batch} samples, or one for all, "
                 f"got a tensor of shape {tuple(tensor.shape)}"

@@ -141,9 +141,9 @@ class ClassifierFree(nn.Module):
         """Return the estimate of the data; parameters as those of ``Diffusion.forward``."""
         if condition is None:
             raise ValueError("expected a condition to guide by, got None")
-        with_ = of_batch(condition, len(x))
+        with_ = of_batch(condition, x.shape[0])
         without = each_tensor(with_, lambda _, it: torch.zeros_like(it))
-        without = without if self.without is None else of_batch(self.without, len(x))
+        without = without if self.without is None else of_batch(self.without, x.shape[0])
         estimate: Tensor = self.model(x, t, with_)
         other: Tensor = self.model(x, t, without)
         return estimate + self.weight * (estimate - other)

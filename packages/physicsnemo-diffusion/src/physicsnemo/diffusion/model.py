@@ -178,7 +178,7 @@ class Diffusion(Module):
 
     def _output(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Return what is predicted: that of a scaled network is the data."""
-        condition = of_batch(condition, len(x))
+        condition = of_batch(condition, x.shape[0])
         if self.scaling is None:
             return self._network(x, t, condition)
         c = self.scalings(t, x)
@@ -205,10 +205,12 @@ class Diffusion(Module):
             )
         x = x.to(at_least_float32(x.dtype))
         if not isinstance(t, Tensor):
-            return x, x.new_full((len(x),), t)
-        if t.shape not in ((), (1,), (len(x),)):
-            raise ValueError(f"expected a time, or one for each of {len(x)} samples, got {t.shape}")
-        return x, t.to(x).expand(len(x))
+            return x, x.new_full((x.shape[0],), t)
+        if t.shape not in ((x.shape[0],), (), (1,)):
+            raise ValueError(
+                f"expected a time, or one for each of {x.shape[0]} samples, got {t.shape}"
+            )
+        return x, t.to(x).expand(x.shape[0])
 
     def _of_time(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha and the level at times, to multiply fields with."""

@@ -91,9 +91,9 @@ class Patches:
         self, estimate: Estimate, x: Tensor, t: Tensor, condition: Condition, chunk: int | None
     ) -> Tensor:
         """Return estimates of whole images, the means of those of patches where they overlap."""
-        in_patches = self.condition(condition, len(x), like=x)
+        in_patches = self.condition(condition, x.shape[0], like=x)
         estimates = in_chunks(estimate, self.fields(x), self.times(t), in_patches, chunk)
-        return self.patching.fuse(estimates, batch_size=len(x))
+        return self.patching.fuse(estimates, batch_size=x.shape[0])
 
     def _cut(self, name: str, tensor: Tensor) -> Tensor:
         of_image = tensor.ndim == 4 and tuple(tensor.shape[2:]) == self.patching.img_shape
@@ -124,8 +124,8 @@ def in_chunks(
     estimate: Estimate, x: Tensor, t: Tensor, condition: Condition, chunk: int | None
 ) -> Tensor:
     """Return estimates, of so many samples at once; what gradients need is computed again."""
-    size = len(x) if chunk is None else chunk
-    if size >= len(x):
+    size = x.shape[0] if chunk is None else chunk
+    if size >= x.shape[0]:
         return estimate(x, t, condition)
 
     def rows(start: int) -> Tensor:
@@ -137,6 +137,6 @@ def in_chunks(
     return torch.cat(
         [
             maybe_checkpoint(rows, again, start, preserve_rng_state=draws)
-            for start in range(0, len(x), size)
+            for start in range(0, x.shape[0], size)
         ]
     )

@@ -102,10 +102,10 @@ def sample(
     if isinstance(patches, GridPatching2D):
         patches = Patches(patches)
     noise = _noise(model, schedule, shape_or_noise, generator)
-    condition = of_batch(condition, len(noise))
+    condition = of_batch(condition, noise.shape[0])
 
     def estimate(x: Tensor, t: float) -> Tensor:
-        of_samples = x.new_full((len(x),), t)
+        of_samples = x.new_full((x.shape[0],), t)
         if patches is None:
             x0 = in_chunks(model, x, of_samples, condition, chunk)
         else:

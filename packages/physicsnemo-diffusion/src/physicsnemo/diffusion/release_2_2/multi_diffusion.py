@@ -195,9 +195,9 @@ class MultiDiffusionModel2D(Module):
         """
         patching = self._patching
         if patching is None:
-            whole = self.with_positions(condition, None, len(x))
+            whole = self.with_positions(condition, None, x.shape[0])
             return self._call(x, t, whole, **model_kwargs)
-        batch = len(x) // patching.patch_num if x_is_patched else len(x)
+        batch = x.shape[0] // patching.patch_num if x_is_patched else x.shape[0]
         if not condition_is_patched:
             condition = self.cut_condition(patching, condition)
             condition = self.with_positions(condition, patching, batch)
@@ -211,10 +211,10 @@ class MultiDiffusionModel2D(Module):
         if condition is None:
             return None
         if isinstance(condition, Tensor):
-            names, batch = ["image"], len(condition)
+            names, batch = ["image"], condition.shape[0]
         elif isinstance(condition, Mapping):
             names = list(condition.keys())
-            batch = max((len(it) for it in condition.values()), default=0)
+            batch = max((it.shape[0] for it in condition.values()), default=0)
         else:
             raise TypeError(
                 f"expected a condition that is a tensor or a mapping, got "
@@ -375,12 +375,12 @@ class MultiDiffusionPredictor:
 
     def fuse_fn(self, patches: Tensor) -> Tensor:
         """Return the images of patches."""
-        return self.patching.fuse(patches, len(patches) // self.patching.patch_num)
+        return self.patching.fuse(patches, patches.shape[0] // self.patching.patch_num)
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the estimate of images (batch, channels, height, width) at times (batch,)."""
         x, t, condition = self._in_patches(x, t)
-        if self.use_checkpointing and len(x) <= (self.chunk_size or len(x)):
+        if self.use_checkpointing and x.shape[0] <= (self.chunk_size or x.shape[0]):
             x0 = maybe_checkpoint(self._estimate, torch.is_grad_enabled(), x, t, condition)
         else:
             x0 = in_chunks(self._estimate, x, t, condition, self.chunk_size)
@@ -399,7 +399,7 @@ class MultiDiffusionPredictor:
         if self.chunk_size is None:
             raise RuntimeError("there are no chunks: give chunk_size to the predictor")
         x, t, condition = self._in_patches(x, t)
-        for start in range(0, len(x), self.chunk_size):
+        for start in range(0, x.shape[0], self.chunk_size):
             rows = slice(start, start + self.chunk_size)
             of_rows = each_tensor(condition, lambda _, it, rows=rows: it[rows])  # type: ignore[misc]
             noisy = x[rows]
@@ -412,7 +412,7 @@ class MultiDiffusionPredictor:
         return self._to_x0(output, x, t)
 
     def _in_patches(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Condition]:
-        patching, batch = self.patching, len(x)
+        patching, batch = self.patching, x.shape[0]
         condition = self.model.cut_condition(patching, of_batch(self.condition, batch))
         condition = self.model.with_positions(condition, patching, batch)
         return patching.apply(x), t.repeat(patching.patch_num), condition

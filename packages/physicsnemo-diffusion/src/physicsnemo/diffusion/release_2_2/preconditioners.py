@@ -300,15 +300,15 @@ class IDDPMPreconditioner(BaseAffinePreconditioner):
 
 def check_times(t: Tensor, x: Tensor) -> None:
     """Raise a ValueError unless there is one time for each sample."""
-    if t.shape != (len(x),):
-        raise ValueError(f"expected times t of shape ({len(x)},), got {tuple(t.shape)}")
+    if t.shape != (x.shape[0],):
+        raise ValueError(f"expected times t of shape ({x.shape[0]},), got {tuple(t.shape)}")
 
 
 def _checked(name: str, tensor: Tensor, x: Tensor) -> Tensor:
-    if len(tensor) != len(x):
+    if tensor.shape[0] != x.shape[0]:
         raise ValueError(
-            f"expected the condition {name!r} for each of {len(x)} samples, got a tensor of shape "
-            f"{tuple(tensor.shape)}"
+            f"expected the condition {name!r} for each of {x.shape[0]} samples, got a tensor of "
+            f"shape {tuple(tensor.shape)}"
         )
     return tensor
 

@@ -39,7 +39,7 @@ class _Slopes(Flow):
         self._time = flow.schedule.sigma_inv if flow else _in_numbers(sigma_inv_fn)
 
     def x0(self, x: Tensor, t: float) -> Tensor:
-        return self._denoiser(x, x.new_full((len(x),), t))
+        return self._denoiser(x, x.new_full((x.shape[0],), t))
 
     def slope(self, t: float, x: Tensor, x0: Tensor) -> Tensor:
         return x0
@@ -300,7 +300,7 @@ def _step(
         return solver.between
 
     def step(x: Tensor, t: float, t_next: float) -> Tensor:
-        return solver.step(x, x.new_full((len(x),), t), x.new_full((len(x),), t_next))
+        return solver.step(x, x.new_full((x.shape[0],), t), x.new_full((x.shape[0],), t_next))
 
     return step
 

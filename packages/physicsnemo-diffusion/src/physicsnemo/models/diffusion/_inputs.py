@@ -146,9 +146,9 @@ def check_noise_levels(sigma: Any, x: Tensor, *, or_zero: bool = False) -> None:
             raise ValueError(_no_level(sigma, or_zero))
         return
     check_real("sigma", sigma, x, or_on_cpu=True)
-    if sigma.numel() not in (1, len(x)):
+    if sigma.numel() not in (1, x.shape[0]):
         raise ValueError(
-            f"expected sigma to have one value, or one for each of {len(x)} samples, got shape "
+            f"expected sigma to have one value, or one for each of {x.shape[0]} samples, got shape "
             f"{tuple(sigma.shape)}"
         )
     if sigma.device.type != "cpu" or type(sigma) not in (Tensor, torch.nn.Parameter):
@@ -168,9 +168,10 @@ def _no_level(given: Any, or_zero: bool) -> str:
 def check_noise_labels(noise_labels: Tensor, x: Tensor) -> None:
     """Raise an error unless there is a real number for the noise of each image, or one for all."""
     check_real("noise_labels", noise_labels, x, or_on_cpu=True)
-    if not is_tracing() and tuple(noise_labels.shape) not in ((1,), (len(x),)):
+    batch = x.shape[0]  # len would fix it in an exported program
+    if not is_tracing() and tuple(noise_labels.shape) not in ((batch,), (1,)):
         raise ValueError(
-            f"expected noise_labels of shape (batch={len(x)},) or (1,), got "
+            f"expected noise_labels of shape (batch={batch},) or (1,), got "
             f"{tuple(noise_labels.shape)}"
         )
 
@@ -189,17 +190,18 @@ def as_vectors(
     """
     if labels is None:
         raise TypeError(
-            f"expected {name} of shape (batch={len(x)}, {features}), got None; pass them, or build "
-            f"the model without"
+            f"expected {name} of shape (batch={x.shape[0]}, {features}), got None; pass them, or "
+            f"build the model without"
         )
     labels = numbers_of(labels)
     check_real(name, labels, x)
     shape = tuple(labels.shape)
     if not is_tracing() and (
-        len(shape) != 2 or shape[1] != features or shape[0] not in (1, len(x))
+        len(shape) != 2 or shape[1] != features or shape[0] not in (x.shape[0], 1)
     ):
         raise ValueError(
-            f"expected {name} of shape (batch={len(x)}, {features}) or (1, {features}), got {shape}"
+            f"expected {name} of shape (batch={x.shape[0]}, {features}) or (1, {features}), got "
+            f"{shape}"
         )
     return labels.to(dtype)
 

@@ -220,7 +220,7 @@ class MeshGraphNet(Module):
     def _graph(self, node_features: Tensor, graph: GraphLike) -> Graph:
         check_dense(node_features, "node_features")
         # A Data of edges alone does not tell its number of nodes, but the features do.
-        num_nodes = len(node_features) if node_features.ndim else 0
+        num_nodes = node_features.shape[0] if node_features.ndim else 0
         return as_graph(graph, num_nodes, node_features.device)
 
     def _check(self, node_features: Tensor, edge_features: Tensor, graph: Graph) -> None:

@@ -133,7 +133,7 @@ class Fields:
         if given.forcing is not None:
             parts.append(self.times(given.forcing, step).flatten(2, 3))
         if given.constants is not None:
-            parts.append(given.constants.expand(len(state), -1, -1, -1, -1))
+            parts.append(given.constants.expand(state.shape[0], -1, -1, -1, -1))
         if given.couplings is not None:
             parts.append(given.couplings[step].transpose(1, 2))
         return torch.cat(parts, dim=2).flatten(0, 1)

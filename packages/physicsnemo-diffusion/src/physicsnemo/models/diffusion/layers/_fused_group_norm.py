@@ -93,7 +93,7 @@ def group_norm(
     domain
         The ranks that the rows of the images are divided over, to as many on each.
     """
-    rows = len(x), x.shape[1]
+    rows = x.shape[:2]
     signals = [
         None if it is None else it.flatten(1).expand(rows)
         for it in (offset, *(modulation or (None, None)))
@@ -186,7 +186,7 @@ def _formula(
     with no_autocast(x):
         y = x.float() if offset is None else x.float() + offset[..., None, None]
         if domain is None:
-            grouped = y.reshape(len(y), groups, -1)
+            grouped = y.reshape(y.shape[0], groups, -1)
             var, mean = torch.var_mean(grouped, dim=2, correction=correction, keepdim=True)
             y = ((grouped - mean) * (var + eps).rsqrt()).reshape(y.shape)
         else:

@@ -53,7 +53,7 @@ def cut_by_function(
         If the batch is not a multiple of the number of images.
     """
     selected = selector(torch.cat((*grid, steps.flatten(0, 1))))
-    batch, images = len(selected), len(lead_times)
+    batch, images = selected.shape[0], lead_times.shape[0]
     if batch % images:
         raise ValueError(
             f"embedding_selector cuts {batch} patches, which cannot be those of {images} images as "

@@ -349,7 +349,7 @@ class SongUNetPosEmbd(SongUNet):
         if self.numerics != PAPER and not joined:  # reference-1.3 and later
             fields = (*grid, self.lt_embd[lead_times])
             return torch.cat([embedding_selector(field) for field in fields], dim=1).to(x.dtype)
-        if len(lead_times) == 1 or joined:  # one lead time for all images
+        if lead_times.shape[0] == 1 or joined:  # one lead time for all images
             first = self.lt_embd[lead_times[:1]][0]
             return embedding_selector(torch.cat((*grid, first))).to(x.dtype)
         return cut_by_function(
