@@ -252,6 +252,9 @@ def test_levels_that_are_no_tensors():
     nodes, edges, mesh, ms_edges, ms_ids = example(1)
     with pytest.raises(TypeError, match=r"ms_edges\[1\] to be a tensor, got NoneType"):
         model(nodes, edges, mesh, [ms_edges[0], None], ms_ids)
+    turned = ms_edges[1].edge_index.T
+    with pytest.raises(ValueError, match=r"ms_edges\[1\] of shape \(2, edges\), .*\.T\.contiguous"):
+        model(nodes, edges, mesh, [ms_edges[0], turned], ms_ids)
     with pytest.raises(TypeError, match="ms_edges to be a list of one for each level, got NoneT"):
         model(nodes, edges, mesh, None, ms_ids)
     with pytest.raises(TypeError, match=r"ms_ids\[0\] to be a tensor, got list"):
@@ -291,7 +294,7 @@ def test_errors_of_levels():
         model(nodes, edges, mesh, [ms_edges[0], ms_edges[0], ms_edges[2]], ms_ids)
     with pytest.raises(ValueError, match="nodes from 0 to"):
         model(nodes, edges, mesh, [graph.edge_index + 9 for graph in ms_edges], ms_ids)
-    with pytest.raises(TypeError, match="edge_index to hold integers"):
+    with pytest.raises(TypeError, match=r"ms_edges\[0\] to hold integers"):
         model(nodes, edges, mesh, [graph.edge_index.float() for graph in ms_edges], ms_ids)
 
 

@@ -55,7 +55,15 @@ def test_other_integers(dtype):
     [
         (EDGES.float(), (5,), TypeError, r"integers, got torch.float32; .*\.long"),
         (EDGES > 0, (5,), TypeError, "got torch.bool"),
-        (EDGES.T, (5,), ValueError, r"shape \(2, edges\), got \(5, 2\)"),
+        (
+            EDGES.T,
+            (5,),
+            ValueError,
+            r"shape \(2, edges\), got \(5, 2\).*; .* edge_index\.T\.contig",
+        ),
+        (EDGES.repeat(2, 1), (5,), ValueError, r"\(2, edges\), got \(4, 5\); .* of each edge$"),
+        (Graph(EDGES, 5), (5,), TypeError, "got Graph; pass its edge_index"),
+        (EDGES, (5, torch.rand(5, 3)), TypeError, "num_targets to be a whole number, got a Tensor"),
         (EDGES[0], (5,), ValueError, r"got \(5,\)"),
         (EDGES, (3,), ValueError, "source nodes from 0 to 2, as there are 3, .* from 0 to 3"),
         (EDGES - 1, (5,), ValueError, "source nodes from 0 to 4, .* from -1 to 2"),

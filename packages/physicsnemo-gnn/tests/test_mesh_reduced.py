@@ -172,7 +172,7 @@ def test_errors():
     with pytest.raises(ValueError, match="edges=90"):
         model.encode(nodes, edges[:-1], MESH, POS, PIVOTAL)
     with pytest.raises(
-        ValueError, match=r"1 x 23 points.*got 24; give the positions of one sample"
+        ValueError, match=r"1 x 23 points.*got 24; give the positions of one sample, first those"
     ):
         model.encode(nodes, edges, MESH, POS[1:], PIVOTAL)
     with pytest.raises(ValueError, match=r"1 x 6 points.*got 12"):

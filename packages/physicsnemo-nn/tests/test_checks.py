@@ -142,6 +142,12 @@ def test_advice_on_axes():
         check_input(torch.zeros(3, 8, 9), FIELD, WEIGHT)
     with pytest.raises(ValueError, match=r"where in_channels is 4$"):
         check_input(torch.zeros(2, 4, 8, 9), FIELD, WEIGHT)
+    with pytest.raises(ValueError, match=r"if it is a batch of one, .* x\.squeeze\(0\)"):
+        check_input(torch.zeros(1, 2, 3, 8, 9), FIELD, WEIGHT)
+    with pytest.raises(ValueError, match=r"axes are in the other order, transpose it, as in x\.T"):
+        check_input(torch.zeros(3, 8), POINTS, WEIGHT)
+    with pytest.raises(ValueError, match=r"one feature of each, .* x\.unsqueeze\(-1\)"):
+        check_input(torch.zeros(8), {"...": None, "in_features": 1}, WEIGHT)
 
 
 def test_name_of_the_argument():
@@ -208,6 +214,11 @@ def test_option_that_is_too_small(least, value):
 def test_whole_numbers(value):
     assert is_integer(value)
     check_at_least(1, width=value)
+
+
+def test_a_tensor_in_place_of_a_number_is_not_printed():
+    with pytest.raises(TypeError, match=r"width to be a whole number, got a Tensor$"):
+        check_at_least(1, width=torch.zeros(4, 4))
 
 
 @pytest.mark.parametrize("value", ["3", None, 3.0, np.float64(3), Fraction(3), [3], 3j])

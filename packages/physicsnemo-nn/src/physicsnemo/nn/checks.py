@@ -57,9 +57,15 @@ def check_at_least(least: int, **values: int) -> None:
     """
     for name, value in values.items():
         if not is_integer(value):
-            raise TypeError(f"expected {name} to be a whole number, got {value!r}")
+            raise TypeError(f"expected {name} to be a whole number, got {_briefly(value)}")
         if value < least:
             raise ValueError(f"expected {name} of at least {least}, got {value}")
+
+
+def _briefly(value: object) -> str:
+    """Return what a value looks like, its type where that takes lines, as that of a tensor does."""
+    text = repr(value)
+    return text if len(text) <= 80 and "\n" not in text else f"a {type(value).__name__}"
 
 
 def check_real(**values: float) -> None:
@@ -298,12 +304,18 @@ def _problem(shape: tuple[int, ...], layout: Layout) -> str | None:
 
 
 def _advice(shape: tuple[int, ...], layout: Layout) -> str:
-    """Say how to make the input fit, if another order of its axes or one more axis would do."""
+    """Say how to make the input fit, if another order of its axes or another axis would do."""
     order = (0, len(shape) - 1, *range(1, len(shape) - 1))
     if len(shape) > 2 and _problem(tuple(shape[axis] for axis in order), layout) is None:
         return f"; if the channels are last, move them, as in x.permute{order}"
     if "batch" in layout and _problem((1, *shape), layout) is None:
         return "; if it is one sample, make it a batch, as in x.unsqueeze(0)"
+    if len(shape) == 2 and _problem(shape[::-1], layout) is None:
+        return "; if its axes are in the other order, transpose it, as in x.T"
+    if _problem((*shape, 1), layout) is None:
+        return "; if it is one feature of each, make it an axis, as in x.unsqueeze(-1)"
+    if shape[:1] == (1,) and _problem(shape[1:], layout) is None:
+        return "; if it is a batch of one, take what is in it, as in x.squeeze(0)"
     return ""
 
 

@@ -271,9 +271,11 @@ def _read_by_plugins(graph: object, *, num_nodes: int | None, device: torch.devi
                 f"{type(edge_index).__name__}"
             )
         return Edges(edge_index, num_nodes=num_sources, num_targets=num_targets)
+    several = isinstance(graph, (list, tuple)) and any(hasattr(it, "edge_index") for it in graph)
+    joined = "make one of several, as in Graph.join(graphs); " if several else ""
     raise TypeError(
-        f"expected a graph, got {type(graph).__module__}.{type(graph).__qualname__}; pass a "
-        f"physicsnemo.models.gnn_layers.Graph(edge_index, num_nodes), a torch_geometric Data, a "
+        f"expected a graph, got {type(graph).__module__}.{type(graph).__qualname__}; {joined}pass "
+        f"a physicsnemo.models.gnn_layers.Graph(edge_index, num_nodes), a torch_geometric Data, a "
         f"DGLGraph, or install a plugin with the hook adapt_graph"
     )
 

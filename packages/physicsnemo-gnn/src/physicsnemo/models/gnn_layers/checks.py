@@ -38,17 +38,7 @@ def unchecked() -> Iterator[None]:
 
 def check_tensors(edges: Tensor, count: int, data: dict[str, Tensor | None]) -> None:
     """Raise an error unless edges have the right shape and dtype, and node data fit ``count``."""
-    check_dense(edges, "edge_index")
-    if edges.dtype not in INTEGERS:
-        raise TypeError(
-            f"expected edge_index to hold integers, got {edges.dtype}; convert it, as in "
-            f"edge_index.long()"
-        )
-    if edges.ndim != 2 or edges.shape[0] != 2:
-        raise ValueError(
-            f"expected edge_index of shape (2, edges), got {tuple(edges.shape)}; its rows are the "
-            f"source and the target of each edge"
-        )
+    check_edges(edges, "edge_index")
     for name, tensor in data.items():
         if tensor is None:
             continue
@@ -60,13 +50,30 @@ def check_tensors(edges: Tensor, count: int, data: dict[str, Tensor | None]) -> 
             )
 
 
+def check_edges(edges: Tensor, name: str) -> None:
+    """Raise an error unless edges have the right shape and dtype."""
+    check_dense(edges, name)
+    if edges.dtype not in INTEGERS:
+        raise TypeError(
+            f"expected {name} to hold integers, got {edges.dtype}; convert it, as in {name}.long()"
+        )
+    if edges.ndim != 2 or edges.shape[0] != 2:
+        pairs = edges.ndim == 2 and edges.shape[1] == 2
+        advice = f"; if it has a row for each edge, pass {name}.T.contiguous()" if pairs else ""
+        raise ValueError(
+            f"expected {name} of shape (2, edges), got {tuple(edges.shape)}; its rows are the "
+            f"source and the target of each edge{advice}"
+        )
+
+
 def check_dense(tensor: object, name: str) -> None:
     """Raise an error unless the argument is a dense tensor: neither sparse nor nested."""
     if not isinstance(tensor, Tensor):
-        raise TypeError(
-            f"expected {name} to be a tensor, got {type(tensor).__name__}; convert it, as in "
-            f"torch.as_tensor({name})"
-        )
+        advice = f"convert it, as in torch.as_tensor({name})"
+        if hasattr(tensor, "edge_index"):  # a graph
+            is_edges = name == "edge_index"
+            advice = "pass its edge_index" if is_edges else "graphs come after features of edges"
+        raise TypeError(f"expected {name} to be a tensor, got {type(tensor).__name__}; {advice}")
     checks.check_dense(name, tensor)
 
 

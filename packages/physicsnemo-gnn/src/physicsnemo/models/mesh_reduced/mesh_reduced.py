@@ -270,7 +270,8 @@ class Mesh_Reduced(Module):  # noqa: N801  # the name is part of the file format
             raise ValueError(
                 f"expected features of {samples} x {points} points, as the graph has {samples} "
                 f"samples and there are {points} positions, got {x.shape[0]}; give the positions "
-                f"of one sample, and a batch of graphs for several"
+                f"of one sample, first those of nodes and then those of pivotal points, each of "
+                f"shape (points, dimensions), and a batch of graphs for several"
             )
         x = x.unflatten(0, (samples, points)).transpose(0, 1)
         nearest = nearest_points(pos_x, pos_y, self.k)

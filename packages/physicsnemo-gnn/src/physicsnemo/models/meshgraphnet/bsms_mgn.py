@@ -14,6 +14,7 @@ from physicsnemo.models.gnn_layers.checks import (
     INTEGERS,
     can_read,
     check_dense,
+    check_edges,
     may_change_unseen,
 )
 from physicsnemo.models.meshgraphnet.meshgraphnet import MeshGraphNet
@@ -259,7 +260,9 @@ def _check_has_values(given: object, name: str, pos: Tensor) -> None:
 def _read_edges(edges: Tensor | Graph, num_nodes: int, name: str) -> Graph:
     if not isinstance(edges, Graph):
         check_dense(edges, name)
-        return Graph(edges.squeeze(0) if edges.ndim == 3 else edges, num_nodes)
+        rows = edges.squeeze(0) if edges.ndim == 3 else edges
+        check_edges(rows, name)
+        return Graph(rows, num_nodes)
     edges = as_graph(edges)
     if (edges.num_nodes, edges.num_targets) != (num_nodes, num_nodes):
         raise ValueError(

@@ -21,6 +21,7 @@ from physicsnemo.models.meta import ModelMetaData
 from physicsnemo.models.module import Module
 from physicsnemo.nn import get_activation
 from physicsnemo.nn.checks import check_at_least, check_input
+from physicsnemo.nn.tracing import is_tracing
 
 __all__ = ["MeshGraphNet", "MeshGraphNetProcessor", "MetaData"]
 
@@ -237,8 +238,26 @@ class MeshGraphNet(Module):
             )
         nodes = {"nodes": graph.num_nodes} | self._node_layout
         edges = {"edges": graph.num_edges} | self._edge_layout
+        _check_order(
+            node_features, edge_features, *self._node_layout.values(), *self._edge_layout.values()
+        )
         check_input(node_features, nodes, weight, name="node_features")
         check_input(edge_features, edges, weight, name="edge_features")
+
+
+def _check_order(
+    node_features: Tensor, edge_features: Tensor, of_nodes: int, of_edges: int
+) -> None:
+    """Raise an error if features of nodes and of edges, told apart by number, are swapped."""
+    if is_tracing() or of_nodes == of_edges or not isinstance(edge_features, Tensor):
+        return
+    given = (*node_features.shape[-1:], *edge_features.shape[-1:])
+    if given == (of_edges, of_nodes):
+        raise ValueError(
+            f"expected node_features with {of_nodes} features and edge_features with {of_edges}, "
+            f"got {of_edges} and {of_nodes}: they are in each other's place; pass "
+            f"model(node_features, edge_features, graph)"
+        )
 
 
 class MeshGraphNetProcessor(nn.Module):
