@@ -191,6 +191,30 @@ def test_the_skip_between_grids_keeps_what_the_filters_keep(out_shape):
     torch.testing.assert_close(model(x), smooth(out_shape, lmax=5), rtol=0, atol=1e-12)
 
 
+def test_few_degrees_are_told(caplog):
+    coarse = {"inp_shape": [32, 64], "out_shape": [32, 64], "scale_factor": 8}
+    assert build(**coarse).forward_transforms[0].lmax == 4
+    assert "scale_factor=8 keeps 4 of 16 degrees of spherical harmonics" in caplog.text
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("physicsnemo.module.SFNO", "WARNING")
+    caplog.clear()
+    build(**coarse, max_modes=[4, 4])
+    build(**coarse | {"scale_factor": 1})
+    build(inp_shape=[9, 16], out_shape=[9, 16], scale_factor=1)  # has no more of them
+    assert not caplog.records
+
+
+def test_the_mean_alone_can_be_asked_for():
+    model = build(scale_factor=16, max_modes=[1, 1], big_skip=False)
+    x = torch.randn(1, 2, 17, 32, dtype=torch.float64)
+    means = SphericalGrid(17, 32).weights()[:, None] * x / (2 * 32)
+    same = means.sum((2, 3), keepdim=True).expand_as(x).contiguous()
+    assert model.forward_transforms[0].lmax == 1
+    torch.testing.assert_close(
+        model.forward_transforms[0](x), model.forward_transforms[0](same), rtol=0, atol=1e-12
+    )
+
+
 @pytest.mark.parametrize(
     ("inp_shape", "scale_factor", "internal", "modes"),
     [
@@ -300,6 +324,7 @@ def test_layer_norm_is_that_of_pytorch_over_the_channels():
         ({"out_grid_type": "octahedral"}, "grid type among"),
         ({"sht_grid_type": "gauss"}, "grid type among .*got 'gauss'"),
         ({"scale_factor": 20}, r"scale_factor=20 leaves 1 × 1 of 17 × 32 points"),
+        ({"scale_factor": 16}, r"2 × 2 points resolves nothing but the mean.*smaller scale_factor"),
         ({"scale_factor": 0}, "scale_factor to be a whole number of at least 1, got 0"),
         ({"scale_factor": 1.5}, "scale_factor to be a whole number of at least 1, got 1.5"),
         ({"max_modes": [9]}, "numbers of degrees and of orders"),

@@ -130,6 +130,25 @@ def test_weights_add_up_and_nodes_go_south(grid):
     assert grid.nodes().dtype == grid.weights().dtype == torch.float64
 
 
+@pytest.mark.parametrize("nlat", [9, 12])
+@pytest.mark.parametrize("kind", ["equiangular", "legendre-gauss", "lobatto"])
+def test_degrees_are_those_of_the_nodes(kind, nlat):
+    grid = SphericalGrid(nlat, 5, kind)
+    latitudes = grid.latitudes()
+    assert latitudes.dtype == torch.float64
+    torch.testing.assert_close(latitudes.deg2rad().sin(), grid.nodes(), rtol=0, atol=1e-13)
+    assert (latitudes.diff() < 0).all()
+    assert (latitudes[0] == 90) == (kind != "legendre-gauss")
+    assert grid.longitudes().tolist() == [0, 72, 144, 216, 288]
+
+
+def test_degrees_of_gaussian_rows():
+    zeros = [0.0, math.sqrt(3 / 5)]  # of the third Legendre polynomial
+    expected = torch.tensor([math.degrees(math.asin(it)) for it in (zeros[1], 0.0, -zeros[1])])
+    found = SphericalGrid(3, 4, "legendre-gauss").latitudes()
+    torch.testing.assert_close(found, expected.double(), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(181, 360), (90, 180)])
 def test_single_precision_suffices(shape):
     grid = SphericalGrid(*shape)

@@ -40,6 +40,8 @@ class SphericalGrid:
     >>> grid = SphericalGrid(181, 360, "equiangular")
     >>> grid.degrees, grid.orders
     (91, 180)
+    >>> grid.latitudes()[:3].tolist(), grid.longitudes()[:3].tolist()
+    ([90.0, 89.0, 88.0], [0.0, 1.0, 2.0])
     """
 
     nlat: int
@@ -73,6 +75,17 @@ class SphericalGrid:
         """Number of orders, from 0 on, that the longitudes resolve."""
         # Of order nlon / 2 they would see the cosine alone.
         return (self.nlon + 1) // 2
+
+    def latitudes(self) -> Tensor:
+        """Return the latitudes of the rows in degrees, from north to south, in float64."""
+        if self.grid_type == "equiangular":
+            with torch.device("cpu"):
+                return torch.linspace(90, -90, self.nlat, dtype=torch.float64)
+        return self.nodes().clamp(-1, 1).asin().rad2deg()
+
+    def longitudes(self) -> Tensor:
+        """Return the longitudes of the columns in degrees, from 0 eastward, in float64."""
+        return torch.arange(self.nlon, dtype=torch.float64, device="cpu") * (360 / self.nlon)
 
     def nodes(self) -> Tensor:
         """Return the quadrature nodes: cosines of the colatitudes, in float64."""

@@ -29,6 +29,8 @@ from physicsnemo.nn.checks import (
 
 __all__ = ["SFNO", "MetaData"]
 
+_FEW = 8  # degrees of spherical harmonics: 45 degrees of latitude for a wave
+
 
 @dataclass
 class MetaData(ModelMetaData):
@@ -71,10 +73,13 @@ class SFNO(Module):
         Number of blocks.
     scale_factor
         Downsampling factor of the internal grid: of n latitudes and m longitudes of the input it
-        has ``(n - 1) // scale_factor + 1`` and ``m // scale_factor``.
+        has ``(n - 1) // scale_factor + 1`` and ``m // scale_factor``. The default is for grids of
+        1 degree and finer; a warning tells if fewer than 8 degrees of harmonics are left.
     model_grid_type
         Type of the input grid: ``equiangular`` (with both poles), ``legendre-gauss`` or
-        ``lobatto``. All have the first longitude at 0, and the latitudes from north to south.
+        ``lobatto``. All have the first longitude at 0, and the latitudes from north to south:
+        ``SphericalGrid(*inp_shape, model_grid_type).latitudes()`` are those, in degrees. Data on
+        other latitudes, such as those between the poles of cell-centred grids, are to be regridded.
     out_grid_type
         Type of the output grid, by default that of the input.
     sht_grid_type
@@ -119,8 +124,8 @@ class SFNO(Module):
     KeyError
         If there is no activation of that name.
     ValueError
-        If another option has a value that it cannot have, or a grid does not resolve
-        ``max_modes``.
+        If another option has a value that it cannot have, a grid does not resolve ``max_modes``,
+        or without them nothing but the mean over the sphere is left.
 
     Notes
     -----
@@ -192,6 +197,13 @@ class SFNO(Module):
         last = _grid("out_shape", out_shape, out_grid_type or model_grid_type)
         internal = _coarser_grid(first, scale_factor, sht_grid_type)
         lmax, mmax = _truncation((first, internal, last), max_modes)
+        resolved = min(_exact_modes(first), _exact_modes(last))
+        if max_modes is None and lmax < min(_FEW, resolved):
+            self.logger.warning(
+                "scale_factor=%d keeps %d of %d degrees of spherical harmonics; take a smaller "
+                "one, or give max_modes if so few are meant",
+                *(scale_factor, lmax, resolved),
+            )
         grids = [first, *[internal] * (num_layers - 1), last]
 
         hidden = _hidden_channels(embed_dim, mlp_ratio)
@@ -324,13 +336,25 @@ def _coarser_grid(grid: SphericalGrid, scale_factor: int, grid_type: str) -> Sph
     return SphericalGrid(nlat, nlon, grid_type)
 
 
+def _exact_modes(grid: SphericalGrid) -> int:
+    """Return the largest number of degrees and orders that a grid transforms exactly."""
+    return min(grid.degrees, grid.orders)
+
+
 def _truncation(grids: Sequence[SphericalGrid], max_modes: Sequence[int] | None) -> tuple[int, int]:
     """Return the number of degrees and of orders to keep.
 
     Unless given, both are the largest number that every grid transforms exactly.
     """
     if max_modes is None:
-        modes = min(min(grid.degrees, grid.orders) for grid in grids)
+        coarsest = min(grids, key=_exact_modes)
+        modes = _exact_modes(coarsest)
+        if modes < 2:
+            raise ValueError(
+                f"a grid of {coarsest.nlat} × {coarsest.nlon} points resolves nothing but the mean "
+                f"over the sphere; use a smaller scale_factor or finer grids, or ask for it by "
+                f"max_modes=[1, 1]"
+            )
         return modes, modes
     if len(max_modes) != 2:
         raise ValueError(
