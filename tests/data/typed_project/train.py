@@ -63,7 +63,7 @@ def use(path: Path) -> None:
     assert_type(FNO.from_checkpoint(path), FNO)
     assert_type(Persistence.from_checkpoint(path).gain, nn.Parameter)
     assert_type(Module.from_checkpoint(path), Module)
-    assert_type(adapt(SFNO([9, 16], [9, 16], 1, 1), inp_chans=2).model, SFNO)
+    assert_type(adapt(SFNO([17, 32], [17, 32], 1, 1, scale_factor=1), inp_chans=2).model, SFNO)
     assert_type(ModelRegistry().list_models("*fno"), list[str])
     ModelRegistry().register(Persistence)
     named = ModelRegistry().factory("Persistence")(gain=0.5)
