@@ -62,7 +62,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 # Of those whose modules have another name.
-DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+DISTRIBUTIONS = {"cuda": "cuda-bindings", "sklearn": "scikit-learn"}
 
 
 def _distribution(module: str) -> str:
@@ -165,9 +165,8 @@ def test_a_private_name_of_another_is_seen(line: str, found: set[str], tmp_path:
 def test_core_imports_late_only_what_is_slow_or_needs_an_extra():
     late = late_imports(WORKSPACE["physicsnemo-core"])
     slow = [f"physicsnemo.core.{name}" for name in ("format.files", "base", "rebuild.contents")]
-    kernels = 2 * ["physicsnemo.core.capture.many_tensors_kernels"]  # which need Triton
     own = ["physicsnemo.cli", "physicsnemo.cli.page.web.server"]
-    assert sorted(late) == sorted([*own, *slow, *kernels])
+    assert sorted(late) == sorted([*own, *slow])
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

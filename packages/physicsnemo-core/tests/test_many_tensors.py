@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of the kernels over many tensors, and which of PyTorch's calls these replace.
 
-The kernels themselves need a GPU; here, what they do is done in NumPy, by the tables alone.
+The kernels run on the CPU: their source is C++ but for a few words, which are defined here.
 """
 
 import ctypes
 import math
+import shutil
+import subprocess
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -29,24 +32,78 @@ def tensors():
     return [*made[:-1], made[-1].to(memory_format=torch.channels_last)]
 
 
-def in_numpy(table, rate, scale, found):
-    """Do what the kernel of Adam does, in double precision."""
-    log1, log2, beta1, beta2, eps, coupled, decoupled, sign, scaled, checked = (
-        table[:10].view(torch.float64).tolist()
-    )
-    if checked and found.item():
-        return
-    for row in table[10:].view(-1, 6).tolist():
-        p, g, m, v = (at(address, row[5]) for address in row[:4])
-        count = at(row[4], 1)[0]
-        if scaled:
-            g /= scale.item()
-        step = sign * g.astype(float) + coupled * p
-        p -= rate.item() * decoupled * p
-        m[:] = beta1 * m + (1 - beta1) * step
-        v[:] = beta2 * v + (1 - beta2) * step**2
-        root = np.sqrt(v / (1 - 2 ** (count * log2)))
-        p -= rate.item() / (1 - 2 ** (count * log1)) * m / (root + eps)
+# What CUDA has and C++ does not; and threads that run block after block.
+ON_CPU = """
+#include <barrier>
+#include <cmath>
+#include <thread>
+#include <vector>
+#define __device__
+#define __global__
+#define __launch_bounds__(threads)
+#define __shared__ static
+using std::isfinite;
+struct Place { unsigned x; };
+static thread_local Place blockIdx, threadIdx;
+static std::barrier<> together(THREADS);
+static void __syncthreads() { together.arrive_and_wait(); }
+#include "many_tensors.cu"
+template <typename Kernel> void launch(unsigned blocks, Kernel kernel)
+{
+    std::vector<std::thread> threads;
+    for (unsigned thread = 0; thread < THREADS; ++thread)
+        threads.emplace_back([=] {
+            for (unsigned block = 0; block < blocks; ++block) {
+                blockIdx.x = block;
+                threadIdx.x = thread;
+                kernel();
+                __syncthreads();
+            }
+        });
+    for (std::thread& thread : threads)
+        thread.join();
+}
+extern "C" void adam_on_cpu(
+    unsigned blocks, AdamSettings* settings, AdamRow* rows, float* rate, float* scale, float* found)
+{
+    launch(blocks, [=] { adam(settings, rows, rate, scale, found); });
+}
+extern "C" void check_on_cpu(unsigned blocks, CheckRow* rows, float* found, float* factor)
+{
+    launch(blocks, [=] { check(rows, found, factor); });
+}
+"""
+
+
+class OnCpu:
+    """Kernel of the CPU, launched as one of a GPU is."""
+
+    def __init__(self, function):
+        self.function, self.launches = function, 0
+
+    def launch(self, blocks, *tensors):
+        self.launches += 1
+        self.function(blocks, *(x if x is None else ctypes.c_void_p(x.data_ptr()) for x in tensors))
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory):
+    compiler = shutil.which("c++") or pytest.skip("needs a C++ compiler")
+    folder = tmp_path_factory.mktemp("kernels")
+    (folder / "on_cpu.cpp").write_text(ON_CPU)
+    options = ["-std=c++20", "-shared", "-fPIC", "-pthread", "-DTHREADS=4", "-DEACH=512"]
+    source = files("physicsnemo.core.capture")
+    command = [compiler, *options, f"-I{source}", "on_cpu.cpp", "-o", "on_cpu.so"]
+    subprocess.run(command, cwd=folder, check=True)
+    return ctypes.CDLL(str(folder / "on_cpu.so"))
+
+
+@pytest.fixture
+def kernels(library, monkeypatch):
+    """The kernels of Adam and of the check, in the place of those for GPUs."""
+    made = [OnCpu(library.adam_on_cpu), OnCpu(library.check_on_cpu)]
+    monkeypatch.setattr(many_tensors, "_kernels", lambda device: made)
+    return made
 
 
 def test_a_table_has_each_number_once():
@@ -76,9 +133,7 @@ def test_a_table_begins_with_the_settings():
     ids=str,
 )
 @pytest.mark.parametrize("scale", [None, 8.0])
-def test_a_step_is_that_of_pytorch(kind, options, scale, monkeypatch):
-    calls = []
-    monkeypatch.setattr(many_tensors, "run_adam", lambda *given: calls.append(in_numpy(*given)))
+def test_a_step_is_that_of_pytorch(kind, options, scale, kernels):
     torch.manual_seed(0)
     start = tensors()
     ends = []
@@ -97,12 +152,13 @@ def test_a_step_is_that_of_pytorch(kind, options, scale, monkeypatch):
             with many_tensors._Replacement(lambda table: table) if replace else torch.no_grad():
                 optimizer.step()
         ends.append([*(p.detach() for p in parameters), *(p.grad for p in parameters)])
-    assert len(calls) == (0 if "amsgrad" in options else 4)
+    assert kernels[0].launches == (0 if "amsgrad" in options else 4)
     torch.testing.assert_close(*ends, rtol=1e-5, atol=1e-6)
 
 
-def test_a_recording_has_its_tables_beforehand(monkeypatch):
+def test_a_recording_has_its_tables_beforehand(kernels, monkeypatch):
     calls, checked = [], []
+    run_adam = many_tensors.run_adam
     monkeypatch.setattr(many_tensors, "is_usable", lambda device: True)
     monkeypatch.setattr(many_tensors, "run_adam", lambda *given: calls.append(given))
     monkeypatch.setattr(many_tensors, "run_check", lambda *given: checked.append(given))
@@ -115,10 +171,10 @@ def test_a_recording_has_its_tables_beforehand(monkeypatch):
     rate = torch.tensor(0.1)
     groups = [{"params": parameters[:3]}, {"params": parameters[3:], "weight_decay": 0.1}]
     optimizer = AdamW(groups, lr=rate, fused=True)
-    kernels = many_tensors.ManyTensors()
-    kernels.prepare(optimizer, checked=True)
-    (whole,) = (kernels._room.untyped_storage(),)
-    with kernels.active() as tables:
+    replacement = many_tensors.ManyTensors()
+    replacement.prepare(optimizer, checked=True)
+    (whole,) = (replacement._room.untyped_storage(),)
+    with replacement.active() as tables:
         gradients = [p.grad for p in parameters]
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, torch.zeros(1), torch.ones(1))
         optimizer.step()
@@ -126,13 +182,38 @@ def test_a_recording_has_its_tables_beforehand(monkeypatch):
     # All room is used, and none is taken while the stream is captured.
     assert sum(map(len, tables)) == whole.nbytes() // 8
     assert {table.untyped_storage().data_ptr() for table in tables} == {whole.data_ptr()}
-    kernels.write()
+    replacement.write()
     assert checked[0][0].tolist() == check_table(gradients).tolist()
     for given in calls:
-        in_numpy(*given)
+        run_adam(*given)
     own = AdamW([{"params": expected[:3]}, {"params": expected[3:], "weight_decay": 0.1}], lr=0.1)
     own.step()
     torch.testing.assert_close(parameters, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_numbers_beside_those_of_a_table_stay(kernels):
+    whole = [torch.full((5000,), number) for number in (1.0, 2.0, 3.0, 5.0)]
+    parts = [[x[7:4990]] for x in whole]
+    many_tensors.run_adam(
+        adam_table(parts, [torch.ones(())], AdamSettings()), torch.tensor(0.1), None, None
+    )
+    many_tensors.run_check(check_table(parts[1]), torch.zeros(()), torch.tensor(2.0))
+    for after, before in zip(whole, (1, 2, 3, 5), strict=True):
+        assert (after != before).nonzero().flatten().tolist() == list(range(7, 4990))
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("place", [0, 2047, 2048, 4999])
+def test_a_check_finds_what_is_not_finite(bad, place, kernels):
+    gradients = [torch.full((5000,), 3e38), torch.randn(3, 3)]
+    found, halves = torch.zeros(()), [x / 2 for x in gradients]
+    many_tensors.run_check(check_table(gradients), found, torch.tensor(0.5))
+    torch.testing.assert_close(gradients, halves, rtol=0, atol=0)
+    assert found == 0
+    gradients[0][place] = bad
+    many_tensors.run_check(check_table(gradients), found, torch.ones(()))
+    torch.testing.assert_close(gradients[1], halves[1], rtol=0, atol=0)
+    assert found == 1
 
 
 def test_without_room_pytorch_makes_the_step():
@@ -180,21 +261,11 @@ def test_nothing_is_compiled_that_no_step_needs(monkeypatch):
     assert asked == [torch.device("cpu")]
 
 
-def test_without_a_compiler_the_log_of_captured_steps_says_so(monkeypatch, caplog):
-    def fails(*given):
-        raise RuntimeError("no C compiler")
-
-    on_cpu = {name: getattr(torch, name) for name in ("zeros", "ones")}
-    for name, own in on_cpu.items():
-        monkeypatch.setattr(torch, name, lambda *size, own=own, device=None: own(*size))
-    monkeypatch.setattr(many_tensors, "find_spec", lambda name: object())
-    monkeypatch.setattr(many_tensors, "adam_table", lambda *given: torch.arange(1))
-    monkeypatch.setattr(many_tensors, "run_adam", fails)
-    monkeypatch.setattr(torch.Tensor, "to", lambda self, device: self)
-    assert not many_tensors.is_usable.__wrapped__(torch.device("cuda"))
+def test_where_kernels_fail_the_log_of_captured_steps_says_so(caplog):
+    assert not many_tensors.is_usable.__wrapped__(torch.device("cuda:99"))
     (record,) = caplog.records
     assert record.name == "physicsnemo.capture"
-    assert record.getMessage() == "optimizers run PyTorch's kernels: RuntimeError: no C compiler"
+    assert record.getMessage().startswith("optimizers run PyTorch's kernels: ")
 
 
 def test_nothing_is_replaced_without_a_gpu():

@@ -9,6 +9,7 @@ from torch.nn.functional import mse_loss
 from torch.optim import Adam, AdamW
 
 from physicsnemo.core.capture import many_tensors
+from physicsnemo.core.capture.kernels import compile_kernels
 from physicsnemo.core.capture.many_tensors import (
     AdamSettings,
     adam_table,
@@ -63,6 +64,19 @@ def test_steps_of_adam(kind, options, scale):
     before = [p.clone() for p in parameters]
     run_adam(table, rate, by, torch.ones_like(found))
     torch.testing.assert_close(parameters, before, rtol=0, atol=0)
+
+
+def test_what_does_not_compile_is_an_error(gpu):
+    with pytest.raises(RuntimeError, match="NVRTC_ERROR_COMPILATION"):
+        compile_kernels("not a kernel", ["adam"], gpu, threads=1)
+
+
+def test_nothing_is_launched_for_tensors_without_numbers(gpu):
+    assert many_tensors.is_usable(gpu)
+    found = torch.zeros(1, device=gpu)
+    run_check(check_table([torch.zeros(0, device=gpu)]).to(gpu), found, torch.ones(1, device=gpu))
+    torch.cuda.synchronize()
+    assert found.item() == 0
 
 
 @pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan, None])

@@ -11,5 +11,7 @@ In the order in which a call passes through them:
 - ``graphs``: one recording with its static inputs, and the graph pool that all share.
 - ``step_program``, ``training_step``: what a call does, eagerly or around a recording.
   ``optimizers``: which of them a recording can hold. ``promotion``: how ordinary ones get there.
+- ``many_tensors``: kernels that recorded optimizers run instead of PyTorch's; ``kernels``: how they
+  are compiled.
 - ``replay_check``: compares replays with eager calls, if asked to.
 """

@@ -13,8 +13,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 import torch
@@ -22,14 +22,15 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.overrides import TorchFunctionMode
 
+from physicsnemo.core.capture.kernels import Kernel, compile_kernels
 from physicsnemo.core.capture.optimizers import parameters
 from physicsnemo.core.capture.promotion import are_aligned
 
-_BLOCK = 2048
+_BLOCK, _THREADS = 2048, 512
 _LARGEST = 2**25  # numbers in all: of more, PyTorch's own blocks are enough to fill any GPU
 
-# Places in tables, where the kernels have the same numbers: of the settings, and of a row for each
-# block. They are even, so that all tables are aligned alike.
+# Places in tables, as the kernels' structures have them: of the settings, and of a row for each
+# block.
 _SETTINGS, _ADAM_WIDTH, _CHECK_WIDTH = 10, 6, 2
 _SHARED = ("beta1", "beta2", "eps", "weight_decay", "maximize")
 
@@ -130,14 +131,14 @@ class AdamSettings:
         return torch.tensor(values, dtype=torch.float64).view(torch.int64)
 
 
-@lru_cache
+@cache
 def is_usable(device: torch.device) -> bool:
-    """Return whether kernels run on a device, which takes a GPU, Triton and a C compiler."""
-    if device.type != "cuda" or find_spec("triton") is None:
+    """Return whether kernels run on a device, which takes a GPU and a compiler for it."""
+    if device.type != "cuda":
         return False
-    numbers = [[torch.zeros(1, device=device)] for _ in range(4)]
-    one = torch.ones((), device=device)
     try:
+        numbers = [[torch.zeros(1, device=device)] for _ in range(4)]
+        one = torch.ones((), device=device)
         run_adam(adam_table(numbers, [one], AdamSettings()).to(device), one, None, None)
         run_check(check_table(numbers[0]).to(device), torch.zeros_like(one), one)
     except Exception as error:  # whatever the compiler meets
@@ -186,18 +187,22 @@ def run_adam(table: Tensor, rate: Tensor, scale: Tensor | None, found: Tensor | 
     found
         Not 0 if gradients overflowed, so that nothing is to change, if they say that it is noted.
     """
-    from physicsnemo.core.capture.many_tensors_kernels import adam_kernel
-
-    # Addresses that are not read have to be some.
-    given = (rate if tensor is None else tensor for tensor in (scale, found))
-    adam_kernel[((table.numel() - _SETTINGS) // _ADAM_WIDTH,)](table, rate, *given, block=_BLOCK)
+    adam, _ = _kernels(table.device)
+    settings, rows = table.tensor_split([_SETTINGS])
+    adam.launch(rows.numel() // _ADAM_WIDTH, settings, rows, rate, scale, found)
 
 
 def run_check(table: Tensor, found: Tensor, factor: Tensor) -> None:
     """Multiply numbers by a factor, and set ``found`` to 1 if any is infinite or not a number."""
-    from physicsnemo.core.capture.many_tensors_kernels import check_kernel
+    _, check = _kernels(table.device)
+    check.launch(table.numel() // _CHECK_WIDTH, table, found, factor)
 
-    check_kernel[(table.numel() // _CHECK_WIDTH,)](table, found, factor, block=_BLOCK)
+
+@cache
+def _kernels(device: torch.device) -> list[Kernel]:
+    source = files("physicsnemo.core.capture").joinpath("many_tensors.cu").read_text("utf-8")
+    each = _BLOCK // _THREADS
+    return compile_kernels(source, ("adam", "check"), device, threads=_THREADS, EACH=each)
 
 
 class _Replacement(TorchFunctionMode):
