@@ -108,6 +108,24 @@ def test_edges_with_weights_in_one_and_in_three(bipartite):
     torch.testing.assert_close(three(e, (source, target), bipartite), expected)
 
 
+@pytest.mark.parametrize("layers", [None, 1])
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_the_last_part_is_added(parts, layers):
+    given = [features(5, 4) for _ in range(parts)]
+    mlp = MeshGraphMLP(4 * parts, 4, hidden_dim=8, hidden_layers=layers).double()
+    if layers is None:
+        given = given[-1:]
+    torch.testing.assert_close(mlp(*given, adds=True), mlp(*given) + given[-1])
+
+
+@pytest.mark.parametrize("kind", [MeshGraphEdgeMLPConcat, MeshGraphEdgeMLPSum])
+def test_edge_features_are_added(bipartite, kind):
+    edges, nodes = features(EDGES, 4), (features(SOURCES, 2), features(TARGETS, 3))
+    mlp = kind(4, 2, 3, output_dim=4, **SIZES).double()
+    expected = mlp(edges, nodes, bipartite) + edges
+    torch.testing.assert_close(mlp(edges, nodes, bipartite, adds=True), expected)
+
+
 @pytest.mark.parametrize("trick", [False, True])
 def test_features_are_never_joined(trick):
     graph = Graph(torch.randint(0, SOURCES, (2, EDGES)), SOURCES)

@@ -83,4 +83,4 @@ class MeshEdgeBlock(nn.Module):
         -------
         The updated edge features, and the node features unchanged.
         """
-        return self.edge_mlp(efeat, nfeat, graph) + efeat, nfeat
+        return self.edge_mlp(efeat, nfeat, graph, adds=True), nfeat

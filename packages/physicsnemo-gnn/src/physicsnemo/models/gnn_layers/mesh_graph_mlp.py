@@ -4,13 +4,14 @@
 import warnings
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from physicsnemo.models.gnn_layers._compiled_update import compiled_update
 from physicsnemo.models.gnn_layers.adapters import GraphLike, as_graph
 from physicsnemo.models.gnn_layers.graph import Graph
 from physicsnemo.models.gnn_layers.messages import gather
@@ -87,27 +88,35 @@ class MeshGraphMLP(nn.Module):
             )
             self.model.extend([nn.Linear(input_dim, hidden_dim), *further])
 
-    def forward(self, *parts: Tensor) -> Tensor:
+    def forward(self, *parts: Tensor, adds: bool = False) -> Tensor:
         """Map features of shape (..., input_dim) to shape (..., output_dim).
 
         Parameters
         ----------
         *parts
             Features; several tensors count as one, concatenated along the last axis.
+        adds
+            Whether to add the last of them to the output.
         """
         if not self.model:
-            return torch.cat(parts, dim=-1)
-        return maybe_checkpoint(self._apply_layers, self.recompute_activation, *parts)
+            output = torch.cat(parts, dim=-1)
+            return output + parts[-1] if adds else output
+        return maybe_checkpoint(self._apply_layers, self.recompute_activation, adds, *parts)
 
-    def _apply_layers(self, *parts: Tensor) -> Tensor:
+    def _apply_layers(self, adds: bool, *parts: Tensor) -> Tensor:
         # A linear map of concatenated parts is the sum of linear maps of each: so no copy of all
         # features is made, or kept for the backward pass.
         first, others = _first_and_others(self.model)
         weights = split_columns(first.weight, [part.shape[-1] for part in parts])
         x = functional.linear(parts[0], weights[0], first.bias)
+        if adds and len(parts) == 2:
+            update = compiled_update(parts[1], (x,), None, weights[1], others)
+            if update is not None:
+                return update
         for part, weight in zip(parts[1:], weights[1:], strict=True):
             x = x + functional.linear(part, weight)
-        return _apply_further(others, x, again=not self.recompute_activation)
+        output = _apply_further(others, x, again=not self.recompute_activation)
+        return output + parts[-1] if adds else output
 
 
 class MeshGraphEdgeMLPConcat(nn.Module):
@@ -158,7 +167,9 @@ class MeshGraphEdgeMLPConcat(nn.Module):
             ),
         )
 
-    def forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: GraphLike) -> Tensor:
+    def forward(
+        self, efeat: Tensor, nfeat: NodeFeatures, graph: GraphLike, adds: bool = False
+    ) -> Tensor:
         """Map edge and node features to edge features.
 
         Parameters
@@ -170,6 +181,8 @@ class MeshGraphEdgeMLPConcat(nn.Module):
             source nodes and those of the target nodes.
         graph
             The graph.
+        adds
+            Whether to add ``efeat`` to the output.
 
         Returns
         -------
@@ -181,14 +194,14 @@ class MeshGraphEdgeMLPConcat(nn.Module):
             If the number of features does not fit the layer, or the number of rows the graph.
         """
         return maybe_checkpoint(
-            self._forward, self.recompute_activation, efeat, nfeat, as_graph(graph)
+            self._forward, self.recompute_activation, efeat, nfeat, as_graph(graph), adds
         )
 
-    def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph) -> Tensor:
+    def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph, adds: bool) -> Tensor:
         first, others = _first_and_others(self.model)
         weights = split_columns(first.weight, self._widths)
-        x = edge_linear(efeat, nfeat, graph, weights=weights, bias=first.bias)
-        return _apply_further(others, x, again=not self.recompute_activation)
+        layers = _EdgeLayers(weights, first.bias, others, again=not self.recompute_activation)
+        return _update_edges(efeat, nfeat, graph, layers, adds)
 
 
 class MeshGraphEdgeMLPSum(nn.Module):
@@ -228,16 +241,19 @@ class MeshGraphEdgeMLPSum(nn.Module):
             )
         )
 
-    def forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: GraphLike) -> Tensor:
+    def forward(
+        self, efeat: Tensor, nfeat: NodeFeatures, graph: GraphLike, adds: bool = False
+    ) -> Tensor:
         """Map edge and node features to edge features, as :class:`MeshGraphEdgeMLPConcat` does."""
         return maybe_checkpoint(
-            self._forward, self.recompute_activation, efeat, nfeat, as_graph(graph)
+            self._forward, self.recompute_activation, efeat, nfeat, as_graph(graph), adds
         )
 
-    def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph) -> Tensor:
+    def _forward(self, efeat: Tensor, nfeat: NodeFeatures, graph: Graph, adds: bool) -> Tensor:
         weights = (self.lin_efeat, self.lin_src, self.lin_dst)
-        x = edge_linear(efeat, nfeat, graph, weights=weights, bias=self.bias)
-        return _apply_further(self.model, x, again=not self.recompute_activation)
+        again = not self.recompute_activation
+        layers = _EdgeLayers(weights, self.bias, list(self.model), again)
+        return _update_edges(efeat, nfeat, graph, layers, adds)
 
 
 def edge_mlp(
@@ -249,21 +265,32 @@ def edge_mlp(
     return kind(**arguments)
 
 
-def edge_linear(
-    efeat: Tensor,
-    nfeat: NodeFeatures,
-    graph: Graph,
-    *,
-    weights: tuple[Tensor, ...],
-    bias: Tensor,
+class _EdgeLayers(NamedTuple):
+    """Weights and bias of the first layer, what follows, and if that is computed again."""
+
+    weights: tuple[Tensor, ...]
+    bias: Tensor
+    others: list[nn.Module]
+    again: bool
+
+
+def _update_edges(
+    efeat: Tensor, nfeat: NodeFeatures, graph: Graph, layers: _EdgeLayers, adds: bool
 ) -> Tensor:
-    """Return the linear map of edge, source and target features, as if they were concatenated."""
+    """Apply layers to edge, source and target features, as if they were concatenated."""
     sources, targets = nfeat if isinstance(nfeat, tuple) else (nfeat, nfeat)
-    edge_weight, source_weight, target_weight = weights
+    edge_weight, source_weight, target_weight = layers.weights
     # Nodes are mapped before they are gathered, for there are fewer of them than edges.
-    x = functional.linear(efeat, edge_weight)
-    x = x + gather(functional.linear(sources, source_weight), graph.source)
-    return x + gather(functional.linear(targets, target_weight, bias), graph.target)
+    sources = functional.linear(sources, source_weight)
+    targets = functional.linear(targets, target_weight, layers.bias)
+    if adds:
+        update = compiled_update(efeat, (sources, targets), graph, edge_weight, layers.others)
+        if update is not None:
+            return update
+    x = functional.linear(efeat, edge_weight) + gather(sources, graph.source)
+    x = x + gather(targets, graph.target)
+    output = _apply_further(layers.others, x, again=layers.again)
+    return output + efeat if adds else output
 
 
 def split_columns(weight: Tensor, widths: list[int]) -> tuple[Tensor, ...]:
@@ -308,8 +335,8 @@ def _norm(norm_type: str, size: int) -> nn.Module:
     return norm
 
 
-def _first_and_others(model: nn.Sequential) -> tuple[nn.Linear, Iterable[nn.Module]]:
-    return cast(nn.Linear, model[0]), islice(model, 1, None)
+def _first_and_others(model: nn.Sequential) -> tuple[nn.Linear, list[nn.Module]]:
+    return cast(nn.Linear, model[0]), list(islice(model, 1, None))
 
 
 def _apply_further(layers: Iterable[nn.Module], x: Tensor, *, again: bool) -> Tensor:

@@ -86,4 +86,4 @@ class MeshNodeBlock(nn.Module):
         The edge features unchanged, and the updated node features.
         """
         incoming = aggregate(efeat, as_graph(graph).target, self.aggregation)
-        return efeat, self.node_mlp(incoming, nfeat) + nfeat
+        return efeat, self.node_mlp(incoming, nfeat, adds=True)
