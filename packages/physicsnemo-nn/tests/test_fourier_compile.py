@@ -9,7 +9,7 @@ from functorch.compile import make_boxed_func
 from torch._dynamo.backends.common import aot_autograd
 from torch.utils import _pytree as pytree
 
-from physicsnemo.nn.fourier import choice, fast, to_field, to_modes, transforms
+from physicsnemo.nn.fourier import choice, fast, matrices, to_field, to_modes, transforms
 
 ROWS = (0, 1, 2, -2, -1)
 COLUMNS = (0, 1, 2)
@@ -62,6 +62,41 @@ def test_compilers_see_no_complex_numbers(way, width):
     assert not [tensor for tensor in tensors if tensor.is_complex()]
     used = {str(node.target) for graph in graphs for node in graph.nodes}
     assert any("physicsnemo.real_modes" in name for name in used) == (way == "fast")
+
+
+def test_compiled_code_computes_no_waves(monkeypatch):
+    """Matrices are inputs, for several layers, samples of other numbers, and under autocast."""
+    monkeypatch.setattr(transforms, "prefer_matmul", lambda *_: True)
+    graphs = []
+
+    def look(graph, _):
+        graphs.append(graph.graph)
+        return graph.forward
+
+    def function(x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return squared(squared(x))
+
+    torch.compiler.reset()
+    compiled = torch.compile(function, fullgraph=True, backend=look)
+    for batch in (2, 3, 4):
+        x = torch.randn(batch, 7, 8, 3)
+        torch.testing.assert_close(compiled(x), function(x))
+    assert len(graphs) <= 2
+    for graph in graphs:
+        used = {str(node.target) for node in graph.nodes}
+        assert not [name for name in used if "cos" in name or "sin" in name or "arange" in name]
+
+
+@pytest.mark.parametrize("transform", [torch.func.grad, torch.func.hessian])
+def test_matrices_first_met_in_compiled_derivatives_are_ordinary(monkeypatch, transform):
+    monkeypatch.setattr(transforms, "prefer_matmul", lambda *_: True)
+    matrices._CACHE.clear()
+    torch.compiler.reset()
+    function = transform(lambda x: squared(x).sum())
+    x = random_field()[:1, ..., :1]
+    torch.testing.assert_close(torch.compile(function, backend="aot_eager")(x), function(x))
+    value_and_gradient(squared, x)  # by the same matrices
 
 
 @pytest.mark.usefixtures("way")

@@ -172,3 +172,11 @@ def test_many_turns_cost_no_digits(dtype):
         exact = torch.tensor(2 * math.pi * float(turns), dtype=torch.float64)
         torch.testing.assert_close(cosine[j], exact.cos().to(dtype), atol=1e-15, rtol=0)
         torch.testing.assert_close(sine[j], -exact.sin().to(dtype), atol=1e-15, rtol=0)
+
+
+@pytest.mark.parametrize(("dtype", "width"), [(torch.float16, 96), (torch.float32, 92)])
+def test_rows_of_aligned_matrices_start_at_multiples_of_16_bytes(dtype, width):
+    matrix = torch.arange(90.0 * 3, dtype=dtype).view(3, 90)
+    aligned = matrices._aligned(matrix)
+    torch.testing.assert_close(aligned, matrix, atol=0, rtol=0)
+    assert aligned.stride() == (width, 1)

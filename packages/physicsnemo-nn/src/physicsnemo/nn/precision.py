@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["at_least_float32", "no_autocast", "widened"]
+__all__ = ["at_least_float32", "no_autocast", "precision_of_products", "widened"]
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
@@ -18,6 +18,13 @@ def at_least_float32(dtype: torch.dtype) -> torch.dtype:
 def widened(x: Tensor) -> Tensor:
     """Return a tensor in float32 or wider, or as it is where autocast chooses the precision."""
     return x if _is_autocast(x) else x.to(at_least_float32(x.dtype))
+
+
+def precision_of_products(x: Tensor) -> torch.dtype:
+    """Return the type that matrix products of a tensor are computed in: its own, or autocast's."""
+    if x.dtype == torch.float64 or not _is_autocast(x):
+        return x.dtype
+    return torch.get_autocast_dtype(x.device.type)
 
 
 def no_autocast(x: Tensor) -> AbstractContextManager[Any]:

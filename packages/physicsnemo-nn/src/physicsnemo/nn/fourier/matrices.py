@@ -1,18 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Truncated DFT matrices, each for the transform along one axis.
 
-``like`` is a tensor that tells their type and device. They are computed there in float64, and kept.
+``like`` is the tensor that they are to meet in a product, which tells their type and device. They
+are computed there in float64, and kept.
 """
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from physicsnemo.nn.fourier.frequencies import Frequencies, runs
-from physicsnemo.nn.tracing import is_tracing, is_transformed
+from physicsnemo.nn.precision import precision_of_products
+from physicsnemo.nn.tracing import (
+    assume_constant_result,
+    is_exporting,
+    is_tracing,
+    is_transformed,
+)
 
 
 def rdft(n: int, count: int, scale: float, like: Tensor) -> Tensor:
@@ -79,14 +88,60 @@ _CACHE: dict[_Arguments, Tensor] = {}
 
 
 def _cached(make: _Make, n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    arguments = make, n, kept, scale, like.dtype, like.device
-    if _is_traced():
-        return _compute(*arguments)
+    arguments = make, n, kept, scale, precision_of_products(like), like.device
+    if torch.compiler.is_compiling() and not is_exporting() and _is_static(n):
+        matrix: Tensor = getattr(_OF_COMPILERS, _named(*arguments))
+        return matrix
+    return _compute(*arguments) if _is_traced() else _looked_up(*arguments)
+
+
+# Compiled code takes matrices as inputs, or it would compute all waves in each step. Each is an
+# attribute, so that compilers guard those alone that they meet, and not how many others there are.
+_OF_COMPILERS = SimpleNamespace()
+_NAMES: dict[_Arguments, str] = {}
+
+
+def _is_static(n: int) -> bool:
+    """Return whether a compiler knows a size, rather than a symbol for it."""
+    from torch.fx.experimental.symbolic_shapes import has_static_value
+
+    return has_static_value(n)
+
+
+@assume_constant_result
+def _named(
+    make: _Make,
+    n: int,
+    kept: Frequencies,
+    scale: float,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> str:
+    """Return the name by which compiled code finds a matrix."""
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+    arguments = make, n, kept, scale, dtype, device
+    name = _NAMES.setdefault(arguments, f"matrix_{len(_NAMES)}")
+    # Compilers run the transforms of torch.func as they trace them, and would wrap the tensor.
+    with temporarily_clear_interpreter_stack():
+        setattr(_OF_COMPILERS, name, _looked_up(*arguments))
+    return name
+
+
+def _looked_up(
+    make: _Make,
+    n: int,
+    kept: Frequencies,
+    scale: float,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    arguments = make, n, kept, scale, dtype, device
     matrix = _CACHE.get(arguments)
     if matrix is None:
         matrix = _compute(*arguments)
         # What is made while a CUDA graph is recorded holds no values until the graph is replayed.
-        if not (like.is_cuda and torch.cuda.is_current_stream_capturing()):
+        if not (device.type == "cuda" and torch.cuda.is_current_stream_capturing()):
             _CACHE[arguments] = matrix
     return matrix
 
@@ -101,7 +156,17 @@ def _compute(
 ) -> Tensor:
     where = torch.device("cpu") if device.type == "mps" else device  # which has no float64
     with torch.inference_mode(False):
-        return (scale * make(n, kept, where)).to(device, dtype).contiguous()
+        matrix = (scale * make(n, kept, where)).to(device, dtype).contiguous()
+        return _aligned(matrix) if device.type == "cuda" else matrix
+
+
+def _aligned(matrix: Tensor) -> Tensor:
+    """Return a matrix each of whose rows starts at a multiple of 16 bytes.
+
+    The fast products of tensor cores load so many at once.
+    """
+    columns, step = matrix.shape[1], 16 // matrix.element_size()
+    return pad(matrix, (0, -columns % step)).narrow(1, 0, columns)
 
 
 def _is_traced() -> bool:
