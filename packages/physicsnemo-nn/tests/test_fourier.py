@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Truncated transforms against torch.fft in float64, whether by products or by fast transforms."""
+"""Truncated transforms against torch.fft in float64, by products of any order and by FFTs."""
 
 import pytest
 import torch
 
-from physicsnemo.nn.fourier import to_field, to_modes, transforms
+from physicsnemo.nn.fourier import choice, to_field, to_modes, transforms
 
 
 def lowest(n, m):
@@ -36,9 +36,13 @@ CASES = [
 NORMS = ["forward", "ortho"]
 
 
-@pytest.fixture(params=["product", "fast"], autouse=True)
+@pytest.fixture(params=["product", "first-axis", "fast"], autouse=True)
 def _way(request, monkeypatch):
-    monkeypatch.setattr(transforms, "prefer_matmul", lambda *_: request.param == "product")
+    def first_axis(grid, *_):
+        return request.param == "first-axis" and len(grid) > 1
+
+    monkeypatch.setattr(transforms, "prefer_matmul", lambda *_: request.param != "fast")
+    monkeypatch.setattr(transforms, "prefer_first_axis", first_axis)
     torch.manual_seed(0)
 
 
@@ -215,3 +219,37 @@ def test_what_a_real_field_cannot_have_has_no_effect_and_no_gradient(n):
     (gradient,) = torch.autograd.grad(field.square().sum(), other)
     assert gradient[:, 0].abs().min() > 0
     assert not gradient[:, 1, alone].any()
+
+
+@pytest.mark.parametrize(
+    ("grid", "kept", "channels", "device", "expected"),
+    [
+        ((136, 136), (32, 16), 32, "cuda", True),
+        ((68, 68, 68), (24, 24, 12), 32, "cuda", True),
+        ((136, 136), (32, 16), 32, "cpu", False),
+        ((136,), (16,), 32, "cuda", False),
+        ((136, 136), (32, 16), 256, "cuda", False),
+        ((40, 40), (32, 16), 32, "cuda", False),
+        ((2048, 2048), (32, 1000), 32, "cuda", False),
+    ],
+)
+def test_products_begin_with_the_first_axis_where_the_last_would_be_small(
+    grid, kept, channels, device, expected
+):
+    assert choice.prefer_first_axis(grid, kept, channels, device) == expected
+
+
+@pytest.mark.parametrize("rows", [(0, 4), (4, 9), (0, 9)])
+def test_parts_of_a_field(rows):
+    grid, frequencies = (9, 6, 5), [lowest(9, 3), lowest(6, 2), first(3)]
+    part = (*rows, grid[0])
+    x, modes = random_field(grid), random_modes(frequencies)
+    alone = torch.zeros_like(x)
+    alone[:, slice(*rows)] = x[:, slice(*rows)]
+    torch.testing.assert_close(
+        to_modes(x[:, slice(*rows)], frequencies, rows=part), to_modes(alone, frequencies)
+    )
+    torch.testing.assert_close(
+        to_field(modes, grid, frequencies, rows=part),
+        to_field(modes, grid, frequencies)[:, slice(*rows)],
+    )

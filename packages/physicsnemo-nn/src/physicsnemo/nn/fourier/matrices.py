@@ -44,6 +44,39 @@ def idft(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
     return _cached(_idft, n, kept=kept, scale=scale, like=like)
 
 
+def real_to_lines(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return the DFT of a real axis, (kept and parts, n)."""
+    return _cached(_real_to_lines, n, kept=kept, scale=scale, like=like)
+
+
+def lines_to_lines(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return the DFT of a complex axis, (kept and parts, parts and n)."""
+    return _cached(_lines_to_lines, n, kept=kept, scale=scale, like=like)
+
+
+def lines_to_modes(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return the DFT of a complex axis, (parts and kept, parts and n)."""
+    return _cached(_lines_to_modes, n, kept=kept, scale=scale, like=like)
+
+
+def lines_to_real(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return the inverse DFT to a real axis, (n, kept and parts)."""
+    return _cached(_lines_to_real, n, kept=kept, scale=scale, like=like)
+
+
+def lines_from_lines(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return the inverse DFT to a complex axis, (parts and n, kept and parts)."""
+    return _cached(_lines_from_lines, n, kept=kept, scale=scale, like=like)
+
+
+def modes_to_lines(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return the inverse DFT to a complex axis, (parts and n, parts and kept).
+
+    Modes count as often as along an axis that is real in the end: most of them twice.
+    """
+    return _cached(_modes_to_lines, n, kept=kept, scale=scale, like=like)
+
+
 def _rdft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
     cosine, sine = _waves(n, kept, device)
     return torch.cat((cosine, -sine))
@@ -51,11 +84,8 @@ def _rdft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
 
 def _irdft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
     cosine, sine = _waves(n, kept, device)
-    # The zero and the Nyquist frequency are their own mirror images. All others have one that is
-    # not kept and contributes the same.
-    alone = (2 * _frequencies(kept, device)) % n == 0
-    weight = torch.where(alone, 1.0, 2.0).to(torch.float64)[:, None]
-    sine = torch.where(alone[:, None], 0.0, sine)
+    weight = _multiplicity(n, kept, device)
+    sine = torch.where(weight == 1, 0.0, sine)
     return torch.cat((weight * cosine, -weight * sine)).T
 
 
@@ -67,6 +97,46 @@ def _dft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
 
 def _idft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
     return _dft(n, kept, device).T
+
+
+def _real_to_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    cosine, sine = _waves(n, kept, device)
+    return torch.stack((cosine, -sine), dim=1).flatten(0, 1)
+
+
+def _lines_to_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    return torch.stack(_complex_waves(n, kept, device), dim=1).flatten(0, 1)
+
+
+def _lines_to_modes(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    return torch.cat(_complex_waves(n, kept, device))
+
+
+def _lines_to_real(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    return _real_to_lines(n, kept, device).T
+
+
+def _lines_from_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    return _lines_to_lines(n, kept, device).T
+
+
+def _modes_to_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    weight = _multiplicity(n, kept, device)
+    return torch.cat([weight * part for part in _complex_waves(n, kept, device)]).T
+
+
+def _multiplicity(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return how many modes of a real field each stands for, (kept, 1)."""
+    # The zero and the Nyquist frequency are their own mirror images. All others have one that is
+    # not kept and contributes the same.
+    alone = (2 * _frequencies(kept, device)) % n == 0
+    return torch.where(alone, 1.0, 2.0).to(torch.float64)[:, None]
+
+
+def _complex_waves(n: int, kept: Frequencies, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the rows of real and of imaginary parts of modes, each (kept, parts and n)."""
+    cosine, sine = _waves(n, kept, device)
+    return torch.cat((cosine, sine), dim=1), torch.cat((-sine, cosine), dim=1)
 
 
 def _waves(n: int, kept: Frequencies, device: torch.device) -> tuple[Tensor, Tensor]:

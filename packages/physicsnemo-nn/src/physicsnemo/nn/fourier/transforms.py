@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from physicsnemo.nn.fourier.choice import prefer_matmul
+from physicsnemo.nn.fourier.choice import prefer_first_axis, prefer_matmul
 from physicsnemo.nn.fourier.fast import (
     complex_modes,
     complex_values,
@@ -33,7 +33,18 @@ from physicsnemo.nn.fourier.fast import (
     real_values,
 )
 from physicsnemo.nn.fourier.frequencies import Frequencies, check_frequencies, runs
-from physicsnemo.nn.fourier.matrices import dft, idft, irdft, rdft
+from physicsnemo.nn.fourier.matrices import (
+    dft,
+    idft,
+    irdft,
+    lines_from_lines,
+    lines_to_lines,
+    lines_to_modes,
+    lines_to_real,
+    modes_to_lines,
+    rdft,
+    real_to_lines,
+)
 from physicsnemo.nn.precision import widened
 from physicsnemo.nn.tracing import is_tracing
 
@@ -94,6 +105,8 @@ def to_modes(
     batch, *points, channels = field.shape
     grid = points if rows is None else [rows[2], *points[1:]]
     _check(field, grid, frequencies)
+    if prefer_first_axis(grid, list(map(len, frequencies)), channels, field.device.type):
+        return _to_modes_from_first_axis(field, grid, frequencies, norm, rows)
     # Axis by axis from the last one, whose values are real. An axis that is done counts as channels
     # of those before it, so that each transform is one product, and nothing is moved in between.
     scales = [1 / n if norm == "forward" else n**-0.5 for n in grid]
@@ -151,6 +164,8 @@ def to_field(
             f"expected modes of shape (batch, {', '.join(map(str, expected))}, channels), "
             f"got {tuple(modes.shape)}"
         )
+    if prefer_first_axis(grid, list(map(len, frequencies)), channels, modes.device.type):
+        return _to_field_by_first_axis(modes, grid, frequencies, norm, rows)
     scales = [1 if norm == "forward" else n**-0.5 for n in grid]
     rest = math.prod(sizes[1:]) * channels
     wanted = [rows, *[None] * (len(grid) - 1)]
@@ -163,6 +178,59 @@ def to_field(
     values = values.reshape(-1, 2, len(frequencies[-1]), channels)
     field = _modes_to_real(values, grid[-1], scale=scales[-1], rows=wanted[-1])
     return field.reshape(batch, *points, channels)
+
+
+def _to_modes_from_first_axis(
+    field: Tensor,
+    grid: Sequence[int],
+    frequencies: Sequence[Frequencies],
+    norm: Norm,
+    rows: Rows | None,
+) -> Tensor:
+    """Transform axis by axis from the first one, all by products.
+
+    Axes that follow count as channels, and the kept modes of those before as samples. Both parts
+    are the axis before the next to transform, so that no data is moved in between.
+    """
+    batch, *points, channels = field.shape
+    scales = [1 / n if norm == "forward" else n**-0.5 for n in grid]
+    matrix = real_to_lines(grid[0], frequencies[0], scales[0], like=field)
+    matrix = matrix if rows is None else matrix[:, rows[0] : rows[1]]
+    values = torch.matmul(matrix, field.reshape(batch, points[0], math.prod(points[1:]) * channels))
+    lines = batch
+    for axis, (n, kept) in enumerate(zip(grid[1:], frequencies[1:], strict=True), start=1):
+        lines *= len(frequencies[axis - 1])
+        rest = math.prod(points[axis + 1 :]) * channels
+        make = lines_to_modes if axis == len(grid) - 1 else lines_to_lines
+        matrix = make(n, kept, scales[axis], like=values)
+        values = torch.matmul(matrix, values.reshape(lines, 2 * n, rest))
+    *others, last = map(len, frequencies)
+    return values.reshape(batch, *others, 2, last, channels).movedim(len(grid), 1)
+
+
+def _to_field_by_first_axis(
+    modes: Tensor,
+    grid: Sequence[int],
+    frequencies: Sequence[Frequencies],
+    norm: Norm,
+    rows: Rows | None,
+) -> Tensor:
+    """Invert :func:`_to_modes_from_first_axis`, from the last axis to the first one."""
+    batch, channels = modes.shape[0], modes.shape[-1]
+    scales = [1 if norm == "forward" else n**-0.5 for n in grid]
+    sizes = list(map(len, frequencies))
+    values = modes.movedim(1, len(grid))
+    rest = channels
+    for axis in range(len(grid) - 1, 0, -1):
+        make = modes_to_lines if axis == len(grid) - 1 else lines_from_lines
+        matrix = make(grid[axis], frequencies[axis], scales[axis], like=values)
+        lines = batch * math.prod(sizes[:axis])
+        values = torch.matmul(matrix, values.reshape(lines, 2 * sizes[axis], rest))
+        rest *= grid[axis]
+    matrix = lines_to_real(grid[0], frequencies[0], scales[0], like=values)
+    matrix = matrix if rows is None else matrix[rows[0] : rows[1]]
+    field = torch.matmul(matrix, values.reshape(batch, 2 * sizes[0], rest))
+    return field.reshape(batch, matrix.shape[0], *grid[1:], channels)
 
 
 def complex_to_modes(values: Tensor, kept: Frequencies, norm: Norm = "forward") -> Tensor:
