@@ -154,17 +154,18 @@ class SpectralConv(nn.Module):
         """
         if share is None and self._leaves_weights(modes):
             return self._mix_corners(modes)
-        # All modes are one batch of products, (batch * parts, in) by (in, parts * out), that takes
-        # the four products of real and imaginary parts at once. An einsum of complex tensors is
-        # unknown to compilers, and autocast would leave it in single precision.
+        # All modes are one batch of products, (batch * parts, parts * in) by (parts * in, out),
+        # where rows hold (real, -imaginary) for the real part and (imaginary, real) for the
+        # imaginary one. An einsum of complex tensors is unknown to compilers, and autocast would
+        # leave it in single precision.
         _, _, *sizes, _ = modes.shape  # (batch, parts, *kept, channels)
-        rows = modes.flatten(2, -2).permute(2, 0, 1, 3).flatten(1, 2)
+        real, imaginary = (part.movedim(0, -2) for part in modes.unbind(1))
+        rows = torch.stack((real, -imaginary, imaginary, real), dim=-2)
+        rows = rows.flatten(0, len(sizes) - 1).unflatten(2, (2, 2)).flatten(3).flatten(1, 2)
         weights = self._weights(frequencies, share, modes.dtype)
-        matrices = weights.flatten(0, len(sizes) - 1).flatten(2)
-        products = torch.bmm(rows, matrices).unflatten(2, (2, -1))
-        (rr, ri), (ir, ii) = (part.unbind(2) for part in products.unflatten(1, (-1, 2)).unbind(2))
-        mixed = torch.stack((rr - ii, ri + ir), dim=1)
-        result: Tensor = mixed.permute(2, 1, 0, 3).unflatten(2, sizes)
+        matrices = weights.flatten(0, len(sizes) - 1).flatten(1, 2)
+        products = torch.bmm(rows, matrices).unflatten(1, (-1, 2))
+        result: Tensor = products.permute(1, 2, 0, 3).unflatten(2, sizes)
         return result
 
     def _leaves_weights(self, modes: Tensor) -> bool:
@@ -203,7 +204,7 @@ class SpectralConv(nn.Module):
         share: tuple[int, int] | None,
         dtype: torch.dtype,
     ) -> Tensor:
-        """Return weights of all kept modes or a share, (*kept, in_channels, 2, out_channels)."""
+        """Return weights of all kept modes or a share, (*kept, 2, in_channels, out_channels)."""
         # The corners are joined axis by axis to one block, in the order that the transform returns
         # its modes in: one product then serves all corners, and modes stay where they are. Each is
         # rounded and turned before, so that joining is the one copy of weights of that size.
@@ -213,7 +214,7 @@ class SpectralConv(nn.Module):
             _sum if self.sums_corners and size < 2 * modes else _join
             for size, modes in zip(sizes, self.modes, strict=True)
         ]
-        order = (*range(2, 2 + count), 0, 2 + count, 1)
+        order = (*range(2, 2 + count), 2 + count, 0, 1)
         rounded = None if self.sums_corners else dtype  # sums are rounded once
         corners: dict[str, Tensor] = dict(zip(CORNERS[count], self.parameters(), strict=True))
         if share is not None and count > 1 and joins[0] is _join:
