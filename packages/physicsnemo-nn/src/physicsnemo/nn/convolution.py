@@ -137,6 +137,17 @@ def pointwise_linear(convolution: nn.Module, points: Tensor) -> Tensor:
     -------
     Fields of shape (batch, *grid, out_channels).
     """
+    return nn.functional.linear(points, *pointwise_weights(convolution))
+
+
+def pointwise_weights(convolution: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the weight of a pointwise convolution, (out_channels, in_channels), and its bias.
+
+    Parameters
+    ----------
+    convolution
+        What :func:`pointwise_convolution` returns.
+    """
     holder = convolution.conv if isinstance(convolution, ConvNdKernel1Layer) else convolution
     weight, bias = cast(Tensor, holder.weight), cast(Tensor, holder.bias)
-    return nn.functional.linear(points, weight.flatten(start_dim=1), bias)
+    return weight.flatten(start_dim=1), bias

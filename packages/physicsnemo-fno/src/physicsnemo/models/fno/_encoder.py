@@ -26,7 +26,11 @@ from physicsnemo.nn.checks import (
     field_layout,
     is_integer,
 )
-from physicsnemo.nn.convolution import pointwise_convolution, pointwise_linear
+from physicsnemo.nn.convolution import (
+    pointwise_convolution,
+    pointwise_linear,
+    pointwise_weights,
+)
 from physicsnemo.nn.numerics import PAPER
 from physicsnemo.nn.precision import at_least_float32
 
@@ -153,7 +157,9 @@ class FNOEncoder(nn.Module):
             zip(self.conv_layers, self.spconv_layers, strict=True), start=1
         ):
             # The Fourier layer of the paper: W v + F^-1 (R . F v).
-            points = pointwise_linear(conv, points) + cast(SpectralConv, spconv).at_points(points)
+            weight, bias = pointwise_weights(conv)
+            mixed = cast(SpectralConv, spconv).at_points(points, bias)
+            points = functional.linear(points, weight) + mixed
             if index < len(self.conv_layers):
                 points = self._activate(points)
         return points[unpadded].movedim(-1, 1)

@@ -109,13 +109,15 @@ class SpectralConv(nn.Module):
         check_modes(self.modes, x.shape[2:])
         return self.at_points(x.movedim(1, -1)).movedim(-1, 1)
 
-    def at_points(self, x: Tensor) -> Tensor:
+    def at_points(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Apply the layer to fields with channels last, unchecked.
 
         Parameters
         ----------
         x
             Fields of shape (batch, *grid, in_channels).
+        bias
+            What to add to each output channel, of shape (out_channels,).
 
         Returns
         -------
@@ -124,6 +126,10 @@ class SpectralConv(nn.Module):
         grid = x.shape[1:-1]
         frequencies = frequencies_of(self.modes, grid)
         mixed = self.mix(to_modes(widened(x), frequencies), frequencies)
+        if bias is not None:
+            # A constant is the mean of a field. There are few modes, so this costs less than to add
+            # it to all points, and to sum its gradient over them.
+            mixed = mixed + _of_mean(bias.to(mixed.dtype), grid, frequencies)
         return to_field(mixed, grid, frequencies).to(x.dtype)
 
     def extra_repr(self) -> str:
@@ -239,6 +245,16 @@ class SpectralConv(nn.Module):
             }
         weights = corners[""].to(dtype)
         return weights if share is None else weights[slice(*share)]
+
+
+def _of_mean(values: Tensor, grid: Sequence[int], frequencies: Sequence[Frequencies]) -> Tensor:
+    """Return modes of shape (1, 2, *kept, channels): those of fields that are constant."""
+    widths = [0, 0]  # PyTorch counts the axes from the last one, the channels
+    for n, kept in zip(reversed(grid), reversed(frequencies), strict=True):
+        place = kept.index(0) if 0 in kept else kept.index(-concrete(n))
+        widths += [place, len(kept) - 1 - place]
+    modes = values.reshape(*[1] * (2 + len(frequencies)), -1)
+    return pad(modes, [*widths, 0, 1])
 
 
 def _own(weights: Tensor, negative: bool, size: int, share: tuple[int, int]) -> Tensor:
