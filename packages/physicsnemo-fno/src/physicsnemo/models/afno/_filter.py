@@ -135,8 +135,9 @@ class SpectralFilter(nn.Module):
         features = to_blocks(real, imaginary, self.num_blocks)
         features = functional.relu(modulate(_complex_linear(features, self.w1, self.b1)))
         features = _complex_linear(features, self.w2, self.b2)
-        features = functional.softshrink(features, self.sparsity_threshold)
-        return torch.stack(_from_blocks(features), dim=1)
+        filtered = torch.stack(_from_blocks(features), dim=1)
+        # Shrunk where it lies at last, or compilers would compute what gradients need by itself.
+        return functional.softshrink(filtered, self.sparsity_threshold)
 
 
 class AFNO2DLayer(SpectralFilter):
@@ -274,9 +275,8 @@ def _complex_linear(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Apply a complex linear map to each block, as one real map of both parts together."""
     # (a + ib)(c + id) = (ac - bd) + i(ad + bc) is the row (a, b) times ((c, d), (-d, c)).
     real, imaginary = weight.to(features.dtype)
-    matrix = torch.cat(
-        (torch.cat((real, imaginary), dim=-1), torch.cat((-imaginary, real), dim=-1)), dim=-2
-    )
+    parts = torch.stack((real, imaginary, -imaginary, real), dim=1).unflatten(1, (2, 2))
+    matrix = parts.movedim(2, 3).flatten(3).flatten(1, 2)  # (blocks, parts and in, parts and out)
     products = torch.einsum("...ni,nio->...no", features, matrix)
     # In the precision of the products, or all that follows would be promoted to that of the bias.
     return products + torch.cat(tuple(bias.to(products.dtype)), dim=-1)
