@@ -296,3 +296,8 @@ def test_bad_inputs(x, error, message):
         AFNO(**SMALL)(x)
     with pytest.raises(error, match=message):
         ModAFNO(**MODULATED)(x, torch.ones(2))
+
+
+def test_patches_are_embedded_as_by_the_convolution():
+    layer, x = PatchEmbed([10, 21], 2, patch_size=[2, 3], embed_dim=12).double(), field()
+    torch.testing.assert_close(layer(x), layer.proj(x).flatten(start_dim=2).mT)

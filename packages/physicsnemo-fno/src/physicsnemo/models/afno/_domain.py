@@ -50,12 +50,7 @@ def filter_rows(module: SpectralFilter, domain: Any) -> None:
 
 def patches(module: PatchEmbed, domain: Any) -> Callable[[Tensor], Tensor]:
     """Return the forward of an embedding of patches for its rows of fields."""
-
-    def forward(x: Tensor) -> Tensor:
-        tokens: Tensor = module.proj(x)
-        return tokens.flatten(start_dim=2).transpose(1, 2)
-
-    return forward
+    return module.embed
 
 
 def positions(module: AFNO | ModAFNO, domain: Any) -> None:

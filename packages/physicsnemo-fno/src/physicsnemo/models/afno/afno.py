@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from physicsnemo.models.afno._filter import AFNO2DLayer, Grid
 from physicsnemo.models.meta import ModelMetaData
@@ -294,8 +295,14 @@ class PatchEmbed(nn.Module):
             "inp_shape[1]": width,
         }
         check_input(x, layout, self.proj.weight)
-        tokens: Tensor = self.proj(x)
-        return tokens.flatten(start_dim=2).transpose(1, 2)
+        return self.embed(x)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Embed fields of any number of patches, unchecked."""
+        # Patches do not overlap, so that the convolution is one matrix product, whose result has
+        # channels last.
+        weight, bias = self.proj.weight.flatten(start_dim=1), self.proj.bias
+        return functional.linear(split_patches(x, self.patch_size), weight, bias)
 
 
 class AFNOMlp(Mlp):
@@ -319,6 +326,25 @@ class AFNOMlp(Mlp):
         super().__init__(
             in_features, hidden_features=latent_features, out_features=out_features, drop=drop
         )
+
+
+def split_patches(x: Tensor, patch_size: Sequence[int]) -> Tensor:
+    """Divide fields into patches.
+
+    Parameters
+    ----------
+    x
+        Fields of shape (batch, channels, rows * height, columns * width).
+    patch_size
+        Height and width of a patch.
+
+    Returns
+    -------
+    Patches of shape (batch, rows * columns, channels times points of a patch), channels first.
+    """
+    height, width = patch_size
+    patches: Tensor = x.unflatten(3, (-1, width)).unflatten(2, (-1, height))
+    return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
 def join_patches(tokens: Tensor, patch_size: Sequence[int]) -> Tensor:
