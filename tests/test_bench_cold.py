@@ -2,8 +2,10 @@
 """The benchmark of first steps, and the processes that it measures in."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pytest
 import torch
@@ -78,7 +80,10 @@ def test_all_cases_exist() -> None:
 class Pretended:
     """Stands for a process: compiling the whole takes too long, and other batches are refused."""
 
+    paths: ClassVar[list[str | None]] = []
+
     def __init__(self, module: str, *arguments: str, variables: dict[str, str]) -> None:
+        self.paths.append(variables.get("PYTHONPATH"))
         late = {"error": "not done after 40 s"}
         self.answers = [{"cold_s": 3.0, "first_s": 1.0, "graphs": 2, "peak_bytes": 2**30}]
         self.answers += [{"step_s": 0.001}, {"error": "ValueError: expected a batch of 1"}]
@@ -109,3 +114,28 @@ def test_what_is_shown_and_written(
     first, second = (cold.Run(**run) for run in json.loads(path.read_text())["results"])
     assert (first.step_s, first.graphs) == (0.001, 2)
     assert (second.compiled, second.step_s) == ("whole", None)
+
+
+def test_another_checkout_beside_this_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cold, "InStages", Pretended)
+    monkeypatch.setattr(Pretended, "paths", [])
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    author = ("-c", "user.name=a", "-c", "user.email=a@b.example")
+    commit = ("commit", "-q", "--allow-empty", "-m", "first")
+    subprocess.run(["git", "-C", tmp_path, *author, *commit], check=True)
+    sources = tmp_path / "packages/physicsnemo-core/src"
+    sources.mkdir(parents=True)
+    path = tmp_path / "cold.json"
+    command = ["--case", "FNO-2d", "--compiled", "blocks", "--device", "cpu"]
+    cold.main([*command, "--beside", str(tmp_path), "--json", str(path)])
+    mine, theirs = Pretended.paths
+    assert mine is None
+    assert theirs is not None
+    assert theirs.split(os.pathsep)[0] == str(sources)
+    first, second = (cold.Run(**run) for run in json.loads(path.read_text())["results"])
+    assert first.commit is None
+    assert second.commit is not None
+    assert f"blocks of {second.commit}" in capsys.readouterr().out
+    assert {(run.case, run.compiled) for run in (first, second)} == {("FNO-2d", "blocks")}

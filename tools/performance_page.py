@@ -259,9 +259,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _steps(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return runs by case and way, in the order of the page; what a later run measured holds."""
+    """Return runs by case and way, in the order of the page; what a later run measured holds.
+
+    Those of another checkout, beside which this one was timed, are left out.
+    """
     found: dict[str, dict[str, dict[str, Any]]] = {case: {} for case in CASES}
-    for row in results.rows("cold"):
+    for row in (row for row in results.rows("cold") if row.get("commit") is None):
         ways = found.setdefault(row["case"], {})
         ways[row["compiled"]] = _renewed(ways.get(row["compiled"]), row)
     return {case: ways for case, ways in found.items() if ways}

@@ -10,13 +10,14 @@ same time; then they are timed one by one; then they take batches of other sizes
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -38,6 +39,8 @@ CASES = (
 
 ONE_SAMPLE = {"GraphCastNet-1-degree"}
 """Cases whose models take batches of one sample alone."""
+
+BESIDE = "another checkout, to time its packages in turn with those of this one"
 
 TIMES = (2, 3)
 """By what batches grow after all: compilers take the first change for a rule, and the second."""
@@ -69,6 +72,8 @@ class Run:
         Numbers of graphs that each of these compiled.
     error
         Why the rest could not be measured, if so.
+    commit
+        Of another checkout whose packages were measured, if so.
     """
 
     case: str
@@ -81,6 +86,7 @@ class Run:
     other_batches_s: Sequence[float] = ()
     other_batches_graphs: Sequence[int] = ()
     error: str | None = None
+    commit: str | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -89,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--case", nargs="+", default=list(CASES), metavar="NAME")
     parser.add_argument("--compiled", nargs="+", choices=list(CHOICES), default=DEFAULT)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--beside", type=Path, metavar="FOLDER", help=BESIDE)
     parser.add_argument("--parallel", type=int, default=4, help="processes at the same time")
     parser.add_argument("--cold-limit", type=float, default=40.0, metavar="SECONDS")
     parser.add_argument("--batches-limit", type=float, default=15.0, metavar="SECONDS")
@@ -107,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     )
     results: list[Run] = []
-    remaining = iter((case, compiled) for case in options.case for compiled in options.compiled)
+    trees = [None, options.beside] if options.beside else [None]
+    remaining = product(options.case, options.compiled, trees)
     while batch := list(islice(remaining, options.parallel)):
         for run in _run_batch(batch, options):
             results.append(run)
@@ -118,7 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             write_json(options.json, environment, results=results)
 
 
-def _run_batch(batch: Sequence[tuple[str, str]], options: argparse.Namespace) -> list[Run]:
+def _run_batch(
+    batch: Sequence[tuple[str, str, Path | None]], options: argparse.Namespace
+) -> list[Run]:
     threads = max(1, (os.cpu_count() or 1) // len(batch))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -138,11 +148,19 @@ def _run_batch(batch: Sequence[tuple[str, str]], options: argparse.Namespace) ->
             for number in numbers:
                 go_on(number, 10 + 5 * options.min_run_time)
             list(together.map(go_on, numbers, [options.batches_limit] * len(batch)))
-        return [Run(*run, **values) for run, values in zip(batch, found, strict=True)]
+        return [
+            Run(*run, **values, commit=tree and _commit(tree))
+            for (*run, tree), values in zip(batch, found, strict=True)
+        ]
 
 
 def _process(
-    case: str, compiled: str, caches: Path, threads: int, options: argparse.Namespace
+    case: str,
+    compiled: str,
+    tree: Path | None,
+    caches: Path,
+    threads: int,
+    options: argparse.Namespace,
 ) -> InStages:
     arguments = ["--one", "--case", case, "--compiled", compiled, "--device", options.device]
     fresh = {
@@ -150,8 +168,18 @@ def _process(
         "TRITON_CACHE_DIR": str(caches / "triton"),
         "TORCHINDUCTOR_COMPILE_THREADS": str(threads),
     }
+    if tree:
+        # What stands there is found before what is installed.
+        sources = [str(path.resolve()) for path in sorted(tree.glob("packages/*/src"))]
+        given = filter(None, [os.environ.get("PYTHONPATH")])
+        fresh["PYTHONPATH"] = os.pathsep.join([*sources, *given])
     time_ = ("--min-run-time", str(options.min_run_time))
     return InStages("tools.bench.cold", *arguments, *time_, variables=fresh)
+
+
+def _commit(tree: Path) -> str:
+    command = ["git", "-C", str(tree), "rev-parse", "--short=12", "HEAD"]
+    return subprocess.check_output(command, text=True).strip()
 
 
 def stages(
@@ -241,7 +269,8 @@ def _line(run: Run) -> str:
     graphs = "-" if run.graphs is None else run.graphs
     others = [duration(it) for it in run.other_batches_s] or ["-"] * len(TIMES)
     note = run.error or ", ".join(map(str, run.other_batches_graphs))
-    return _COLUMNS.format(run.case, run.compiled, *times, memory, graphs, *others, note)
+    kind = f"{run.compiled} of {run.commit}" if run.commit else run.compiled
+    return _COLUMNS.format(run.case, kind, *times, memory, graphs, *others, note)
 
 
 if __name__ == "__main__":
