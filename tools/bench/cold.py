@@ -149,8 +149,8 @@ def _run_batch(
                 go_on(number, 10 + 5 * options.min_run_time)
             list(together.map(go_on, numbers, [options.batches_limit] * len(batch)))
         return [
-            Run(*run, **values, commit=tree and _commit(tree))
-            for (*run, tree), values in zip(batch, found, strict=True)
+            Run(case, compiled, **values, commit=_commit(tree) if tree else None)
+            for (case, compiled, tree), values in zip(batch, found, strict=True)
         ]
 
 
