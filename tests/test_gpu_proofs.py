@@ -2,6 +2,7 @@
 """Every GPU flag in a model's metadata has a proof that belongs to the current code."""
 
 import json
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -28,17 +29,21 @@ def test_flag_has_a_current_proof(model, flag):
     assert found[0]["code"] == current, f"{model} changed since {flag} was proven: prove it again"
 
 
-def test_hash_ignores_comments_but_not_code(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "imports", ["import physicsnemo_hashed.layer", "from physicsnemo_hashed import layer"]
+)
+def test_hash_ignores_comments_but_not_code(imports, tmp_path, monkeypatch):
     package = tmp_path / "physicsnemo_hashed"
     package.mkdir()
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "physicsnemo_hashed", raising=False)  # of another folder
     monkeypatch.setattr("tools.gpu.code.FAMILIES", ("physicsnemo_hashed",))
     model = type("Model", (), {"__module__": "physicsnemo_hashed.model"})
 
     def hashed(model_code, layer_code="x = 1\n"):
         (package / "__init__.py").write_text("")
         (package / "layer.py").write_text(layer_code)
-        (package / "model.py").write_text(f"import physicsnemo_hashed.layer\n{model_code}")
+        (package / "model.py").write_text(f"{imports}\n{model_code}")
         return code_hash(model)
 
     first = hashed("def f():\n    return 1\n")

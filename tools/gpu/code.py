@@ -3,6 +3,7 @@
 
 import ast
 import hashlib
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def _imported(module: str) -> dict[str, ast.Module]:
         name = waiting.pop()
         if name in trees or name in CORE or not name.startswith(FAMILIES):
             continue
-        spec = find_spec(name)
+        spec = _spec(name)
         if spec is None or spec.origin is None:
             continue  # a class or a function rather than a module
         trees[name] = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
@@ -36,13 +37,22 @@ def _imported(module: str) -> dict[str, ast.Module]:
     return trees
 
 
+def _spec(name: str) -> ModuleSpec | None:
+    try:
+        return find_spec(name)
+    except ModuleNotFoundError:  # what contains it is a module rather than a package
+        return None
+
+
 def _imports(tree: ast.Module) -> list[str]:
+    """Return all names that may be modules: of a package, what is imported may be one of its."""
     found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.append(node.module)
+            found.extend(f"{node.module}.{alias.name}" for alias in node.names)
     return found
 
 
