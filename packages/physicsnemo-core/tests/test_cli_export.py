@@ -138,3 +138,19 @@ def test_a_class_of_a_trusted_module(tmp_path, physicsnemo, monkeypatch):
     result = physicsnemo(*command, "--trust", name)
     assert result.exit_code == 0
     assert torch.equal(torch.export.load("scaled.pt2").module()(X), X * WEIGHT)
+
+
+class OnHalves(Module):
+    """A model that takes no integers."""
+
+    def forward(self, x):
+        raise TypeError("expected an input of floating-point numbers, got torch.int64")
+
+
+def test_other_types_do_not_lead_there(tmp_path, physicsnemo):
+    OnHalves().save(tmp_path / "halves.mdlus")
+    files = (tmp_path / "halves.mdlus", tmp_path / "halves.pt2")
+    result = physicsnemo("export", *files, "--input", "2,3:2", "--no-compile")
+    assert result.exit_code == 1
+    assert "got torch.int64" in result.stderr
+    assert "graph in its example" not in result.stderr

@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from physicsnemo import Module, inspect_checkpoint
-from physicsnemo.core.errors import CheckpointError, ModelNotFoundError, PluginError
+from physicsnemo.core.errors import (
+    CheckpointError,
+    ModelNotFoundError,
+    PluginError,
+    RegistryWarning,
+)
 from physicsnemo.core.format.container import write_checkpoint
 from physicsnemo.core.install.aliases import current_name
 from physicsnemo.core.install.provenance import Origin
@@ -96,6 +101,15 @@ def test_class_that_no_registry_lists_is_imported_on_demand(install, registry):
     assert Origin.of(found) == Origin("unlisted", "1.0")
     with pytest.raises(CheckpointError, match=r"unlisted 1\.0 registers lab\.nets\.Text as .*None"):
         resolve(record("Text", "lab.nets"), Module)
+
+
+def test_class_that_two_packages_name(install, registry):
+    named = "[physicsnemo.classes]\nlab.nets.Net = {0}:Net\n"
+    for name in ("zoo", "ark"):
+        install(name, named.format(name), **{name: PLUGIN})
+    with pytest.warns(RegistryWarning, match=r"lab\.nets\.Net is named by ark, zoo; files get"):
+        found = resolve(record("Net", "lab.nets", width=1), Module)
+    assert found is sys.modules["ark"].Net
 
 
 def test_nothing_is_imported_because_a_file_says_so(tmp_path, monkeypatch):

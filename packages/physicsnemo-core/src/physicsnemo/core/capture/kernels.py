@@ -2,8 +2,8 @@
 """Kernels that are compiled from CUDA C++ where they are needed: a fraction of a second each time.
 
 By NVRTC, which PyTorch is linked to, so that no compiler has to be installed; and through
-``cuda.bindings``, which come with builds of PyTorch for NVIDIA's GPUs, and are imported late since
-other builds lack them.
+``cuda.bindings``, which PyTorch for NVIDIA's GPUs needs itself on Linux, and which other builds
+lack, so that they are imported late.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ def compile_kernels(
     Raises
     ------
     RuntimeError
-        If the compiler or the driver reports an error.
+        If the compiler or the driver reports an error; of a compiler's, it holds the messages.
     """
     from cuda.bindings import driver
 
@@ -87,11 +87,15 @@ def _machine_code(source: str, device: torch.device, macros: dict[str, int]) -> 
     from cuda.bindings import nvrtc
 
     major, minor = torch.cuda.get_device_capability(device)
-    options = [f"--gpu-architecture=sm_{major}{minor}"]
-    options += [f"--define-macro={name}={value}" for name, value in macros.items()]
+    options = [f"--gpu-architecture=sm_{major}{minor}".encode()]
+    options += [f"--define-macro={name}={value}".encode() for name, value in macros.items()]
     program = _done(nvrtc.nvrtcCreateProgram(source.encode(), b"kernels.cu", 0, None, None))
     try:
-        _done(nvrtc.nvrtcCompileProgram(program, len(options), [it.encode() for it in options]))
+        (status,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+        if status != 0:
+            log = bytearray(_done(nvrtc.nvrtcGetProgramLogSize(program)))
+            _done(nvrtc.nvrtcGetProgramLog(program, log))
+            raise RuntimeError(f"{status.name}: {log.rstrip(bytes(1)).decode().strip()}")
         code = bytearray(_done(nvrtc.nvrtcGetCUBINSize(program)))
         _done(nvrtc.nvrtcGetCUBIN(program, code))  # which is written to in place
     finally:

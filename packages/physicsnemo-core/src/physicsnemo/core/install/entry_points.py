@@ -196,7 +196,7 @@ def _discover() -> _Entries:
     for point in entry_points(groups, RegistryWarning):
         entry = ModelEntryPoint(point.name, point.value, point.source, point.leftover)
         groups[point.group].setdefault(point.name, []).append(entry)
-    classes = {path: entries[0] for path, entries in groups[CLASSES].items()}
+    classes = {path: _class(path, entries) for path, entries in groups[CLASSES].items()}
     return _Entries(_models(groups[GROUP], groups[FORMER_GROUP]), classes)
 
 
@@ -216,16 +216,22 @@ def _models(
     return found
 
 
+def _class(path: str, entries: list[ModelEntryPoint]) -> ModelEntryPoint:
+    """Return the entry of a class that files name by its path, and warn if there are several."""
+    first, *others = _by_distribution(entries)
+    if others:
+        warnings.warn(
+            f"the class {path} is named by {', '.join(e.distribution for e in (first, *others))}; "
+            f"files get that of {first.distribution}: uninstall all but one",
+            RegistryWarning,
+            stacklevel=2,
+        )
+    return first
+
+
 def _in_order(name: str, entries: list[ModelEntryPoint]) -> list[ModelEntryPoint]:
     """Return the entry of each distribution, and warn if there are several."""
-    entries = [entry for entry in entries if not entry.leftover] or entries
-    if len(entries) == 1:
-        return entries
-    # A distribution can be found twice on the path, and Python takes the first.
-    by_distribution: dict[str, ModelEntryPoint] = {}
-    for entry in entries:
-        by_distribution.setdefault(entry.distribution, entry)
-    ordered = sorted(by_distribution.values(), key=_precedence)
+    ordered = _by_distribution(entries)
     if len(ordered) > 1:
         warnings.warn(
             f"the model {name} is registered by {', '.join(e.distribution for e in ordered)}; "
@@ -235,6 +241,15 @@ def _in_order(name: str, entries: list[ModelEntryPoint]) -> list[ModelEntryPoint
             stacklevel=2,
         )
     return ordered
+
+
+def _by_distribution(entries: list[ModelEntryPoint]) -> list[ModelEntryPoint]:
+    """Return the entry of each distribution, the one that wins first."""
+    found: dict[str, ModelEntryPoint] = {}
+    for entry in [entry for entry in entries if not entry.leftover] or entries:
+        # A distribution can be found twice on the path, and Python takes the first.
+        found.setdefault(entry.distribution, entry)
+    return sorted(found.values(), key=_precedence)
 
 
 def _precedence(entry: ModelEntryPoint) -> tuple[bool, str]:

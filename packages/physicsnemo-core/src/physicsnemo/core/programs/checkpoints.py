@@ -60,7 +60,7 @@ def export_checkpoint(
     try:
         return export(model, path, inputs, **options)
     except ExportError as error:
-        if not isinstance(error.__cause__, TypeError):
-            raise
         # Of a file and of --input there are no graphs, so a model of graphs was given a tensor.
+        if not str(error.__cause__).startswith("expected a graph, got "):
+            raise
         raise ExportError(f"{error}; {_GRAPHS}") from error.__cause__
