@@ -39,11 +39,18 @@ class PeriodicUNet(SongUNet):
     ----------
     img_resolution, in_channels, out_channels, **options
         As of ``SongUNet``, apart from ``resample_filter``.
+
+    Raises
+    ------
+    ValueError
+        For a ``resample_filter``.
     """
 
     def __init__(
         self, img_resolution: int, in_channels: int, out_channels: int, **options: Any
     ) -> None:
+        if "resample_filter" in options:
+            raise ValueError("expected no resample_filter: pixels are averaged and repeated")
         super().__init__(img_resolution, in_channels, out_channels, **options)
         for layer in self.modules():
             if isinstance(layer, Conv2d):

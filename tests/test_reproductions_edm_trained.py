@@ -213,3 +213,8 @@ def test_tests_are_not_in_the_time_of_a_training(monkeypatch):
     assert [it["count"] for it in records] == [2, 4, 5]
     assert [it["seconds"] for it in records] == [2, 4, 5]
     assert [it["train"] for it in records] == [1.5, 3.5, 5]
+
+
+def test_a_filter_of_other_weights_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected no resample_filter"):
+        PeriodicUNet(16, 1, 1, resample_filter=[1, 3, 3, 1])

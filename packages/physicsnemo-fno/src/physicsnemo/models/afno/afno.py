@@ -298,7 +298,17 @@ class PatchEmbed(nn.Module):
         return self.embed(x)
 
     def embed(self, x: Tensor) -> Tensor:
-        """Embed fields of any number of patches, unchecked."""
+        """Embed fields of any number of patches, unchecked.
+
+        Parameters
+        ----------
+        x
+            Fields of shape (batch, in_channels, height, width), multiples of those of a patch.
+
+        Returns
+        -------
+        Tokens of shape (batch, patches, embed_dim).
+        """
         # Patches do not overlap, so that the convolution is one matrix product, whose result has
         # channels last.
         weight, bias = self.proj.weight.flatten(start_dim=1), self.proj.bias
