@@ -27,7 +27,7 @@ assert distance(y[:, 0]) < 0.01, distance(y[:, 0])
 # Neither the start, nor diffusion alone, nor any linear map comes near.
 seen = start[:2000, 0].double().cpu(), end[:2000, 0].double().cpu()
 linear = torch.linalg.lstsq(*seen, driver="gelsd").solution
-assert round(100 * float(distance(u @ linear))) == 59, distance(u @ linear)
+assert 0.55 < distance(u @ linear) < 0.6, distance(u @ linear)  # which depends on the processor
 assert distance(irfft(rfft(u) * torch.exp(-viscosity * k**2))) > 0.5
 assert distance(u) > 0.5
 
