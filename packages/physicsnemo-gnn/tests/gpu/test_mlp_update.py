@@ -7,11 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from physicsnemo.models.gnn_layers import Graph, MeshEdgeBlock, MeshNodeBlock
+from physicsnemo.models.gnn_layers import MeshEdgeBlock, MeshNodeBlock
 
 pytestmark = pytest.mark.gpu
-
-NODES, EDGES = 300, 2000  # no multiples of the kernel's blocks
 
 
 class Step(nn.Module):
@@ -28,23 +26,15 @@ class Step(nn.Module):
         return self.nodes(e, n, graph)
 
 
-@pytest.fixture
-def graph(gpu):
-    """Return a graph that has nodes without edges, and one with many."""
-    generator = torch.Generator().manual_seed(0)
-    ends = torch.randint(0, NODES - 1, (2, EDGES), generator=generator)
-    ends[:, :500] = 7
-    return Graph(ends, NODES).to(gpu)
-
-
-def values(activation, layers, width, gpu):
+def values(activation, layers, width, graph, gpu):
     """Return a step, its inputs, and weights of its outputs in the loss."""
     torch.manual_seed(0)
     step = Step(activation, layers, width)
     for parameter in step.parameters():
         if parameter.ndim == 1:  # biases, scales and shifts that are no constants
             nn.init.normal_(parameter)
-    features = [torch.randn(rows, width, device=gpu) for rows in (EDGES, NODES) * 2]
+    counts = (graph.edge_index.shape[1], graph.num_nodes)
+    features = [torch.randn(rows, width, device=gpu) for rows in counts * 2]
     return step.to(gpu), features[:2], features[2:]
 
 
@@ -85,7 +75,7 @@ def kernels(function):
     ],
 )
 def test_outputs_and_gradients(activation, layers, width, dtype, graph, gpu):
-    step, inputs, weights = values(activation, layers, width, gpu)
+    step, inputs, weights = values(activation, layers, width, graph, gpu)
     exact = in_double(step, inputs, weights, graph)
     plain = results(step, step, inputs, weights, graph, dtype)
     compiled = torch.compile(step, fullgraph=True)
@@ -102,7 +92,7 @@ def test_outputs_and_gradients(activation, layers, width, dtype, graph, gpu):
 
 
 def test_others_are_computed_as_before(graph, gpu):
-    step, inputs, weights = values("gelu", 1, 32, gpu)
+    step, inputs, weights = values("gelu", 1, 32, graph, gpu)
     exact = in_double(step, inputs, weights, graph)
     plain = results(step, step, inputs, weights, graph, torch.float16)
     compiled = torch.compile(step, fullgraph=True)
