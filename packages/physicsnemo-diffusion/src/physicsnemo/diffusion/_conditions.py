@@ -30,6 +30,7 @@ def of_batch(condition: Condition, batch: int) -> Condition:
     """
 
     def expanded(name: str, tensor: Tensor) -> Tensor:
+        # The batch comes first: compared with 1, the size of an exported program would be fixed.
         if tensor.ndim == 0 or tensor.shape[0] not in (batch, 1):
             raise ValueError(
                 f"expected the condition {name!r} for each of {batch} samples, or one for all, "

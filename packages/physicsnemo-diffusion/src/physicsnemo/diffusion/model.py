@@ -206,6 +206,7 @@ class Diffusion(Module):
         x = x.to(at_least_float32(x.dtype))
         if not isinstance(t, Tensor):
             return x, x.new_full((x.shape[0],), t)
+        # The batch comes first: compared with 1, the size of an exported program would be fixed.
         if t.shape not in ((x.shape[0],), (), (1,)):
             raise ValueError(
                 f"expected a time, or one for each of {x.shape[0]} samples, got {t.shape}"

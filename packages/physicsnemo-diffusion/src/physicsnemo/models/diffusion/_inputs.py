@@ -197,6 +197,7 @@ def as_vectors(
     check_real(name, labels, x)
     shape = tuple(labels.shape)
     if not is_tracing() and (
+        # The batch comes first: compared with 1, the size of an exported program would be fixed.
         len(shape) != 2 or shape[1] != features or shape[0] not in (x.shape[0], 1)
     ):
         raise ValueError(
