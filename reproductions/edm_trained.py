@@ -196,6 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model = Diffusion(network, schedule, sigma_data=DEVIATION).to(device)
     generator = torch.Generator(device).manual_seed(options.seed)
     average, training = train(model, law, size, generator, options)
+    average.save(options.output / "edm.mdlus")
 
     start = time.perf_counter()
     shape = (size.samples, 1, size.points, size.points)
@@ -224,7 +225,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "environment": environment(device, "physicsnemo-diffusion"),
     } | training
     write_metrics(options.output, metrics)
-    average.save(options.output / "edm.mdlus")
     draw(options.output / "samples.png", law, samples, law.draw(4, generator), found)
     for name, it in found.items():
         print(
