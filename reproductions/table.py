@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from reproductions.problems import PROBLEMS
@@ -119,6 +120,10 @@ def edm_trained(runs: Runs) -> str:
             took = (f"{run['steps']} of {run['batch']}", str(run["evaluations"]))
             before = ("-", "-") if name == "as many fields" else took
             rows.append((f"{it['number']} {name.removeprefix('as many ')}", *before, *cells))
+        if errors := run.get("spectrum_relative_error_of_sampler"):
+            largest, mean = (f(map(abs, errors)) for f in (max, fmean))
+            found = (str(run["evaluations"]), f"{largest:.1%}", f"{mean:.1%}")
+            rows.append(("the sampler with the best estimate", "-", *found, *"---"))
         exact, bound = run["exact"], next(iter(run["statistics"].values()))["kolmogorov_bound_95"]
         deviation, skewness = f"{exact['deviation']:.4f}", f"{exact['skewness']:.3f}"
         rows.append(("exact", *"--00", deviation, skewness, f"below {bound:.4f} in 95 %"))
