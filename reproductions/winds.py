@@ -39,7 +39,7 @@ Scores = dict[str, dict[str, dict[str, list[float | None]]]]  # by forecast, qua
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the example, and write its scores."""
     options = parse(arguments)
-    size, days, epochs = ("small", 4, 1) if options.small else ("full", 14, 8)
+    size, days, epochs = ("small", 4, 1) if options.small else ("full", 14, 6)
     given = {
         "size": size,
         "days": days,
