@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from physicsnemo.nn.fourier import matrices, to_field, to_modes, transforms
@@ -45,6 +45,28 @@ def without_gradients():
 def with_fake_tensors():
     with FakeTensorMode() as mode:
         filtered(mode.from_tensor(field()))
+
+
+def while_compiling_with_fake_tensors():
+    with FakeTensorMode() as mode:
+        compiled = torch.compile(filtered, fullgraph=True, backend="aot_eager")
+        output = compiled(mode.from_tensor(field()))
+    assert isinstance(output, FakeTensor)
+    assert output.shape == field().shape
+
+
+def while_compiling_for_real_and_fake_tensors():
+    compiled = torch.compile(filtered, fullgraph=True, backend="aot_eager")
+    compiled(field())
+    with FakeTensorMode() as mode:
+        assert isinstance(compiled(mode.from_tensor(field())), FakeTensor)
+    torch.testing.assert_close(compiled(field()), filtered(field()))
+
+
+def while_exporting_with_fake_tensors():
+    with FakeTensorMode() as mode:
+        program = torch.export.export(Filtered(), (mode.from_tensor(field()),))
+    torch.testing.assert_close(program.module()(field()), filtered(field()))
 
 
 def while_counting():
@@ -115,6 +137,9 @@ PLACES = [
     in_inference_mode,
     without_gradients,
     with_fake_tensors,
+    while_compiling_with_fake_tensors,
+    while_compiling_for_real_and_fake_tensors,
+    while_exporting_with_fake_tensors,
     while_counting,
     on_the_meta_device,
     under_autocast,

@@ -9,8 +9,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-__all__ = ["assume_constant_result", "is_exporting", "is_tracing", "is_transformed"]
+__all__ = [
+    "assume_constant_result",
+    "is_exporting",
+    "is_faked",
+    "is_tracing",
+    "is_transformed",
+]
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -34,6 +41,16 @@ def assume_constant_result(function: Function) -> Function:
 def is_exporting() -> bool:
     """Return whether :func:`torch.export.export` is at work, rather than :func:`torch.compile`."""
     return torch.compiler.is_exporting()
+
+
+@assume_constant_result
+def is_faked() -> bool:
+    """Return whether code is compiled for fake tensors, which do not mix with those from outside.
+
+    The answer belongs to what is compiled, which fake tensors alone run then.
+    """
+    # By a flag, since compilers put away the modes themselves while they are at work.
+    return is_in_torch_dispatch_mode()
 
 
 def is_tracing() -> bool:

@@ -19,6 +19,7 @@ from physicsnemo.nn.precision import precision_of_products
 from physicsnemo.nn.tracing import (
     assume_constant_result,
     is_exporting,
+    is_faked,
     is_tracing,
     is_transformed,
 )
@@ -159,7 +160,7 @@ _CACHE: dict[_Arguments, Tensor] = {}
 
 def _cached(make: _Make, n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
     arguments = make, n, kept, scale, precision_of_products(like), like.device
-    if torch.compiler.is_compiling() and not is_exporting() and _is_static(n):
+    if torch.compiler.is_compiling() and _takes_inputs(n):
         matrix: Tensor = getattr(_OF_COMPILERS, _named(*arguments))
         return matrix
     return _compute(*arguments) if _is_traced() else _looked_up(*arguments)
@@ -171,11 +172,11 @@ _OF_COMPILERS = SimpleNamespace()
 _NAMES: dict[_Arguments, str] = {}
 
 
-def _is_static(n: int) -> bool:
-    """Return whether a compiler knows a size, rather than a symbol for it."""
+def _takes_inputs(n: int) -> bool:
+    """Return whether compiled code can have a matrix for so many points from outside."""
     from torch.fx.experimental.symbolic_shapes import has_static_value
 
-    return has_static_value(n)
+    return has_static_value(n) and not is_exporting() and not is_faked()
 
 
 @assume_constant_result
