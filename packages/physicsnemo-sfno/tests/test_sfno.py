@@ -191,17 +191,54 @@ def test_the_skip_between_grids_keeps_what_the_filters_keep(out_shape):
     torch.testing.assert_close(model(x), smooth(out_shape, lmax=5), rtol=0, atol=1e-12)
 
 
-def test_few_degrees_are_told(caplog):
-    coarse = {"inp_shape": [32, 64], "out_shape": [32, 64], "scale_factor": 8}
-    assert build(**coarse).forward_transforms[0].lmax == 4
-    assert "scale_factor=8 keeps 4 of 16 degrees of spherical harmonics" in caplog.text
+SMALLER, GAUSS = "a smaller scale_factor", "sht_grid_type='legendre-gauss'"
+
+
+@pytest.mark.parametrize(
+    ("shape", "arguments", "kept", "resolved", "remedy"),
+    [
+        ([32, 64], {"scale_factor": 8}, 4, 16, SMALLER),
+        ([32, 64], {"scale_factor": 4, "sht_grid_type": "equiangular"}, 4, 16, SMALLER),
+        ([17, 32], {"scale_factor": 16}, 1, 9, SMALLER),
+        ([9, 4], {"scale_factor": 2}, 1, 2, SMALLER),
+        (
+            [12, 24],
+            {"out_shape": [9, 16], "model_grid_type": "legendre-gauss", "scale_factor": 1}
+            | {"sht_grid_type": "equiangular"},
+            *(6, 8, GAUSS),
+        ),
+        ([2, 8], {"scale_factor": 1}, 1, 1, "finer grids"),
+        ([17, 32], {"out_shape": [2, 32]}, 1, 1, "finer grids"),
+    ],
+)
+def test_few_degrees_are_told(shape, arguments, kept, resolved, remedy, caplog):
+    arguments = {"inp_shape": shape, "out_shape": shape} | arguments
+    assert build(**arguments).forward_transforms[0].lmax == kept
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("physicsnemo.module.SFNO", "WARNING")
+    assert f"keep {kept} of {resolved} degrees of spherical harmonics; take {remedy}, or" in (
+        record.getMessage()
+    )
     caplog.clear()
-    build(**coarse, max_modes=[4, 4])
-    build(**coarse | {"scale_factor": 1})
-    build(inp_shape=[9, 16], out_shape=[9, 16], scale_factor=1)  # has no more of them
+    build(**arguments, max_modes=[kept, kept])
     assert not caplog.records
+
+
+def test_what_the_grids_resolve_is_not_told_to_be_few(caplog):
+    build(inp_shape=[32, 64], out_shape=[32, 64], scale_factor=1)
+    build(inp_shape=[9, 16], out_shape=[9, 16], scale_factor=1)
+    assert not caplog.records
+
+
+def test_files_of_models_that_keep_the_mean_alone_are_loaded(tmp_path, caplog):
+    arguments = SIZES | SQUARE | {"scale_factor": 16}
+    model = SFNO(**arguments)
+    model.save(str(tmp_path / "mean.mdlus"))
+    caplog.clear()
+    loaded = SFNO.from_checkpoint(str(tmp_path / "mean.mdlus"))
+    assert "keep 1 of 9 degrees" in caplog.text
+    x = torch.randn(1, 2, 17, 32)
+    assert torch.equal(loaded.eval()(x), model.eval()(x))
 
 
 def test_the_mean_alone_can_be_asked_for():
@@ -324,7 +361,6 @@ def test_layer_norm_is_that_of_pytorch_over_the_channels():
         ({"out_grid_type": "octahedral"}, "grid type among"),
         ({"sht_grid_type": "gauss"}, "grid type among .*got 'gauss'"),
         ({"scale_factor": 20}, r"scale_factor=20 leaves 1 × 1 of 17 × 32 points"),
-        ({"scale_factor": 16}, r"2 × 2 points resolves nothing but the mean.*smaller scale_factor"),
         ({"scale_factor": 0}, "scale_factor to be a whole number of at least 1, got 0"),
         ({"scale_factor": 1.5}, "scale_factor to be a whole number of at least 1, got 1.5"),
         ({"max_modes": [9]}, "numbers of degrees and of orders"),

@@ -74,7 +74,8 @@ class SFNO(Module):
     scale_factor
         Downsampling factor of the internal grid: of n latitudes and m longitudes of the input it
         has ``(n - 1) // scale_factor + 1`` and ``m // scale_factor``. The default is for grids of
-        1 degree and finer; a warning tells if fewer than 8 degrees of harmonics are left.
+        1 degree and finer; a warning tells if fewer than 8 degrees of harmonics are left, or
+        the mean over the sphere alone.
     model_grid_type
         Type of the input grid: ``equiangular`` (with both poles), ``legendre-gauss`` or
         ``lobatto``. All have the first longitude at 0, and the latitudes from north to south:
@@ -124,8 +125,8 @@ class SFNO(Module):
     KeyError
         If there is no activation of that name.
     ValueError
-        If another option has a value that it cannot have, a grid does not resolve ``max_modes``,
-        or without them nothing but the mean over the sphere is left.
+        If another option has a value that it cannot have, or a grid does not resolve
+        ``max_modes``.
 
     Notes
     -----
@@ -198,11 +199,12 @@ class SFNO(Module):
         internal = _coarser_grid(first, scale_factor, sht_grid_type)
         lmax, mmax = _truncation((first, internal, last), max_modes)
         resolved = min(_exact_modes(first), _exact_modes(last))
-        if max_modes is None and lmax < min(_FEW, resolved):
+        if max_modes is None and lmax < max(2, min(_FEW, resolved)):
             self.logger.warning(
-                "scale_factor=%d keeps %d of %d degrees of spherical harmonics; take a smaller "
-                "one, or give max_modes if so few are meant",
-                *(scale_factor, lmax, resolved),
+                "scale_factor=%d and sht_grid_type=%r keep %d of %d degrees of spherical "
+                "harmonics; take %s, or give max_modes if so few are meant",
+                *(scale_factor, sht_grid_type, lmax, resolved),
+                _remedy(lmax, resolved, scale_factor),
             )
         grids = [first, *[internal] * (num_layers - 1), last]
 
@@ -341,20 +343,21 @@ def _exact_modes(grid: SphericalGrid) -> int:
     return min(grid.degrees, grid.orders)
 
 
+def _remedy(kept: int, resolved: int, scale_factor: int) -> str:
+    """Return what would keep more degrees than ``kept``, of those that outer grids resolve."""
+    if kept == resolved:
+        return "finer grids"
+    # Without a scale factor, an internal grid is coarser than others by its type alone.
+    return "a smaller scale_factor" if scale_factor > 1 else "sht_grid_type='legendre-gauss'"
+
+
 def _truncation(grids: Sequence[SphericalGrid], max_modes: Sequence[int] | None) -> tuple[int, int]:
     """Return the number of degrees and of orders to keep.
 
     Unless given, both are the largest number that every grid transforms exactly.
     """
     if max_modes is None:
-        coarsest = min(grids, key=_exact_modes)
-        modes = _exact_modes(coarsest)
-        if modes < 2:
-            raise ValueError(
-                f"a grid of {coarsest.nlat} × {coarsest.nlon} points resolves nothing but the mean "
-                f"over the sphere; use a smaller scale_factor or finer grids, or ask for it by "
-                f"max_modes=[1, 1]"
-            )
+        modes = min(map(_exact_modes, grids))
         return modes, modes
     if len(max_modes) != 2:
         raise ValueError(
