@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 import torch_harmonics
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from physicsnemo.models.sfno import InverseRealSHT, RealSHT, SphericalGrid
 
@@ -128,6 +129,21 @@ def test_weights_add_up_and_nodes_go_south(grid):
     torch.testing.assert_close(grid.weights().sum().item(), 2.0)
     assert (grid.nodes().diff() < 0).all()
     assert grid.nodes().dtype == grid.weights().dtype == torch.float64
+
+
+def test_grids_of_fake_tensors_leave_no_trace():
+    grid = SphericalGrid(23, 44)
+    for _ in range(2):
+        with FakeTensorMode():
+            assert isinstance(RealSHT(grid, 12, 12)(torch.ones(23, 44)), FakeTensor)
+        constant = pair(grid, 12, 12)[0](torch.ones(23, 44, dtype=torch.float64))[0, 0]
+        expected = torch.tensor([math.sqrt(4 * math.pi), 0], dtype=torch.float64)
+        torch.testing.assert_close(constant, expected)
+
+
+def test_latitudes_are_on_the_cpu_whatever_the_default_device():
+    with torch.device("meta"):
+        assert SphericalGrid(3, 4).latitudes().tolist() == [90, 0, -90]
 
 
 @pytest.mark.parametrize("nlat", [9, 12])

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from physicsnemo.nn.precision import no_autocast
 from physicsnemo.nn.table import Table
@@ -79,8 +80,7 @@ class SphericalGrid:
     def latitudes(self) -> Tensor:
         """Return the latitudes of the rows in degrees, from north to south, in float64."""
         if self.grid_type == "equiangular":
-            with torch.device("cpu"):
-                return torch.linspace(90, -90, self.nlat, dtype=torch.float64)
+            return torch.linspace(90, -90, self.nlat, dtype=torch.float64, device="cpu")
         return self.nodes().clamp(-1, 1).asin().rad2deg()
 
     def longitudes(self) -> Tensor:
@@ -289,9 +289,14 @@ def _legendre_functions(grid: SphericalGrid, lmax: int, mmax: int) -> Tensor:
     return table.mT
 
 
-@lru_cache
 def _quadrature(nlat: int, grid_type: str) -> tuple[Tensor, Tensor]:
     """Return the nodes of a quadrature on [-1, 1] and their weights, on the CPU."""
+    # What a mode makes, as that of fake tensors, is of no use outside.
+    is_ordinary = _get_current_dispatch_mode() is None
+    return (_kept_quadrature if is_ordinary else _made_quadrature)(nlat, grid_type)
+
+
+def _made_quadrature(nlat: int, grid_type: str) -> tuple[Tensor, Tensor]:
     from torch_harmonics import quadrature
 
     rules = {
@@ -302,3 +307,6 @@ def _quadrature(nlat: int, grid_type: str) -> tuple[Tensor, Tensor]:
     with torch.device("cpu"):
         nodes, weights = rules[grid_type](nlat, -1.0, 1.0)
     return nodes, weights
+
+
+_kept_quadrature = lru_cache(_made_quadrature)
