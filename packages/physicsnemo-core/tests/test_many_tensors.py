@@ -5,6 +5,7 @@ The kernels run on the CPU: their source is C++ but for a few words, which are d
 """
 
 import ctypes
+import logging
 import math
 import subprocess
 from importlib.resources import files
@@ -14,9 +15,12 @@ import pytest
 import torch
 from torch.optim import SGD, Adam, AdamW
 
+from physicsnemo import Module
 from physicsnemo.core.capture import many_tensors
 from physicsnemo.core.capture.many_tensors import AdamSettings, adam_table, check_table
+from physicsnemo.utils import StaticCaptureTraining
 
+LOGGER = logging.getLogger("a logger of the caller's")
 SHAPES = [(3,), (2048,), (5000,), (7, 11), (), (0,), (4, 3, 3, 3)]
 
 
@@ -157,7 +161,7 @@ def test_a_step_is_that_of_pytorch(kind, options, scale, kernels):
 def test_a_recording_has_its_tables_beforehand(kernels, monkeypatch):
     calls, checked = [], []
     run_adam = many_tensors.run_adam
-    monkeypatch.setattr(many_tensors, "is_usable", lambda device: True)
+    monkeypatch.setattr(many_tensors, "is_usable", lambda device, logger: True)
     monkeypatch.setattr(many_tensors, "run_adam", lambda *given: calls.append(given))
     monkeypatch.setattr(many_tensors, "run_check", lambda *given: checked.append(given))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
@@ -169,7 +173,7 @@ def test_a_recording_has_its_tables_beforehand(kernels, monkeypatch):
     rate = torch.tensor(0.1)
     groups = [{"params": parameters[:3]}, {"params": parameters[3:], "weight_decay": 0.1}]
     optimizer = AdamW(groups, lr=rate, fused=True)
-    replacement = many_tensors.ManyTensors()
+    replacement = many_tensors.ManyTensors(LOGGER)
     replacement.prepare(optimizer, checked=True)
     (whole,) = (replacement._room.untyped_storage(),)
     with replacement.active() as tables:
@@ -250,24 +254,37 @@ def test_only_ordinary_tensors_suit():
 
 def test_nothing_is_compiled_that_no_step_needs(monkeypatch):
     asked = []
-    monkeypatch.setattr(many_tensors, "is_usable", lambda device: asked.append(device))
+    monkeypatch.setattr(many_tensors, "is_usable", lambda device, logger: asked.append(device))
     optimizer = SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    kernels = many_tensors.ManyTensors()
+    kernels = many_tensors.ManyTensors(LOGGER)
     kernels.prepare(optimizer, checked=False)
     assert asked == []
     kernels.prepare(optimizer, checked=True)
     assert asked == [torch.device("cpu")]
 
 
-def test_where_kernels_fail_the_log_of_captured_steps_says_so(caplog):
-    assert not many_tensors.is_usable.__wrapped__(torch.device("cuda:99"))
-    (record,) = caplog.records
-    assert record.name == "physicsnemo.capture"
-    assert record.getMessage().startswith("optimizers run PyTorch's kernels: ")
+def test_where_kernels_fail_each_logger_says_so_once(caplog):
+    nowhere, other = torch.device("cuda:99"), logging.getLogger("another")
+    many_tensors.is_usable.cache_clear()
+    for logger in (LOGGER, other, LOGGER):
+        assert not many_tensors.is_usable(nowhere, logger)
+    assert [record.name for record in caplog.records] == [LOGGER.name, other.name]
+    (told,) = {record.getMessage().partition(": ")[0] for record in caplog.records}
+    assert told == "optimizers run PyTorch's kernels"
+
+
+@pytest.mark.parametrize("logger", [None, LOGGER])
+def test_that_logger_is_the_steps(logger, monkeypatch):
+    asked = []
+    monkeypatch.setattr(many_tensors, "is_usable", lambda device, logger: asked.append(logger))
+    model = Module.from_torch(torch.nn.Linear)(1, 1)
+    capture = StaticCaptureTraining(model, Adam(model.parameters()), logger=logger)
+    capture._program(lambda x: model(x).sum()).prepare()
+    assert asked == [logger or logging.getLogger("physicsnemo.capture")]
 
 
 def test_nothing_is_replaced_without_a_gpu():
-    kernels = many_tensors.ManyTensors()
+    kernels = many_tensors.ManyTensors(LOGGER)
     parameter = torch.zeros(1, requires_grad=True)
     optimizer = Adam([parameter], lr=torch.tensor(0.1), fused=True)
     kernels.prepare(optimizer, checked=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kernels over many tensors, against PyTorch's optimizers in double precision."""
 
+import logging
 import math
 
 import pytest
@@ -72,7 +73,7 @@ def test_what_does_not_compile_is_an_error(gpu):
 
 
 def test_nothing_is_launched_for_tensors_without_numbers(gpu):
-    assert many_tensors.is_usable(gpu)
+    assert many_tensors.is_usable(gpu, logging.getLogger(__name__))
     found = torch.zeros(1, device=gpu)
     run_check(check_table([torch.zeros(0, device=gpu)]).to(gpu), found, torch.ones(1, device=gpu))
     torch.cuda.synchronize()

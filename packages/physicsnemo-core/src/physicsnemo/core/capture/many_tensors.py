@@ -34,17 +34,21 @@ _LARGEST = 2**25  # numbers in all: of more, PyTorch's own blocks are enough to 
 _SETTINGS, _ADAM_WIDTH, _CHECK_WIDTH = 10, 6, 2
 _SHARED = ("beta1", "beta2", "eps", "weight_decay", "maximize")
 
-logger = logging.getLogger("physicsnemo.capture")
-
 
 class ManyTensors:
     """Kernels over many tensors in recordings of a step, and their tables.
 
     A table is written once, after the capture. So it cannot lie in the memory of the graph, where
     each replay writes what comes before: there is room for it beforehand.
+
+    Parameters
+    ----------
+    logger
+        Where it is said if kernels do not run.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
         self._room: Tensor | None = None
         self._unwritten: list[tuple[Tensor, Tensor]] = []
 
@@ -64,7 +68,7 @@ class ManyTensors:
         if not (checked or isinstance(optimizer, Adam)) or len(devices) != 1:
             return
         (device,) = devices
-        if is_usable(device):
+        if is_usable(device, self._logger):
             blocks = int(_number_of_blocks(advanced).sum())
             size = len(optimizer.param_groups) * _SETTINGS + blocks * (_ADAM_WIDTH + _CHECK_WIDTH)
             self._room = torch.empty(size, dtype=torch.int64, device=device)
@@ -132,8 +136,11 @@ class AdamSettings:
 
 
 @cache
-def is_usable(device: torch.device) -> bool:
-    """Return whether kernels run on a device, which takes a GPU and a compiler for it."""
+def is_usable(device: torch.device, logger: logging.Logger) -> bool:
+    """Return whether kernels run on a device, which takes a GPU and a compiler for it.
+
+    What the compiler meets is logged once for each logger.
+    """
     if device.type != "cuda":
         return False
     try:

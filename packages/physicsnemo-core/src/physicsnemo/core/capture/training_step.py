@@ -97,7 +97,7 @@ class TrainingStep(StepProgram):
     options
         Clipping and accumulation.
     logger
-        Where it is said why the optimizer stays outside a recording.
+        Where it is said why the optimizer stays outside a recording, or runs PyTorch's kernels.
     """
 
     needs_gradients = True
@@ -123,7 +123,7 @@ class TrainingStep(StepProgram):
         self._call = self._buckets = 0
         self._rates = LearningRates(optimizer)
         self._promotion = Promotion(optimizer, options.promote_optimizer, scaler)
-        self._kernels = ManyTensors()
+        self._kernels = ManyTensors(logger)
         self._outside: str | None = None
         self._watch = SettingsWatch(optimizer)
         self._settings: Hashable = None
