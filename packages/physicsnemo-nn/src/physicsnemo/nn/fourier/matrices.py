@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Truncated DFT matrices, each for the transform along one axis.
 
-``like`` is the tensor that they are to meet in a product, which tells their type and device. They
-are computed there in float64, and kept.
+They are computed in float64 on the device where products need them, and kept.
 """
 
 import math
@@ -24,104 +23,90 @@ from physicsnemo.nn.tracing import (
     is_transformed,
 )
 
-
-def rdft(n: int, count: int, scale: float, like: Tensor) -> Tensor:
-    """Return the DFT of a real axis, (2 count, n): both parts of modes 0 to count - 1."""
-    return _cached(_rdft, n, kept=tuple(range(count)), scale=scale, like=like)
+Make = Callable[[int, Frequencies, torch.device], Tensor]
+"""Makes a matrix in float64 from the number of points, the kept frequencies and the device."""
 
 
-def irdft(n: int, count: int, scale: float, like: Tensor) -> Tensor:
-    """Return the inverse DFT to a real axis, (n, 2 count)."""
-    return _cached(_irdft, n, kept=tuple(range(count)), scale=scale, like=like)
+def dft_matrix(make: Make, n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
+    """Return a matrix for a product, made once for each type and device.
 
-
-def dft(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    """Return the DFT of a complex axis, (parts and kept, n and parts)."""
-    return _cached(_dft, n, kept=kept, scale=scale, like=like)
-
-
-def idft(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    """Return the inverse DFT to a complex axis, (n and parts, parts and kept)."""
-    return _cached(_idft, n, kept=kept, scale=scale, like=like)
-
-
-def real_to_lines(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    """Return the DFT of a real axis, (kept and parts, n)."""
-    return _cached(_real_to_lines, n, kept=kept, scale=scale, like=like)
-
-
-def lines_to_lines(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    """Return the DFT of a complex axis, (kept and parts, parts and n)."""
-    return _cached(_lines_to_lines, n, kept=kept, scale=scale, like=like)
-
-
-def lines_to_modes(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    """Return the DFT of a complex axis, (parts and kept, parts and n)."""
-    return _cached(_lines_to_modes, n, kept=kept, scale=scale, like=like)
-
-
-def lines_to_real(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    """Return the inverse DFT to a real axis, (n, kept and parts)."""
-    return _cached(_lines_to_real, n, kept=kept, scale=scale, like=like)
-
-
-def lines_from_lines(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    """Return the inverse DFT to a complex axis, (parts and n, kept and parts)."""
-    return _cached(_lines_from_lines, n, kept=kept, scale=scale, like=like)
-
-
-def modes_to_lines(n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    """Return the inverse DFT to a complex axis, (parts and n, parts and kept).
-
-    Modes count as often as along an axis that is real in the end: most of them twice.
+    Parameters
+    ----------
+    make
+        Which one: :func:`rdft`, or another of this module's.
+    n
+        Number of points of the axis.
+    kept
+        The kept frequencies.
+    scale
+        Factor of all numbers.
+    like
+        The tensor that it is to meet, which tells its type and device.
     """
-    return _cached(_modes_to_lines, n, kept=kept, scale=scale, like=like)
+    arguments = make, n, kept, scale, precision_of_products(like), like.device
+    if torch.compiler.is_compiling() and _takes_inputs(n):
+        matrix: Tensor = getattr(_OF_COMPILERS, _named(*arguments))
+        return matrix
+    return _compute(*arguments) if _is_traced() else _looked_up(*arguments)
 
 
-def _rdft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+def rdft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return the DFT of a real axis, (2 kept, n): both parts of modes."""
     cosine, sine = _waves(n, kept, device)
     return torch.cat((cosine, -sine))
 
 
-def _irdft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+def irdft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return the inverse DFT to a real axis, (n, 2 kept)."""
     cosine, sine = _waves(n, kept, device)
     weight = _multiplicity(n, kept, device)
     sine = torch.where(weight == 1, 0.0, sine)
     return torch.cat((weight * cosine, -weight * sine)).T
 
 
-def _dft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+def dft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return the DFT of a complex axis, (parts and kept, n and parts)."""
     cosine, sine = _waves(n, kept, device)
     rows = torch.stack((cosine, sine), dim=-1), torch.stack((-sine, cosine), dim=-1)
     return torch.stack(rows).flatten(2).flatten(0, 1)
 
 
-def _idft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
-    return _dft(n, kept, device).T
+def idft(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return the inverse DFT to a complex axis, (n and parts, parts and kept)."""
+    return dft(n, kept, device).T
 
 
-def _real_to_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+def real_to_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return the DFT of a real axis, (kept and parts, n)."""
     cosine, sine = _waves(n, kept, device)
     return torch.stack((cosine, -sine), dim=1).flatten(0, 1)
 
 
-def _lines_to_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+def lines_to_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return the DFT of a complex axis, (kept and parts, parts and n)."""
     return torch.stack(_complex_waves(n, kept, device), dim=1).flatten(0, 1)
 
 
-def _lines_to_modes(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+def lines_to_modes(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return the DFT of a complex axis, (parts and kept, parts and n)."""
     return torch.cat(_complex_waves(n, kept, device))
 
 
-def _lines_to_real(n: int, kept: Frequencies, device: torch.device) -> Tensor:
-    return _real_to_lines(n, kept, device).T
+def lines_to_real(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return the inverse DFT to a real axis, (n, kept and parts)."""
+    return real_to_lines(n, kept, device).T
 
 
-def _lines_from_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
-    return _lines_to_lines(n, kept, device).T
+def lines_from_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return the inverse DFT to a complex axis, (parts and n, kept and parts)."""
+    return lines_to_lines(n, kept, device).T
 
 
-def _modes_to_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+def modes_to_lines(n: int, kept: Frequencies, device: torch.device) -> Tensor:
+    """Return the inverse DFT to a complex axis, (parts and n, parts and kept).
+
+    Modes count as often as along an axis that is real in the end: most of them twice.
+    """
     weight = _multiplicity(n, kept, device)
     return torch.cat([weight * part for part in _complex_waves(n, kept, device)]).T
 
@@ -153,17 +138,8 @@ def _frequencies(kept: Frequencies, device: torch.device) -> Tensor:
     return torch.cat([torch.arange(first, end, device=device) for first, end in runs(kept)])
 
 
-_Make = Callable[[int, Frequencies, torch.device], Tensor]
-_Arguments = tuple[_Make, int, Frequencies, float, torch.dtype, torch.device]
+_Arguments = tuple[Make, int, Frequencies, float, torch.dtype, torch.device]
 _CACHE: dict[_Arguments, Tensor] = {}
-
-
-def _cached(make: _Make, n: int, kept: Frequencies, scale: float, like: Tensor) -> Tensor:
-    arguments = make, n, kept, scale, precision_of_products(like), like.device
-    if torch.compiler.is_compiling() and _takes_inputs(n):
-        matrix: Tensor = getattr(_OF_COMPILERS, _named(*arguments))
-        return matrix
-    return _compute(*arguments) if _is_traced() else _looked_up(*arguments)
 
 
 # Compiled code takes matrices as inputs, or it would compute all waves in each step. Each is an
@@ -181,7 +157,7 @@ def _takes_inputs(n: int) -> bool:
 
 @assume_constant_result
 def _named(
-    make: _Make,
+    make: Make,
     n: int,
     kept: Frequencies,
     scale: float,
@@ -200,7 +176,7 @@ def _named(
 
 
 def _looked_up(
-    make: _Make,
+    make: Make,
     n: int,
     kept: Frequencies,
     scale: float,
@@ -218,7 +194,7 @@ def _looked_up(
 
 
 def _compute(
-    make: _Make,
+    make: Make,
     n: int,
     kept: Frequencies,
     scale: float,

@@ -35,6 +35,7 @@ from physicsnemo.nn.fourier.fast import (
 from physicsnemo.nn.fourier.frequencies import Frequencies, check_frequencies, runs
 from physicsnemo.nn.fourier.matrices import (
     dft,
+    dft_matrix,
     idft,
     irdft,
     lines_from_lines,
@@ -194,7 +195,7 @@ def _to_modes_from_first_axis(
     """
     batch, *points, channels = field.shape
     scales = [1 / n if norm == "forward" else n**-0.5 for n in grid]
-    matrix = real_to_lines(grid[0], frequencies[0], scales[0], like=field)
+    matrix = dft_matrix(real_to_lines, grid[0], frequencies[0], scales[0], like=field)
     matrix = matrix if rows is None else matrix[:, rows[0] : rows[1]]
     values = torch.matmul(matrix, field.reshape(batch, points[0], math.prod(points[1:]) * channels))
     lines = batch
@@ -202,7 +203,7 @@ def _to_modes_from_first_axis(
         lines *= len(frequencies[axis - 1])
         rest = math.prod(points[axis + 1 :]) * channels
         make = lines_to_modes if axis == len(grid) - 1 else lines_to_lines
-        matrix = make(n, kept, scales[axis], like=values)
+        matrix = dft_matrix(make, n, kept, scales[axis], like=values)
         values = torch.matmul(matrix, values.reshape(lines, 2 * n, rest))
     *others, last = map(len, frequencies)
     return values.reshape(batch, *others, 2, last, channels).movedim(len(grid), 1)
@@ -223,11 +224,11 @@ def _to_field_by_first_axis(
     rest = channels
     for axis in range(len(grid) - 1, 0, -1):
         make = modes_to_lines if axis == len(grid) - 1 else lines_from_lines
-        matrix = make(grid[axis], frequencies[axis], scales[axis], like=values)
+        matrix = dft_matrix(make, grid[axis], frequencies[axis], scales[axis], like=values)
         lines = batch * math.prod(sizes[:axis])
         values = torch.matmul(matrix, values.reshape(lines, 2 * sizes[axis], rest))
         rest *= grid[axis]
-    matrix = lines_to_real(grid[0], frequencies[0], scales[0], like=values)
+    matrix = dft_matrix(lines_to_real, grid[0], frequencies[0], scales[0], like=values)
     matrix = matrix if rows is None else matrix[rows[0] : rows[1]]
     field = torch.matmul(matrix, values.reshape(batch, 2 * sizes[0], rest))
     return field.reshape(batch, matrix.shape[0], *grid[1:], channels)
@@ -294,7 +295,7 @@ def _real_to_modes(field: Tensor, count: int, scale: float, rows: Rows | None) -
     """Map (..., n, channels) to (..., 2, count, channels)."""
     n = field.shape[-2] if rows is None else rows[2]
     if rows or prefer_matmul(n, count, field.device.type):  # a fast transform needs all points
-        matrix = rdft(n, count, scale, like=field)
+        matrix = dft_matrix(rdft, n, tuple(range(count)), scale, like=field)
         matrix = matrix if rows is None else matrix[:, rows[0] : rows[1]]
         modes = torch.matmul(matrix, field)
         return modes.view(*modes.shape[:-2], 2, count, modes.shape[-1])
@@ -306,7 +307,7 @@ def _complex_to_modes(values: Tensor, kept: Frequencies, scale: float, rows: Row
     lines, points, _, rest = values.shape
     n = points if rows is None else rows[2]
     if rows or prefer_matmul(n, len(kept), values.device.type):
-        matrix = dft(n, kept, scale, like=values)
+        matrix = dft_matrix(dft, n, kept, scale, like=values)
         matrix = matrix if rows is None else matrix[:, 2 * rows[0] : 2 * rows[1]]
         products = torch.matmul(matrix, values.reshape(lines, 2 * points, rest))
         return products.view(lines, 2, len(kept), rest)
@@ -319,7 +320,7 @@ def _complex_to_values(
     """Map (lines, 2, kept, rest) to (lines, n, 2, rest)."""
     lines, _, _, rest = modes.shape
     if rows or prefer_matmul(n, len(kept), modes.device.type):
-        matrix = idft(n, kept, scale, like=modes)
+        matrix = dft_matrix(idft, n, kept, scale, like=modes)
         matrix = matrix if rows is None else matrix[2 * rows[0] : 2 * rows[1]]
         products = torch.matmul(matrix, modes.reshape(lines, 2 * len(kept), rest))
         points = n if rows is None else rows[1] - rows[0]
@@ -331,7 +332,7 @@ def _modes_to_real(modes: Tensor, n: int, scale: float, rows: Rows | None) -> Te
     """Map (lines, 2, count, channels) to (lines, n, channels)."""
     count = modes.shape[-2]
     if rows or prefer_matmul(n, count, modes.device.type):
-        matrix = irdft(n, count, scale, like=modes)
+        matrix = dft_matrix(irdft, n, tuple(range(count)), scale, like=modes)
         matrix = matrix if rows is None else matrix[rows[0] : rows[1]]
         values: Tensor = torch.matmul(matrix, modes.flatten(-3, -2))
         return values
