@@ -96,6 +96,11 @@ def test_batches_of_other_sizes_that_take_too_long(tmp_path: Path) -> None:
     text = SECTIONS["cold"](Results(tmp_path))
     assert row(text, CASES["DLWP-64"]) == ["-", "9.00 s", "-", "more than 15 s", "-"]
     assert "Not measured" not in text
+    # One that was given less time tells nothing new of them.
+    hurried = replace(run, cold_s=8.0, error="not done after 1 s")
+    write_json(tmp_path / "cold-b.json", H200, results=[hurried])
+    text = SECTIONS["cold"](Results(tmp_path))
+    assert row(text, CASES["DLWP-64"]) == ["-", "8.00 s", "-", "more than 15 s", "-"]
 
 
 def test_the_geometric_mean_is_of_the_same_card(tmp_path: Path) -> None:
