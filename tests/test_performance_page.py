@@ -92,7 +92,7 @@ def test_training_steps(tmp_path: Path) -> None:
 
 def test_batches_of_other_sizes_that_take_too_long(tmp_path: Path) -> None:
     run = Run("DLWP-64", "blocks", 9.0, 1.0, 1, 10**9, 0.5, error="not done after 15 s")
-    write_json(tmp_path / "cold.json", H200, results=[run])
+    write_json(tmp_path / "cold-a.json", H200, results=[run])
     text = SECTIONS["cold"](Results(tmp_path))
     assert row(text, CASES["DLWP-64"]) == ["-", "9.00 s", "-", "more than 15 s", "-"]
     assert "Not measured" not in text
