@@ -252,13 +252,20 @@ def test_levels_that_are_no_tensors():
     nodes, edges, mesh, ms_edges, ms_ids = example(1)
     with pytest.raises(TypeError, match=r"ms_edges\[1\] to be a tensor, got NoneType"):
         model(nodes, edges, mesh, [ms_edges[0], None], ms_ids)
+    data = Data(edge_index=ms_edges[1].edge_index)
+    with pytest.raises(TypeError, match=r"ms_edges\[1\] .*, got Data; pass its edge_index$"):
+        model(nodes, edges, mesh, [ms_edges[0], data], ms_ids)
+    with pytest.raises(ValueError, match="; correct the edges or the number of nodes"):
+        model(nodes, edges, mesh, [ms_edges[0], ms_edges[0].edge_index], ms_ids)
     turned = ms_edges[1].edge_index.T
     with pytest.raises(ValueError, match=r"ms_edges\[1\] of shape \(2, edges\), .*\.T\.contiguous"):
         model(nodes, edges, mesh, [ms_edges[0], turned], ms_ids)
     with pytest.raises(TypeError, match="ms_edges to be a list of one for each level, got NoneT"):
         model(nodes, edges, mesh, None, ms_ids)
-    with pytest.raises(TypeError, match=r"ms_ids\[0\] to be a tensor, got list"):
+    with pytest.raises(TypeError, match=r"ms_ids\[0\] to be a tensor, got list; convert"):
         model(nodes, edges, mesh, ms_edges, [ms_ids[0].tolist()])
+    with pytest.raises(TypeError, match=r"ms_ids\[0\] to be a tensor, got Graph$"):
+        model(nodes, edges, mesh, ms_edges, [mesh])
 
 
 def test_errors_of_the_constructor():

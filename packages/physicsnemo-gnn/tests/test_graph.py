@@ -63,6 +63,7 @@ def test_other_integers(dtype):
         ),
         (EDGES.repeat(2, 1), (5,), ValueError, r"\(2, edges\), got \(4, 5\); .* of each edge$"),
         (Graph(EDGES, 5), (5,), TypeError, "got Graph; pass its edge_index"),
+        (tuple(EDGES), (5,), TypeError, r"tuple; join .* torch.stack\(edge_index\)$"),
         (EDGES, (5, torch.rand(5, 3)), TypeError, "num_targets to be a whole number, got a Tensor"),
         (EDGES[0], (5,), ValueError, r"got \(5,\)"),
         (EDGES, (3,), ValueError, "source nodes from 0 to 2, as there are 3, .* from 0 to 3"),
@@ -103,6 +104,19 @@ def test_no_graph(edge_index, sizes, error, message):
 )
 def test_data_of_other_nodes(data, message):
     with pytest.raises(ValueError, match=message):
+        Graph(EDGES, 5, **data)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"pos": [[0.0]]}, r"pos to be a tensor, got list; convert it, .*torch.as_tensor\(pos\)$"),
+        ({"pos": Graph(EDGES, 5)}, "expected pos to be a tensor, got Graph; pass its pos$"),
+        ({"batch": Graph(EDGES, 5)}, "expected batch to be a tensor, got Graph; pass its batch$"),
+    ],
+)
+def test_data_that_are_no_tensors(data, message):
+    with pytest.raises(TypeError, match=message):
         Graph(EDGES, 5, **data)
 
 

@@ -4,6 +4,7 @@
 import pytest
 import torch
 
+from physicsnemo.models.gnn_layers import Graph
 from physicsnemo.models.mesh_reduced import Mesh_Reduced, interpolation, knn_interpolate
 
 
@@ -158,6 +159,25 @@ def test_it_is_a_method_too():
     ],
 )
 def test_errors(changes, message):
-    arguments = {"x": torch.zeros(5, 2), "pos_x": torch.zeros(5, 3), "pos_y": torch.zeros(6, 3)}
     with pytest.raises(ValueError, match=message):
-        knn_interpolate(**arguments | changes)
+        knn_interpolate(**arguments() | changes)
+
+
+def arguments():
+    return {"x": torch.zeros(5, 2), "pos_x": torch.zeros(5, 3), "pos_y": torch.zeros(6, 3)}
+
+
+@pytest.mark.parametrize("name", ["x", "pos_x", "pos_y"])
+def test_no_tensors(name):
+    numbers = arguments()[name].tolist()
+    with pytest.raises(TypeError, match=rf"{name} .*, got list; .* torch.as_tensor\({name}\)$"):
+        knn_interpolate(**arguments() | {name: numbers})
+
+
+@pytest.mark.parametrize("name", ["pos_x", "pos_y"])
+def test_a_graph_in_place_of_positions(name):
+    graph = Graph(torch.zeros(2, 1, dtype=torch.long), 5)
+    with pytest.raises(
+        TypeError, match=f"expected {name} to be a tensor, got Graph; pass its pos$"
+    ):
+        knn_interpolate(**arguments() | {name: graph})

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data, HeteroData
 
-from physicsnemo.models.gnn_layers import as_graph, unchecked
+from physicsnemo.models.gnn_layers import Graph, as_graph, unchecked
 from physicsnemo.models.meshgraphnet import MeshGraphNet
 
 NODES, EDGES = 6, 20
@@ -130,6 +130,18 @@ def test_compiled_code_wants_the_graph_adapted(edge_index):
     assert torch.equal(compiled(as_graph(data)), as_graph(data).target.degrees)
 
 
+def test_a_list_is_joined_as_the_error_says(edge_index):
+    graphs = [Data(edge_index=edge_index, num_nodes=NODES)] * 2
+    with pytest.raises(
+        TypeError, match=r"as in Graph.join\(\[as_graph\(g\) for g in graphs\]\); pass"
+    ):
+        as_graph(graphs)
+    with pytest.raises(TypeError, match=r"got Data; convert .* Graph.join\(\[as_graph\(g\) for g"):
+        Graph.join(graphs)
+    joined = Graph.join([as_graph(g) for g in graphs])
+    assert as_graph(Batch.from_data_list(graphs)).edge_index.equal(joined.edge_index)
+
+
 def several_types(edge_index):
     data = hetero(edge_index, num_nodes=NODES)
     data["cell"].num_nodes = 2
@@ -141,6 +153,10 @@ def several_types(edge_index):
     [
         (several_types, r"nodes of \['vertex', 'cell'\] and edges of .*to_homogeneous"),
         (lambda edge_index: Data(num_nodes=3), r"a Data with edge_index, got one with \['num_no"),
+        (
+            lambda edge_index: hetero(None, num_nodes=3),
+            "a HeteroData .*; set its edge_index to int",
+        ),
         (lambda edge_index: Data(edge_index=edge_index, num_nodes=2), "source nodes from 0 to 1"),
     ],
 )

@@ -170,6 +170,11 @@ def _reader(graph: object) -> Callable[..., Edges]:
     return next((_READERS[name] for name in libraries if name in _READERS), _read_by_plugins)
 
 
+def _is_known(graph: object) -> bool:
+    """Tell whether something is a graph, of this library or of another one."""
+    return isinstance(graph, Graph) or _reader(graph) is not _read_by_plugins
+
+
 def _read_dgl(graph: Any, *, num_nodes: int | None, device: torch.device | None) -> Edges:
     if sys.version_info >= (3, 12):
         raise RuntimeError(
@@ -233,7 +238,7 @@ def _read_pyg(data: Any, *, num_nodes: int | None, device: torch.device | None) 
     if edges.get("edge_index") is None:
         raise ValueError(
             f"expected a {type(data).__name__} with edge_index, got one with {list(edges.keys())}; "
-            f"set data.edge_index to integers of shape (2, edges)"
+            f"set its edge_index to integers of shape (2, edges)"
         )
     # Of edges alone, PyTorch Geometric guesses: the caller knows better.
     told = {"num_nodes", "x", "pos", "batch"} & set(nodes.keys())
@@ -271,8 +276,9 @@ def _read_by_plugins(graph: object, *, num_nodes: int | None, device: torch.devi
                 f"{type(edge_index).__name__}"
             )
         return Edges(edge_index, num_nodes=num_sources, num_targets=num_targets)
-    several = isinstance(graph, (list, tuple)) and any(hasattr(it, "edge_index") for it in graph)
-    joined = "make one of several, as in Graph.join(graphs); " if several else ""
+    several = isinstance(graph, (list, tuple)) and any(_is_known(it) for it in graph)
+    join = "make one of several, as in Graph.join([as_graph(g) for g in graphs]); "
+    joined = join if several else ""
     raise TypeError(
         f"expected a graph, got {type(graph).__module__}.{type(graph).__qualname__}; {joined}pass "
         f"a physicsnemo.models.gnn_layers.Graph(edge_index, num_nodes), a torch_geometric Data, a "

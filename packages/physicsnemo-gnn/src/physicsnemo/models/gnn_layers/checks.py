@@ -11,6 +11,15 @@ from torch import Tensor
 from physicsnemo.nn import checks
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+# What arguments are of a graph.
+_PARTS = {
+    "edge_index": "edge_index",
+    "ms_edges": "edge_index",
+    "pos": "pos",
+    "pos_x": "pos",
+    "pos_y": "pos",
+    "batch": "batch",
+}
 _enabled: ContextVar[bool] = ContextVar("graph_checks", default=True)
 
 
@@ -69,12 +78,24 @@ def check_edges(edges: Tensor, name: str) -> None:
 def check_dense(tensor: object, name: str) -> None:
     """Raise an error unless the argument is a dense tensor: neither sparse nor nested."""
     if not isinstance(tensor, Tensor):
-        advice = f"convert it, as in torch.as_tensor({name})"
-        if hasattr(tensor, "edge_index"):  # a graph
-            is_edges = name == "edge_index"
-            advice = "pass its edge_index" if is_edges else "graphs come after features of edges"
-        raise TypeError(f"expected {name} to be a tensor, got {type(tensor).__name__}; {advice}")
+        raise TypeError(
+            f"expected {name} to be a tensor, got {type(tensor).__name__}{_advice(tensor, name)}"
+        )
     checks.check_dense(name, tensor)
+
+
+def _advice(given: object, name: str) -> str:
+    """Return what to pass in place of something that is no tensor, as the end of a message."""
+    kind = name.partition("[")[0]  # of one of a list
+    if hasattr(given, "edge_index"):  # a graph
+        part = _PARTS.get(kind)
+        if part is not None:
+            return f"; pass its {part}"
+        return "; graphs come after features of edges" if kind == "node_features" else ""
+    if isinstance(given, (list, tuple)) and any(isinstance(it, Tensor) for it in given):
+        join = "stack" if _PARTS.get(kind) == "edge_index" else "cat"
+        return f"; join them, as in torch.{join}({name})"
+    return "" if given is None else f"; convert it, as in torch.as_tensor({name})"
 
 
 def check_batch(batch: Tensor | None, num_graphs: int) -> None:
@@ -108,7 +129,7 @@ def check_range(node: Tensor, count: int, name: str) -> None:
     if low < 0 or high >= count:
         raise ValueError(
             f"expected {name} nodes from 0 to {count - 1}, as there are {count}, got edges of "
-            f"nodes from {low} to {high}; correct edge_index or the number of nodes"
+            f"nodes from {low} to {high}; correct the edges or the number of nodes"
         )
 
 

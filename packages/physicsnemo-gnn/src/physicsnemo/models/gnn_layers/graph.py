@@ -173,6 +173,9 @@ class Graph:
 
         Raises
         ------
+        TypeError
+            If one is of another library; see
+            :func:`~physicsnemo.models.gnn_layers.as_graph`.
         ValueError
             If there are no graphs, or only some have positions.
 
@@ -221,6 +224,12 @@ def _sorted(node: Tensor, ends: Incidence) -> bool:
 def _join(graphs: Sequence[Graph]) -> Graph:
     if not graphs:
         raise ValueError("expected at least one graph to join, got none")
+    for graph in graphs:
+        if not isinstance(graph, Graph):
+            raise TypeError(
+                f"expected each graph to join to be a Graph, got {type(graph).__name__}; convert "
+                f"them, as in Graph.join([as_graph(g) for g in graphs])"
+            )
     edges, batches, sources, targets, count = [], [], 0, 0, 0
     for graph in graphs:
         shift = torch.tensor([[sources], [targets]])

@@ -165,6 +165,8 @@ def _distances(pos_y: Tensor, pos_x: Tensor) -> Tensor:
 def _check(
     x: Tensor, pos_x: Tensor, pos_y: Tensor, *, batch_x: Tensor | None, batch_y: Tensor | None
 ) -> None:
+    for name, tensor in (("x", x), ("pos_x", pos_x), ("pos_y", pos_y)):
+        check_dense(tensor, name)
     if x.ndim != 2 or x.shape[0] != pos_x.shape[0]:
         raise ValueError(
             f"expected x of shape (points, channels), with {pos_x.shape[0]} points as pos_x has, "
@@ -180,8 +182,6 @@ def _check(
 
 
 def _check_positions(pos_x: Tensor, pos_y: Tensor) -> None:
-    for name, pos in (("first", pos_x), ("second", pos_y)):
-        check_dense(pos, f"the {name} positions")
     shapes = f"{tuple(pos_x.shape)} and {tuple(pos_y.shape)}"
     if pos_x.ndim != 2 or pos_y.ndim != 2 or pos_x.shape[1] != pos_y.shape[1]:
         raise ValueError(
