@@ -42,7 +42,8 @@ def compiled_update(
     layers = list(layers)
     if graph is not None:
         x = x.to(added[0].dtype)
-    if not (_is_served(layers, x.shape[-1]) and _fits(x, added, graph, weight) and _has_kernel()):
+    fits = _is_served(layers, x.shape[-1]) and _fits(x, added, graph, weight)
+    if not (fits and _has_kernel(x.device)):
         return None
     # Not before: it imports PyTorch's compiler for GPUs.
     from physicsnemo.models.gnn_layers import _mlp_update
@@ -76,12 +77,22 @@ def _is_served(layers: list[nn.Module], width: int) -> bool:
         return False
     # Not a weight of many processes, or one that a hook makes.
     shapes = {nn.Linear: (width, width), nn.LayerNorm: (width,)}
-    return not any(layer._forward_hooks or layer._forward_pre_hooks for layer in layers) and all(
+    return not any(map(_has_hooks, layers)) and all(
         type(layer.weight) is nn.Parameter
         and layer.weight.shape == shapes[type(layer)]
         and layer.bias is not None
         for layer in layers
         if type(layer) in shapes
+    )
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    """Return whether a layer calls more than its function, of which the kernel knows nothing."""
+    return bool(
+        layer._forward_hooks
+        or layer._forward_pre_hooks
+        or layer._backward_hooks
+        or layer._backward_pre_hooks
     )
 
 
@@ -103,9 +114,9 @@ def _fits(x: Tensor, added: tuple[Tensor, ...], graph: Graph | None, weight: Ten
 
 
 @assume_constant_result
-def _has_kernel() -> bool:
-    """Return whether the GPU is of the kind that the kernel is made for, and Triton is there."""
-    if torch.cuda.get_device_capability()[0] != 9:
+def _has_kernel(device: torch.device) -> bool:
+    """Return whether a GPU is of the kind that the kernel is made for, and Triton is there."""
+    if torch.cuda.get_device_capability(device)[0] != 9:
         return False
     from physicsnemo.models.gnn_layers import _mlp_update
 
