@@ -13,18 +13,13 @@ from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
 from physicsnemo.models.gnn_layers._segment_sum import segment_sum
+from physicsnemo.models.gnn_layers._triton import IS_AVAILABLE, tl, triton
 
-try:
-    import triton
-    from triton import language as tl
-except ImportError:  # a build of PyTorch that compiles for no GPU
-    triton = None
+__all__ = ["IS_AVAILABLE", "mlp_update"]
 
-IS_AVAILABLE = triton is not None
-
-# Two programs have room on each multiprocessor of an H200; each reads the weights once.
-FORWARD = {"block": 64, "programs": 264, "num_warps": 4, "num_stages": 1}
-BACKWARD = {"block": 64, "programs": 264, "num_warps": 4, "num_stages": 1}
+# Two programs have room on each multiprocessor of an H200; each reads the weights once. With more
+# than one stage, tiles that a program reads again would be read before it has written them.
+LAUNCH = {"block": 64, "programs": 264, "num_warps": 4, "num_stages": 1}
 
 
 @triton_op("physicsnemo::mlp_update", mutates_args=())
@@ -80,7 +75,7 @@ def mlp_update(
         (x, copy, updated),
         (sources, targets, ends),
         (first, middle, middle_bias, last, last_bias, scale, shift),
-        {"eps": eps, "is_silu": is_silu, "copies": copies, **FORWARD},
+        {"eps": eps, "is_silu": is_silu, "copies": copies, **LAUNCH},
     )
     return updated, copy
 
@@ -112,7 +107,7 @@ def mlp_update_backward(
     result, rows = torch.empty_like(gradient), x.shape[0]
     d_first, d_last, before_last = (torch.empty_like(x) for _ in range(3))
     d_middle, before_middle = (x.new_empty((0,) if middle is None else x.shape) for _ in range(2))
-    blocks = triton.cdiv(rows, BACKWARD["block"])
+    blocks = triton.cdiv(rows, LAUNCH["block"])
     sums = x.new_empty((blocks, 4, x.shape[1]), dtype=torch.float32)
     results = [result, d_first, d_middle, d_last, before_middle, before_last, sums]
     launch(
@@ -120,7 +115,7 @@ def mlp_update_backward(
         (x, gradient, *results),
         (sources, targets, ends),
         (first, middle, middle_bias, last, last_bias, scale, shift),
-        {"eps": eps, "is_silu": is_silu, **BACKWARD},
+        {"eps": eps, "is_silu": is_silu, **LAUNCH},
     )
     return results
 
@@ -230,28 +225,35 @@ if IS_AVAILABLE:
         """Update blocks of rows."""
         half = sources.dtype.element_ty
         tile = tl.arange(0, block)[:, None] * width + tl.arange(0, width)[None, :]
-        first_weight = tl.trans(load_weight(first, stride, width, half))
-        middle_weight = tl.trans(load_weight(middle, width, width, half))
-        last_weight = tl.trans(load_weight(last, width, width, half))
+        first_weight = load_weight(first, stride, width, half)
+        middle_weight = load_weight(middle, width, width, half)
+        last_weight = load_weight(last, width, width, half)
         for number in range(tl.program_id(0), tl.cdiv(rows, block), tl.num_programs(0)):
             start = tl.full((), block, tl.int64) * number
             inside = tl.arange(0, block) < rows - start
             mask = inside[:, None]
             place = start * width + tile
-            features = tl.load(x + place, mask=mask, other=0.0)
+            features = tl.load(x + place, mask=mask, other=0.0).to(half)
             if copies:
-                tl.store(copy + place, features.to(half), mask=mask)
-            z = tl.dot(features.to(half), first_weight).to(half)
+                features = through(copy, features, place, mask)
+            z = tl.dot(features, tl.trans(first_weight)).to(half)
             z += load_nodes(sources, targets, source, target, start, place, inside, width, gathers)
-            hidden, _ = activated(z, is_silu, half)
-            if is_deep:
-                z = tl.dot(hidden, middle_weight) + load_vector(middle_bias, width)
-                hidden, _ = activated(z, is_silu, half)
-            z = tl.dot(hidden, last_weight) + load_vector(last_bias, width)
-            z -= tl.sum(z, axis=1)[:, None] * (1.0 / width)
-            z *= tl.rsqrt(tl.sum(z * z, axis=1)[:, None] * (1.0 / width) + eps)
+            z, _ = normalized(
+                z,
+                (middle_weight, last_weight),
+                (middle_bias, last_bias),
+                (None, None, None, None),
+                place,
+                mask,
+                eps,
+                False,
+                is_deep,
+                is_silu,
+                width,
+            )
             z = z * load_vector(scale, width) + load_vector(shift, width)
-            result = features.to(tl.float32) + z.to(half).to(tl.float32)
+            result = tl.load(x + place, mask=mask, other=0.0).to(tl.float32)
+            result += z.to(half).to(tl.float32)
             tl.store(updated + place, result.to(updated.dtype.element_ty), mask=mask)
 
     @triton.jit  # type: ignore[untyped-decorator]
@@ -285,7 +287,10 @@ if IS_AVAILABLE:
         width: tl.constexpr,
         block: tl.constexpr,
     ):
-        """Write what gradients are made of, for blocks of rows."""
+        """Write what gradients are made of, for blocks of rows.
+
+        Registers are scarce here, so tiles are read again instead of kept.
+        """
         half = sources.dtype.element_ty
         tile = tl.arange(0, block)[:, None] * width + tl.arange(0, width)[None, :]
         first_weight = load_weight(first, stride, width, half)
@@ -296,27 +301,31 @@ if IS_AVAILABLE:
             inside = tl.arange(0, block) < rows - start
             mask = inside[:, None]
             place = start * width + tile
-
-            # The layers again.
+            total = sums + number * 4 * width
             features = tl.load(x + place, mask=mask, other=0.0)
             z = tl.dot(features, tl.trans(first_weight)).to(half)
             z += load_nodes(sources, targets, source, target, start, place, inside, width, gathers)
-            hidden, first_slope = activated(z, is_silu, half)
-            if is_deep:
-                tl.store(before_middle + place, hidden, mask=mask)
-                z = tl.dot(hidden, tl.trans(middle_weight)) + load_vector(middle_bias, width)
-                hidden, middle_slope = activated(z, is_silu, half)
-            tl.store(before_last + place, hidden, mask=mask)
-            z = tl.dot(hidden, tl.trans(last_weight)) + load_vector(last_bias, width)
+            z, by = normalized(
+                z,
+                (middle_weight, last_weight),
+                (middle_bias, last_bias),
+                (before_middle, before_last, d_first, d_middle),
+                place,
+                mask,
+                eps,
+                True,
+                is_deep,
+                is_silu,
+                width,
+            )
 
-            # The normalization: statistics, and its derivative.
-            z -= tl.sum(z, axis=1)[:, None] * (1.0 / width)
-            by = tl.rsqrt(tl.sum(z * z, axis=1)[:, None] * (1.0 / width) + eps)
-            z *= by
+            # The derivative of the normalization.
             narrow = tl.load(gradient + place, mask=mask, other=0.0).to(half)
-            totals = summed(narrow, 3, tl.zeros((16, width), tl.float32), block)
+            if gradient.dtype.element_ty != half:
+                narrow = through(d_last, narrow, place, mask)
+            put_sum(total + 3 * width, narrow, block, width)
             g = narrow.to(tl.float32)
-            totals = summed((g * z).to(half), 2, totals, block)
+            put_sum(total + 2 * width, (g * z).to(half), block, width)
             g = g * by * load_vector(scale, width)
             z *= tl.sum(g * z, axis=1)[:, None] * (1.0 / width)
             g = g - tl.sum(g, axis=1)[:, None] * (1.0 / width) - z
@@ -325,22 +334,57 @@ if IS_AVAILABLE:
             narrow = g.to(half)
             # Halves, counted twice: of the same tensor two copies would stand in shared memory at
             # once, and leave no room for a second program.
-            totals = summed(0.5 * narrow, 1, totals, block, 2.0)
+            put_sum(total + width, 0.5 * narrow, block, width, 2.0)
             tl.store(d_last + place, narrow, mask=mask)
             g = tl.dot(narrow, last_weight)
+            tl.debug_barrier()  # before tiles are read that other threads have written
+            before_first = before_last
             if is_deep:
-                narrow = g.to(half) * middle_slope
-                totals = summed(narrow, 0, totals, block)
+                narrow = g.to(half) * slope(before_last, d_middle, place, mask, is_silu)
+                put_sum(total, 0.5 * narrow, block, width, 2.0)
                 tl.store(d_middle + place, narrow, mask=mask)
                 g = tl.dot(narrow, middle_weight)
-            narrow = g.to(half) * first_slope
+                before_first = before_middle
+            narrow = g.to(half) * slope(before_first, d_first, place, mask, is_silu)
             tl.store(d_first + place, narrow, mask=mask)
             g = tl.dot(narrow, first_weight).to(half).to(tl.float32)
             g += tl.load(gradient + place, mask=mask, other=0.0).to(tl.float32)
             tl.store(result + place, g.to(result.dtype.element_ty), mask=mask)
-            number_of = tl.arange(0, 16)[:, None]
-            of_block = number_of * width + tl.arange(0, width)[None, :]
-            tl.store(sums + number * 4 * width + of_block, totals, mask=number_of < 4)
+
+    @triton.jit  # type: ignore[untyped-decorator]
+    def normalized(  # type: ignore[no-untyped-def]
+        z,
+        weights,
+        biases,
+        kept,
+        place,
+        mask,
+        eps,
+        keeps: tl.constexpr,
+        is_deep: tl.constexpr,
+        is_silu: tl.constexpr,
+        width: tl.constexpr,
+    ):
+        """Return what the layers make of the first one's result, normalized, and the scale of that.
+
+        For a backward pass, keep what the layers behind the first take, and slopes.
+        """
+        middle, last = weights
+        middle_bias, last_bias = biases
+        before_middle, before_last, first_slope, middle_slope = kept
+        half = z.dtype
+        hidden = activated(z, first_slope, place, mask, keeps, is_silu, half)
+        if is_deep:
+            if keeps:
+                tl.store(before_middle + place, hidden, mask=mask)
+            z = tl.dot(hidden, tl.trans(middle)) + load_vector(middle_bias, width)
+            hidden = activated(z, middle_slope, place, mask, keeps, is_silu, half)
+        if keeps:
+            tl.store(before_last + place, hidden, mask=mask)
+        z = tl.dot(hidden, tl.trans(last)) + load_vector(last_bias, width)
+        z -= tl.sum(z, axis=1)[:, None] * (1.0 / width)
+        by = tl.rsqrt(tl.sum(z * z, axis=1)[:, None] * (1.0 / width) + eps)
+        return z * by, by
 
     @triton.jit  # type: ignore[untyped-decorator]
     def load_weight(  # type: ignore[no-untyped-def]
@@ -378,26 +422,50 @@ if IS_AVAILABLE:
             added = tl.load(sources + place, mask=inside[:, None], other=0.0)
         return added
 
+    @triton.jit
+    def through(memory, rows, place, mask):  # type: ignore[no-untyped-def]
+        """Write rows, and read them again.
+
+        What comes of single precision would take twice the shared memory on its way to other
+        threads, and leave no room for a second program.
+        """
+        tl.store(memory + place, rows, mask=mask)
+        tl.debug_barrier()
+        return tl.load(memory + place, mask=mask, other=0.0)
+
     @triton.jit  # type: ignore[untyped-decorator]
-    def summed(  # type: ignore[no-untyped-def]
-        rows, place, totals, block: tl.constexpr, each: tl.constexpr = 1.0
+    def put_sum(  # type: ignore[no-untyped-def]
+        total, rows, block: tl.constexpr, width: tl.constexpr, each: tl.constexpr = 1.0
     ):
-        """Put the sum of rows in a place among others.
+        """Write the sum of rows.
 
         By a product, which costs less than a sum in which numbers go from thread to thread.
         """
         product = tl.dot(tl.full((16, block), each, rows.dtype), rows)
-        return tl.where(tl.arange(0, 16)[:, None] == place, product, totals)
+        copy = tl.arange(0, 16)[:, None]
+        tl.store(total + 0 * copy + tl.arange(0, width)[None, :], product, mask=copy == 0)
 
     @triton.jit  # type: ignore[untyped-decorator]
-    def activated(z, is_silu: tl.constexpr, half: tl.constexpr):  # type: ignore[no-untyped-def]
-        """Return the activation, and its derivative."""
+    def activated(  # type: ignore[no-untyped-def]
+        z, kept, place, mask, keeps: tl.constexpr, is_silu: tl.constexpr, half: tl.constexpr
+    ):
+        """Return the activation, and keep its derivative where that does not tell it."""
         if is_silu:
             z = z.to(tl.float32)
             part = tl.sigmoid(z)
             result = z * part
-            slope = part + result * (1 - part)
+            if keeps:
+                tl.store(kept + place, (part + result * (1 - part)).to(half), mask=mask)
         else:
             result = tl.where(z > 0, z, 0.0)
-            slope = tl.where(z > 0, 1.0, 0.0)
-        return result.to(half), slope.to(half)
+        return result.to(half)
+
+    @triton.jit  # type: ignore[untyped-decorator]
+    def slope(hidden, kept, place, mask, is_silu: tl.constexpr):  # type: ignore[no-untyped-def]
+        """Return the derivative of an activation."""
+        if is_silu:
+            result = tl.load(kept + place, mask=mask, other=0.0)
+        else:
+            positive = tl.load(hidden + place, mask=mask, other=0.0) > 0
+            result = tl.where(positive, 1.0, 0.0).to(hidden.dtype.element_ty)
+        return result

@@ -10,13 +10,9 @@ from typing import Any
 from torch import Tensor
 from torch.library import triton_op, wrap_triton
 
-try:
-    import triton
-    from triton import language as tl
-except ImportError:  # a build of PyTorch that compiles for no GPU
-    triton = None
+from physicsnemo.models.gnn_layers._triton import IS_AVAILABLE, tl, triton
 
-IS_AVAILABLE = triton is not None
+__all__ = ["IS_AVAILABLE", "segment_sum"]
 
 _ROWS = 8  # read at once: nodes of a mesh of triangles have six edges on average
 _MOST_COLUMNS = 128
