@@ -59,7 +59,9 @@ class StaticCaptureTraining(_StaticCapture):
         blocks, each kind once however often it is repeated, while the rest runs as it is;
         ``auto``, of these (of the function, if no third of the model is repeated) where the step
         is recorded as a CUDA graph, and there are Triton and a C++ compiler. If it fails, the step
-        runs uncompiled, which is logged.
+        runs uncompiled, which is logged. With any of these, the first call of a step that is to be
+        recorded also lets cuDNN search for the fastest algorithms of convolutions, unless they are
+        to be deterministic.
     cuda_graph_warmup
         Number of eager calls before one is recorded; ``DistributedDataParallel`` needs 11.
     amp_type

@@ -16,6 +16,7 @@ lies elsewhere (``Recording.fits``).
 
 import logging
 from collections.abc import Hashable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from numbers import Number
 from typing import Any
@@ -24,6 +25,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
+from physicsnemo.core.capture.convolutions import convolution_search
 from physicsnemo.core.capture.dependency_scan import CODE_TYPES, CONSTANT_TYPES, is_foreign
 from physicsnemo.core.capture.fully_sharded import ShardedUnits
 from physicsnemo.core.capture.graphs import GraphPool, Recording
@@ -37,6 +39,7 @@ from physicsnemo.core.pytree import flatten, map_leaves, map_tensors, named_leav
 
 _MAX_ENTRIES = 16
 _MANY_MISSES = 16
+_FEW_MISSES = 4
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -91,7 +94,8 @@ class Recorder:
     device
         The CUDA device of the model.
     options
-        Number of warm-up calls, at least one, and of first replays to check.
+        Number of warm-up calls, at least one, and of first replays to check; and whether the step
+        is to be compiled, and so may search for algorithms of convolutions as well.
     logger
         Where recordings, and reasons not to record, are reported.
 
@@ -115,6 +119,8 @@ class Recorder:
         self._device, self._pool = device, GraphPool.of(device)
         self._warmup = max(1, options.cuda_graph_warmup)
         self._replays_to_check = options.checked_replays
+        # It takes seconds, as compiling does, which few calls would not make up for.
+        self._searches = bool(options.compile)
         self._entries: list[CacheEntry] = []  # the most recently used last
         self._kind: Kind | None = None
         self._misses = 0
@@ -210,9 +216,12 @@ class Recorder:
         return self._pool.run(lambda: self._program.run(*args, **kwargs))
 
     def _warm_up(self, entry: CacheEntry, arguments: Arguments, leaves: Sequence[Any]) -> Any:
+        # Not where each call may be of another kind: what is found would not be used again.
+        searches = self._searches and entry.calls == 0 and self._misses <= _FEW_MISSES
         entry.calls += 1
         entry.addresses = _addresses(leaves)
-        return self._run(arguments)
+        with convolution_search() if searches else nullcontext():
+            return self._run(arguments)
 
     def _record(
         self, entry: CacheEntry, arguments: Arguments, leaves: Sequence[Any]
