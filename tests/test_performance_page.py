@@ -96,11 +96,14 @@ def test_batches_of_other_sizes_that_take_too_long(tmp_path: Path) -> None:
     text = SECTIONS["cold"](Results(tmp_path))
     assert row(text, CASES["DLWP-64"]) == ["-", "9.00 s", "-", "more than 15 s", "-"]
     assert "Not measured" not in text
-    # One that was given less time tells nothing new of them.
+    # One that was given less time tells nothing new of them, nor one that was not timed at first.
     hurried = replace(run, cold_s=8.0, error="not done after 1 s")
+    again = replace(hurried, cold_s=None, first_s=None, step_s=0.25)
+    write_json(tmp_path / "cold-c.json", H200, results=[again])
     write_json(tmp_path / "cold-b.json", H200, results=[hurried])
     text = SECTIONS["cold"](Results(tmp_path))
     assert row(text, CASES["DLWP-64"]) == ["-", "8.00 s", "-", "more than 15 s", "-"]
+    assert row(SECTIONS["training"](Results(tmp_path)), CASES["DLWP-64"])[3] == "250"
 
 
 def test_the_geometric_mean_is_of_the_same_card(tmp_path: Path) -> None:

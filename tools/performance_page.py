@@ -271,8 +271,15 @@ def _steps(results: Results) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def _renewed(old: dict[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
-    """Return a run with batches of other sizes from an earlier one, if it had no time for them."""
-    if not old or not _time_over(new) or not (old.get("other_batches_s") or _time_over(old)):
+    """Return a run with what an earlier one measured, where it timed steps but not that.
+
+    That is the time until it was warm, and batches of other sizes.
+    """
+    if not old or new["step_s"] is None:
+        return new
+    if new["cold_s"] is None:
+        new = new | {name: old[name] for name in ("cold_s", "first_s", "graphs")}
+    if not _time_over(new) or not (old.get("other_batches_s") or _time_over(old)):
         return new
     kept = ("other_batches_s", "other_batches_graphs", "error")
     return new | {name: old[name] for name in kept}
