@@ -208,12 +208,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     law = Fields(size.points)
     generator = torch.Generator(device).manual_seed(options.seed)
-    model, record = options.output / "edm.mdlus", options.output / "training.json"
+    weights, record = options.output / "edm.mdlus", options.output / "training.json"
     if not options.trained:
         average, training = train(law, size, generator, options)
-        average.save(model)
-        record.write_text(json.dumps(training))
-    average, training = Module.from_checkpoint(model).to(device), json.loads(record.read_text())
+        average.save(weights)
+        record.write_text(json.dumps(training), "utf-8")
+    average, training = Module.from_checkpoint(weights), json.loads(record.read_text("utf-8"))
+    average.to(device)
 
     start = time.perf_counter()
     shape = (size.samples, 1, size.points, size.points)
@@ -230,9 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "source": "Karras et al. 2022",
         "seed": options.seed,
         "small": options.small,
-        "compiled": options.compile,
         "points": size.points,
-        "batch": size.batch,
         "parameters": average.num_parameters(),
         "evaluations": 2 * STEPS - 1,
         "exact": exact | {"deviation": DEVIATION},
@@ -271,7 +270,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def train(
     law: Fields, size: Size, generator: torch.Generator, options: argparse.Namespace
 ) -> tuple[Diffusion, dict[str, Any]]:
-    """Train on new fields in each step; return a model of averaged weights, and the losses."""
+    """Train on new fields in each step; return a model of averaged weights, and how it was made."""
     network = PeriodicUNet(
         size.points,
         in_channels=1,
@@ -314,7 +313,13 @@ def train(
     means = [it.mean().item() for it in every.split(-(-count // 50))]
     seconds = time.perf_counter() - begin
     average: Diffusion = averages.models[0]  # type: ignore[assignment]
-    return average, {"steps": count, "training_seconds": seconds, "losses": means}
+    return average, {
+        "compiled": options.compile,
+        "batch": size.batch,
+        "steps": count,
+        "training_seconds": seconds,
+        "losses": means,
+    }
 
 
 def draw(path: Path, law: Fields, samples: Tensor, fields: Tensor, metrics: dict[str, Any]) -> None:

@@ -80,7 +80,7 @@ def test_a_small_run_learns_and_its_file_samples(tmp_path, monkeypatch):
     size = replace(edm_trained.SMALL, channels=8, batch=16, samples=16)
     monkeypatch.setattr(edm_trained, "SMALL", size)
     given = ["--small", "--device", "cpu", "--output", str(tmp_path)]
-    edm_trained.main([*given, "--steps", "40"])
+    edm_trained.main([*given, "--steps", "40", "--compile"])
     metrics = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
     assert metrics["steps"] == 40
     assert np.mean(metrics["losses"][-10:]) < 0.97 * np.mean(metrics["losses"][:10])
@@ -98,7 +98,9 @@ def test_a_small_run_learns_and_its_file_samples(tmp_path, monkeypatch):
     assert (tmp_path / "samples.png").stat().st_size > 10_000
     edm_trained.main([*given, "--trained", "--seed", "1"])
     again = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
-    assert again["losses"] == metrics["losses"]
+    for name in ("losses", "steps", "batch", "compiled"):
+        assert again[name] == metrics[name]
+    assert again["compiled"]
     assert again["statistics"] != metrics["statistics"]
     model = Module.from_checkpoint(tmp_path / "edm.mdlus")
     assert isinstance(model.network, PeriodicUNet)
