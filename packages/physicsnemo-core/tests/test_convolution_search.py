@@ -112,3 +112,13 @@ def test_calls_that_always_change_do_not_search_for_long(evaluate, searches):
     for size in range(10):
         evaluate(torch.zeros(size))
     assert list(searches) == [*4 * [True], *6 * [False]]
+
+
+def test_after_a_replay_new_kinds_search_again(evaluate, searches):
+    for size in range(5):
+        evaluate(torch.zeros(size))
+    for _ in range(WARMUP):
+        evaluate(torch.zeros(4))
+    searches.clear()
+    evaluate(torch.zeros(5))
+    assert list(searches) == [True]
