@@ -71,6 +71,8 @@ def knn_interpolate(
 
     Raises
     ------
+    TypeError
+        If features or positions are no tensors.
     ValueError
         If shapes do not fit each other, ``k`` is below 1, only one batch is given, there are no
         points, or a position is not finite.
