@@ -138,7 +138,7 @@ def docs(session: nox.Session) -> None:
     """Build the site into docs/_build/, with a warning being an error, and follow its links.
 
     Most of the time goes into the examples, whose trainings it shows. With
-    ``EXAMPLE_OPTIONS="--epochs 2"`` in the environment, they are short, and ``docs/gallery`` is to
+    ``EXAMPLE_OPTIONS="--epochs 3"`` in the environment, they are short, and ``docs/gallery`` is to
     be deleted before they are run again; ``-- -D plot_gallery=0`` runs none.
     """
     need = ("pytest", "-r", "docs/requirements.txt")
@@ -177,7 +177,7 @@ def examples(session: nox.Session) -> None:
         command = [*two, *runs["phase_separation"], "--device", "cpu", "--parallel", parallel]
         runs[f"phase_separation_by_{parallel}"] = command
     for name, command in runs.items():
-        small = ["--epochs", "2", "--output", f"outputs/{name}"]
+        small = ["--epochs", "3", "--output", f"outputs/{name}"]
         session.run("python", *command, *small, *session.posargs)
 
 

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the notebooks that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*EXAMPLES, []], help="by default all")
-    parser.add_argument("--epochs", type=int, default=2, help="passes through training sets")
+    parser.add_argument("--epochs", type=int, default=3, help="passes through training sets")
     options = parser.parse_args(arguments)
     for name in options.names or EXAMPLES:
         start = time.monotonic()

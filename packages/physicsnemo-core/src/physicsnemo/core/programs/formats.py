@@ -2,6 +2,7 @@
 """Formats of programs: how a file of each is written, and run as those do who have only that."""
 
 import shutil
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +98,10 @@ class Recorded(Format):
 
     def load(self, path: Path) -> Run:
         """Return the program as a module."""
-        return torch.export.load(path).module()
+        with warnings.catch_warnings():
+            # PyTorch 2.11 warns of the file's own memory, which a program does not write to.
+            warnings.filterwarnings("ignore", "The given buffer is not writable", UserWarning)
+            return torch.export.load(path).module()
 
 
 class Onnx(Format):
