@@ -7,8 +7,9 @@ the spectrum of samples and the distribution of their values are compared with t
 
     python -m reproductions.edm_trained --device cuda --output outputs/edm_trained
 
-writes ``metrics.json``, the model with averaged weights as ``edm.mdlus``, and ``samples.png``.
-With ``--trained`` it samples from the model that such a run has left in the folder.
+writes the model with averaged weights as ``edm.mdlus`` and how it was trained as ``training.json``,
+then ``metrics.json`` and ``samples.png``. With ``--trained`` it begins with the first two files,
+which such a run has left in the folder.
 """
 
 import argparse
